@@ -25,9 +25,9 @@ from benchmarks.harness import Report, Service, median_ms, service
 from farthing.core.clock import FixedClock
 from farthing.credits.grants.sweep import GrantSweep
 from farthing.credits.ledger.expiry import expire_due
+from farthing.credits.ledger.opening import WalletKey, new_wallet
 from farthing.credits.ledger.tables import Wallet
 from farthing.credits.reads.real_time import real_time_balances
-from farthing.credits.wallets.opening import WalletKey, new_wallet
 from farthing.storage.embedded import EmbeddedPostgres
 from farthing.storage.migrations import upgrade
 from farthing.storage.postgres import Database

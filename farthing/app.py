@@ -58,15 +58,15 @@ from farthing.credits.grants.routes import (
 )
 from farthing.credits.invoicing.routes import InvoiceCreditsPreview
 from farthing.credits.notes.routes import CreditNotes
-from farthing.credits.wallets.routes import CustomerWallets, Wallets
+from farthing.credits.routes import CustomerWallets, Wallets
 from farthing.customers.routes import Customers
 from farthing.erasure.routes import CustomerErasure
 from farthing.events.corrections.routes import EventCorrections
 from farthing.events.ingest.group_commit import Ingest
 from farthing.events.routes import EventIngestion, EventQueries
 from farthing.health import Health, health, metrics_page, posted_health, ready
+from farthing.identity.authentication import HeaderAuthenticator
 from farthing.identity.credentials.api_keys import record_rehashed, record_used
-from farthing.identity.credentials.authentication import HeaderAuthenticator
 from farthing.identity.credentials.master_key import MasterKeys, confirm
 from farthing.identity.credentials.sealing import SealedBox
 from farthing.identity.routes import ApiKeys, Environments, Roles, SettingsByKey, SignIn, Tenants, Users
@@ -115,14 +115,14 @@ from farthing.subscriptions.routes.subscriptions import (
 from farthing.transfer.routes import BillingTriggers, ScheduledTasks, Tasks, open_exported_file
 from farthing.web.access.sessions import Sessions
 from farthing.web.api_reference.pages import ArrangedDocument
-from farthing.web.portal.routes import PortalDoors
+from farthing.web.portal.routes import PortalEndpoints
 from farthing.web.rendering.answers import answer
 from farthing.web.site import site
 
 log = structlog.get_logger(__name__)
 
 ROUTES: Sequence[ControllerRouterHandler] = (
-    # one line per controller, in the order of the floors
+    # one line per controller, in the order of the layers
     SignIn,
     Tenants,
     Environments,
@@ -198,7 +198,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     SubscriptionGrants,
     CustomerGrants,
     Checkouts,
-    PortalDoors,
+    PortalEndpoints,
     Webhooks,
     WebhookEndpoints,
     ActivityLog,

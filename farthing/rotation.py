@@ -30,7 +30,7 @@ from farthing.payments.integrations.credentials import Safe
 from farthing.secret_file import SHORTEST_GENERATED, UnusableSecretKey
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
-from farthing.storage.record.changes import leave_unnoted
+from farthing.storage.queries.changes import leave_unnoted
 from farthing.storage.scope import SYSTEM
 
 LONGEST_KEPT = timedelta(days=365)

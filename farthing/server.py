@@ -29,7 +29,7 @@ from farthing.jobs.worker import keep_working
 from farthing.listener import BACKLOG, ListeningServer, listen
 from farthing.notifications.webhooks.delivery.running import delivery_worker
 from farthing.settings import Settings
-from farthing.storage.connections.capacity import Demand, fitted, granted, shortage
+from farthing.storage.capacity import Demand, fitted, granted, shortage
 from farthing.storage.connections.unusable import UnusableDatabase
 from farthing.storage.embedded import EmbeddedFailed, EmbeddedPostgres
 from farthing.storage.migrations import upgrade

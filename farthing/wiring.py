@@ -13,7 +13,7 @@ from farthing.billing.dunning.cases import record_failed_charge, retry_with_new_
 from farthing.billing.entitlement_grants.allowances import find_allowances
 from farthing.billing.needed_usage import find_earliest_needed
 from farthing.billing.periods.coupons import is_period_invoiced
-from farthing.billing.periods.finalize import BillingEffects
+from farthing.billing.periods.finalize import BillingHooks
 from farthing.billing.ports import BillingPorts, CheckoutExpiry, SubscriptionCheckouts, UsageEvaluations
 from farthing.billing.reads.pending_charges import measure_pending_charges
 from farthing.catalogue.costs.tables import CostSheet
@@ -95,7 +95,7 @@ def wire() -> Wiring:
         ),
         subscriptions=_subscriptions(),
         invoices=InvoicePorts(
-            hooks=BillingEffects(),
+            hooks=BillingHooks(),
             mail_invoice=mail_invoice,
             checkouts=InvoiceCheckouts(create=flows.create_invoice, cancel=ending.cancel_by_invoice),
             describe_settlements=describe_settlements,

@@ -106,7 +106,7 @@ class Account:
             await session.execute(
                 update(Environment).where(Environment.id == self.environment_id).values(frozen_time=at)
             )
-            await keys.changed(session, self.environment_id)
+            await keys.invalidate(session, self.environment_id)
 
     async def post(self, path: str, json: Any = None, expect: int = 201) -> Any:
         """POST and check the status; the decoded answer."""

@@ -133,7 +133,7 @@ def _as_decoded(app: Litestar) -> dict[str, Any]:
 
 
 def _fill_in(app: Litestar, schemas: dict[str, Any]) -> None:
-    """Let fields that a floor above fills in show what it fills in: the struct of the lower floor names the component
+    """Let fields that a layer above fills in show what it fills in: the struct of the lower layer names the component
     (`allOf`), which the framework drops."""
     answers = {
         handler.parsed_return_field.annotation

@@ -73,7 +73,7 @@ async def _bill(
 def _report(console: Console, environment: Environment, now: datetime, done: Summary, *, dry_run: bool) -> None:
     """What a run came to, in one paragraph; nothing but a line when nothing was due."""
     title = f"{environment.name} ({environment.id}) as of {instant(now.replace(microsecond=0))}"
-    told = [
+    counts = [
         (done.rolled, "subscription brought up to date", "subscriptions brought up to date"),
         (done.drafted, "invoice drafted", "invoices drafted"),
         (done.skipped, "of nothing, skipped", "of nothing, skipped"),
@@ -81,7 +81,7 @@ def _report(console: Console, environment: Environment, now: datetime, done: Sum
         (len(done.waiting), "subscription waits for its meters", "subscriptions wait for their meters"),
         (len(done.without_rate), "invoice waits for an exchange rate", "invoices wait for an exchange rate"),
     ]
-    lines = [f"{count:>10,}  {singular if count == 1 else many}" for count, singular, many in told if count]
+    lines = [f"{count:>10,}  {singular if count == 1 else many}" for count, singular, many in counts if count]
     if not lines and not done.failed:
         console.print(f"{title}: nothing is due")
         return
@@ -117,10 +117,10 @@ async def set_clock(
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("the clock moves", total=1)
 
-        def told(move: ClockAdvance) -> None:
+        def print_move(move: ClockAdvance) -> None:
             bar.update(task, description=f"the clock has come to {_shown(move.reached)}", completed=_share(move))
 
-        move = await clockwork.move(None if time is None else as_utc(time), told)
+        move = await clockwork.move(None if time is None else as_utc(time), print_move)
     stands = "runs again" if time is None else f"stands at {_shown(move.reached)}"
     console.print(f"the clock of {found.name} ({found.id}) {stands}")
     for name, count in move.counts.items():

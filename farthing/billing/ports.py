@@ -14,7 +14,7 @@ from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 
 if TYPE_CHECKING:  # only to name what a port takes and answers
-    from farthing.billing.changes.plan_change_schemas import SubscriptionChangeV2Request, SubscriptionChangeV2Response
+    from farthing.billing.plan_change_schemas import SubscriptionChangeV2Request, SubscriptionChangeV2Response
     from farthing.billing.schemas import (
         AddAddonRequest,
         AddAddonToSubscriptionResponse,

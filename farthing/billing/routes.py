@@ -1,4 +1,4 @@
-"""Doors to what may end in an invoice: the life of a subscription, and the invoices of its periods."""
+"""Endpoints of what may end in an invoice: the life of a subscription, and the invoices of its periods."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.api.guards import needs
 from farthing.api.work import rehearsal
 from farthing.billing.calculation.proration import Proration
-from farthing.billing.changes import modifications, pauses, plan_change
+from farthing.billing.changes import answers, modifications, pauses, plan_change
 from farthing.billing.changes.apply_outcome import perform
 from farthing.billing.changes.in_two_steps import OpenedSubscription, change_and_collect, open_and_collect
 from farthing.billing.changes.opening import open_subscription
-from farthing.billing.changes.plan_change_schemas import (
+from farthing.billing.plan_change_schemas import (
     SubscriptionChangeExecuteResponse,
     SubscriptionChangePreviewResponse,
     SubscriptionChangeRequest,
     SubscriptionChangeV2Request,
     SubscriptionChangeV2Response,
 )
-from farthing.billing.periods import previews
 from farthing.billing.ports import BillingPorts
-from farthing.billing.reads import answers, usage_so_far
+from farthing.billing.reads import previews, usage_so_far
 from farthing.billing.reads.late_usage import InvoiceUsageResponse, usage_of_invoice
 from farthing.billing.schemas import (
     AddAddonRequest,
@@ -46,7 +45,7 @@ from farthing.invoices.requests import ComputeInvoiceRequest
 from farthing.invoices.schemas import InvoiceComputeResponse, InvoiceResponse
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
-from farthing.payments.routes import GATEWAYS
+from farthing.payments.shared_by_routes import GATEWAYS
 from farthing.storage.postgres import ports_of
 from farthing.storage.queries.rows import find
 from farthing.subscriptions.addons import lifecycle
@@ -122,7 +121,7 @@ class SubscriptionLife(Controller):
             done = await cancellation.cancel(session, id, data, clock.now())
             performed = await perform(session, done.outcome, clock.now(), gateways.effects)
             proration = performed.settlement.proration if performed.settlement is not None else Proration()
-            return answers.cancelled(done, proration, clock.now()), performed.to_collect
+            return answers.describe_cancellation(done, proration, clock.now()), performed.to_collect
 
         return await change_and_collect(session, gateways, clock, change)
 
@@ -140,7 +139,7 @@ class SubscriptionLife(Controller):
             done = await cancellation.cancel(session, id, data, clock.now())
             performed = await perform(session, done.outcome, clock.now(), gateways.effects)
             proration = performed.settlement.proration if performed.settlement is not None else Proration()
-            answer = answers.cancelled(done, proration, clock.now())
+            answer = answers.describe_cancellation(done, proration, clock.now())
             if performed.issued:
                 answer.proration_invoice = await shown(session, performed.issued[0])
                 answer.proration_invoice.invoice_number = None
@@ -406,7 +405,7 @@ class SubscriptionParts(Controller):
             performed = await perform(session, outcome, clock.now(), gateways.effects)
             settlement = performed.settlement
             invoice = settlement.invoice if settlement is not None else None
-            return await answers.attached(session, association, invoice), performed.to_collect
+            return await answers.describe_attachment(session, association, invoice), performed.to_collect
 
         return await change_and_collect(session, gateways, clock, change)
 

@@ -1,4 +1,4 @@
-"""What the doors of billing take and answer, with the names and fields of the wire."""
+"""What billing's endpoints take and answer, with the names and fields of the wire."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from farthing.billing.changes.plan_change_schemas import ChangedResources
+from farthing.billing.plan_change_schemas import ChangedResources
 from farthing.catalogue.fields import Id, OptionalId
 from farthing.core.checkout import CheckoutParams, CheckoutSessionResponse
 from farthing.core.encoding.wire import BadField, DecimalText, Moment, Request, Response, Timestamp
 from farthing.invoices.schemas import InvoiceResponse
 from farthing.subscriptions.enums import CancellationType, SubscriptionStatus
+from farthing.subscriptions.schemas.commitments import money, quantity
 from farthing.subscriptions.schemas.requests import (
     AddAddonToSubscriptionRequest,
     RemoveAddonRequest,
     SubscriptionCouponInput,
-    money,
-    quantity,
 )
 from farthing.subscriptions.schemas.responses import (
     AddonAssociationResponse,

@@ -119,7 +119,7 @@ async def opening_invoices(session: AsyncSession, outcome: Outcome, now: datetim
         for billable in outcome.billables
     ]
     invoices = await begin(session, wanted)
-    await compute_all(session, invoices, now, stay=False, told=False)
+    await compute_all(session, invoices, now, stay=False, records_events=False)
     return invoices
 
 

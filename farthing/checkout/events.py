@@ -9,7 +9,7 @@ from farthing.core.encoding.wire import as_wire
 from farthing.payments.tables import Payment
 from farthing.storage.record.outbox import record_event
 
-_TOLD = (
+_SNAPSHOT_FIELDS = (
     "id",
     "customer_id",
     "action",
@@ -25,8 +25,12 @@ _TOLD = (
 async def record_checkout_event(session: AsyncSession, name: str, checkout: CheckoutSession, payment: Payment) -> None:
     """Record `checkout.session.<name>` with the session as it is now."""
     await session.flush()
-    told = {field: as_wire(getattr(checkout, field)) for field in _TOLD if getattr(checkout, field) is not None}
-    told["checkout_invoice_id"], told["checkout_payment_id"] = checkout.invoice_id, checkout.payment_id
+    snapshot = {
+        field: as_wire(getattr(checkout, field)) for field in _SNAPSHOT_FIELDS if getattr(checkout, field) is not None
+    }
+    snapshot["checkout_invoice_id"], snapshot["checkout_payment_id"] = checkout.invoice_id, checkout.payment_id
     if payment.payment_url:
-        told["payment_action"] = {"type": "payment_link", "url": payment.payment_url}
-    await record_event(session, f"checkout.session.{name}", "checkout_session", checkout.id, {"checkout_session": told})
+        snapshot["payment_action"] = {"type": "payment_link", "url": payment.payment_url}
+    await record_event(
+        session, f"checkout.session.{name}", "checkout_session", checkout.id, {"checkout_session": snapshot}
+    )

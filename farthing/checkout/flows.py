@@ -9,14 +9,13 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.changes import modifications, plan_change
+from farthing.billing.changes import answers, modifications, plan_change
 from farthing.billing.changes.apply_outcome import perform
-from farthing.billing.changes.plan_change_schemas import (
+from farthing.billing.plan_change_schemas import (
     ChangedResources,
     SubscriptionChangeV2Request,
     SubscriptionChangeV2Response,
 )
-from farthing.billing.reads import answers
 from farthing.billing.schemas import (
     AddAddonRequest,
     AddAddonToSubscriptionResponse,
@@ -41,9 +40,9 @@ from farthing.core.composition import Composition
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.credits.ledger.tables import Wallet, WalletTransaction
 from farthing.credits.reads.ledger import find_purchase_invoice
+from farthing.credits.routes import top_up_answer
+from farthing.credits.schemas import TopUpWalletRequest, TopUpWalletResponse
 from farthing.credits.wallets import movements
-from farthing.credits.wallets.routes import top_up_answer
-from farthing.credits.wallets.schemas import TopUpWalletRequest, TopUpWalletResponse
 from farthing.invoices.lifecycle import one_off
 from farthing.invoices.reads.presentation import shown
 from farthing.invoices.requests import CreateInvoiceRequest
@@ -82,7 +81,7 @@ async def create_subscription(
     outcome = await opening_outcome(session, made[0], clock.now())
     performed = await perform(session, outcome, clock.now(), effects_of(session))
     latest = performed.issued[-1] if performed.issued else None
-    return await answers.begun(session, outcome.subscription, latest, clock.now())
+    return await answers.describe_opening(session, outcome.subscription, latest, clock.now())
 
 
 async def add_addon(
@@ -99,9 +98,9 @@ async def add_addon(
     if checkout is None:
         association, outcome = await addons.add(session, asked.subscription_id, asked, now)
         await perform(session, outcome, now, effects_of(session))
-        return await answers.attached(session, association, None)
+        return await answers.describe_attachment(session, association, None)
     association = await find(session, AddonAssociation, checkout.entity_id)
-    answer = await answers.attached(session, association, await find(session, Invoice, checkout.invoice_id))
+    answer = await answers.describe_attachment(session, association, await find(session, Invoice, checkout.invoice_id))
     answer.checkout_session = await answer_of(session, services, checkout, now)
     return answer
 

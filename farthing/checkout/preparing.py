@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.changes import modifications, plan_change
 from farthing.billing.changes.apply_outcome import Performed, perform
-from farthing.billing.changes.plan_change_schemas import SubscriptionChangeV2Request
+from farthing.billing.plan_change_schemas import SubscriptionChangeV2Request
 from farthing.billing.schemas import AddAddonRequest, ExecuteSubscriptionModifyRequest, SubscriptionModifyType
 from farthing.checkout.completing import opening_invoices, opening_outcome
 from farthing.checkout.held_drafts import foresee, hold_draft

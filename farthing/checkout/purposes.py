@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from farthing.billing.changes.plan_change_schemas import SubscriptionChangeV2Request
+from farthing.billing.plan_change_schemas import SubscriptionChangeV2Request
 from farthing.billing.schemas import ExecuteSubscriptionModifyRequest
 from farthing.core.checkout import (
     ShownAddonParams,

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.core.checkout import CheckoutAction, CheckoutPaymentProvider, CheckoutStatus, EntityCreationStatus
 from farthing.core.states import StateMachine
-from farthing.storage.record.audited import Audited
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
 
 CHECKOUT = StateMachine(

@@ -1,1 +1,1 @@
-"""Commands of the command line that have a module of their own. `farthing.cli` puts them together."""
+"""The commands of the command line, a module for what belongs together; `farthing.cli` gives them their names."""

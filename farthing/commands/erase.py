@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import cyclopts
 from cyclopts import Parameter
 
-from farthing.cli import DataDir, _settings, _with_database, console
+from farthing.commands.running import DataDir, console, read_settings, with_database
 
 if TYPE_CHECKING:
     from farthing.storage.postgres import Database
@@ -30,11 +30,11 @@ def erase_customer(
     from farthing.erasure.command import erase_from_command_line
     from farthing.erasure.erase import DocumentsChoice
 
-    settings = _settings(data_dir=data_dir)
+    settings = read_settings(data_dir=data_dir)
 
     async def task(database: Database) -> int:
         return await erase_from_command_line(
             database, console, environment, customer, DocumentsChoice(documents), does_it=yes
         )
 
-    _with_database(settings, task)
+    with_database(settings, task)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import cyclopts
 from cyclopts import Parameter
 
-from farthing.cli import DataDir, _in_utc, _settings, _with_database, console
+from farthing.commands.running import DataDir, console, in_utc, read_settings, with_database
 from farthing.core.errors import ValidationFailed
 
 if TYPE_CHECKING:
@@ -49,13 +49,13 @@ def flexprice(
     given = key or os.environ.get(KEY_VARIABLE)
     if not given:
         raise ValidationFailed.of("key", f"is required; give it with --key or in {KEY_VARIABLE}")
-    settings = _settings(data_dir=data_dir)
+    settings = read_settings(data_dir=data_dir)
     requested = RequestedMigration(
         url=url,
         key=given,
         source_environment=source_environment,
         environment=environment,
-        events_since=_in_utc(events_since),
+        events_since=in_utc(events_since),
         report=report,
         dry_run=dry_run,
         only_compare=only_compare,
@@ -64,4 +64,4 @@ def flexprice(
     async def task(database: Database) -> int:
         return await migrate(database, console, requested)
 
-    _with_database(settings, task)
+    with_database(settings, task)

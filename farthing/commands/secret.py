@@ -12,7 +12,7 @@ import cyclopts
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from farthing.cli import DataDir, _settings, console
+from farthing.commands.running import DataDir, console, read_settings
 from farthing.core.errors import ValidationFailed
 from farthing.settings import Settings
 
@@ -51,7 +51,7 @@ def rotate(
     """
     from farthing import rotation
 
-    settings = _settings(data_dir=data_dir)
+    settings = read_settings(data_dir=data_dir)
 
     async def task(database: Database) -> None:
         done = await rotation.rotate(settings, database, timedelta(days=keep_days), end_previous=end_previous)
@@ -76,7 +76,7 @@ def replace(
     """Make a new master key where the old one is lost: API keys, sessions and providers' credentials end with it."""
     from farthing import rotation
 
-    settings = _settings(data_dir=data_dir)
+    settings = read_settings(data_dir=data_dir)
     if not lost:
         raise ValidationFailed.of("--lost", "must be given: every API key and stored credential ends with the old key")
     if settings.secret_key is None:

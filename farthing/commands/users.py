@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import cyclopts
 from cyclopts import Parameter
 
-from farthing.cli import DataDir, _settings, _with_database, console
+from farthing.commands.running import DataDir, console, read_settings, with_database
 
 if TYPE_CHECKING:
     from farthing.storage.postgres import Database
@@ -25,7 +25,7 @@ def list_(*, data_dir: DataDir = None) -> None:
 
     from farthing.identity.sign_in import operator
 
-    settings = _settings(data_dir=data_dir)
+    settings = read_settings(data_dir=data_dir)
 
     async def task(database: Database) -> None:
         table = Table("id", "email", "name", "tenant", "roles", "password", "second factor", "last seen")
@@ -33,7 +33,7 @@ def list_(*, data_dir: DataDir = None) -> None:
             table.add_row(*row)
         console.print(table)
 
-    _with_database(settings, task)
+    with_database(settings, task)
 
 
 @users.command
@@ -48,7 +48,7 @@ def password(
     """Print a link with which a person sets a password, once, within a day; or set one given by standard input."""
     from farthing.identity.sign_in import operator
 
-    settings = _settings(data_dir=data_dir)
+    settings = read_settings(data_dir=data_dir)
 
     async def task(database: Database) -> None:
         if stdin:
@@ -59,7 +59,7 @@ def password(
         console.print(link.url)
         console.print(f"works once, until {link.expires_at:%Y-%m-%d %H:%M} UTC")
 
-    _with_database(settings, task)
+    with_database(settings, task)
 
 
 @users.command(name="remove-second-factor")
@@ -67,13 +67,13 @@ def remove_second_factor(email: Email, *, data_dir: DataDir = None) -> None:
     """Let a person who lost the authenticator app sign in with the password alone."""
     from farthing.identity.sign_in import operator
 
-    settings = _settings(data_dir=data_dir)
+    settings = read_settings(data_dir=data_dir)
 
     async def task(database: Database) -> None:
         removed = await operator.remove_second_factor_of(database, email)
         console.print(f"{email} signs in with the password alone" if removed else f"{email} has no second factor")
 
-    _with_database(settings, task)
+    with_database(settings, task)
 
 
 @users.command(name="sign-out")
@@ -81,9 +81,9 @@ def sign_out(email: Email, *, data_dir: DataDir = None) -> None:
     """End every session of a person."""
     from farthing.identity.sign_in import operator
 
-    settings = _settings(data_dir=data_dir)
+    settings = read_settings(data_dir=data_dir)
 
     async def task(database: Database) -> None:
         console.print(f"ended {await operator.sign_out_everywhere(database, email)} sessions of {email}")
 
-    _with_database(settings, task)
+    with_database(settings, task)

@@ -30,7 +30,7 @@ def round_to(amount: Decimal | Fraction, digits: int) -> Decimal:
 
 
 def floor_to(amount: Decimal, digits: int) -> Decimal:
-    """The largest multiple of 10^-digits not above `amount`: what a purse can really pay."""
+    """The largest multiple of 10^-digits not above `amount`: what a wallet can really pay."""
     with localcontext(EXACT):
         return amount.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_FLOOR) + ZERO
 

@@ -11,11 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
-from farthing.credits.ledger.tables import Wallet
 from farthing.credits.rules.real_time import PendingCharges, RealTimeBalance
 
 if TYPE_CHECKING:  # only to name what a port takes and answers
-    from farthing.credits.wallets.schemas import TopUpWalletRequest, TopUpWalletResponse
+    from farthing.credits.ledger.tables import Wallet
+    from farthing.credits.schemas import TopUpWalletRequest, TopUpWalletResponse
 
 Payer = tuple[str, str]
 """A customer's id and a currency."""

@@ -189,10 +189,12 @@ def _refusing_duplicates(session: AsyncSession, external_id: str) -> AbstractAsy
     )
 
 
-_TOLD = ("id", "external_id", "environment_id", *_NAMED_ALIKE[:-1], "name")
+_SNAPSHOT_FIELDS = ("id", "external_id", "environment_id", *_NAMED_ALIKE[:-1], "name")
 
 
 async def _tell(session: AsyncSession, event_name: str, customer: Customer) -> None:
-    snapshot: dict[str, Any] = {name: getattr(customer, name) for name in _TOLD if getattr(customer, name) != ""}
+    snapshot: dict[str, Any] = {
+        name: getattr(customer, name) for name in _SNAPSHOT_FIELDS if getattr(customer, name) != ""
+    }
     snapshot["metadata"] = dict(customer.shown_metadata)
     await record_event(session, event_name, "customer", customer.id, {"customer": snapshot})

@@ -62,7 +62,7 @@ async def _nobody_called(session: AsyncSession, external_id: str) -> NotFound:
     return NotFound(message + (f"; it was that of customer {customer_id}" if customer_id else ""), details)
 
 
-async def held(session: AsyncSession, customer_id: str) -> Customer:
+async def lock_for_use(session: AsyncSession, customer_id: str) -> Customer:
     """A published customer that nobody can change or delete until the transaction ends.
 
     For whoever gives a customer what forbids its deletion (a subscription, a wallet). Holders do not wait for one

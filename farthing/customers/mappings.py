@@ -16,8 +16,8 @@ from farthing.core.ids import Kind, new_id
 from farthing.customers.schemas import CreateEntityIntegrationMappingRequest
 from farthing.customers.tables import Customer, IntegrationEntityType, IntegrationMapping
 from farthing.storage.postgres import clock_of, scope_of
+from farthing.storage.queries.changes import note_stored
 from farthing.storage.queries.rows import unique
-from farthing.storage.record.changes import note_stored
 
 
 async def of_entities(

@@ -1,4 +1,4 @@
-"""Doors to customers."""
+"""Endpoints of customers."""
 
 from __future__ import annotations
 

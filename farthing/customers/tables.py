@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Index, PrimaryKeyConstraint,
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.core.encoding.wire import METADATA_VALUE_LENGTH
-from farthing.storage.record.audited import Audited
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, InEnvironment, Scoped, Tracked, enum_column, lower_case
 
 FORMER_IDS = "old_external_ids"

@@ -182,12 +182,12 @@ async def present(ledger: Ledger) -> Offers | None:
         )
         if len(found) < len(keys):
             return None
-        told = found[0].meta
+        story = found[0].meta
         seats = await session.scalars(select(Price).where(Price.lookup_key.in_([_seat(code) for code in CURRENCIES])))
         return Offers(
             {plan.lookup_key: plan.id for plan in found},
             {price.currency: price.id for price in seats if price.entity_type == "PLAN"},
-            CatalogueOffer(as_utc(datetime.fromisoformat(told[_UNTIL])), int(told[_SEED]), int(told[_EVENTS])),
+            CatalogueOffer(as_utc(datetime.fromisoformat(story[_UNTIL])), int(story[_SEED]), int(story[_EVENTS])),
         )
 
 

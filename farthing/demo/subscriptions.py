@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.billing.changes.apply_outcome import perform
 from farthing.billing.changes.opening import open_subscription
 from farthing.billing.changes.plan_change import change_plan
-from farthing.billing.changes.plan_change_schemas import SubscriptionChangeV2Request
+from farthing.billing.plan_change_schemas import SubscriptionChangeV2Request
 from farthing.billing.run.passes import Run
 from farthing.catalogue.fx import rates
 from farthing.catalogue.fx.schemas import CreateFxRateRequest
@@ -184,12 +184,12 @@ class RunWithin(Run):
     """The billing run inside a transaction of its caller's."""
 
     async def within(self, session: AsyncSession, ids: Sequence[str]) -> list[str]:
-        """The three passes over these subscriptions; the invoices that became claims. Raises what fails."""
+        """The three passes over these subscriptions; the invoices that became final. Raises what fails."""
         ids = sorted(ids)
         rolled = await self._roll_some(session, ids)
         computed = await self._compute_some(session, ids)
         final = await self._finalize_some(session, ids)
-        return [*rolled.claims, *computed.claims, *final.claims]
+        return [*rolled.issued, *computed.issued, *final.issued]
 
 
 Step = Callable[[], Awaitable[None]]
@@ -305,7 +305,7 @@ class Chronicle:
         await self._expect(await run.within(self.session, list(self.deals)))
 
     async def _expect(self, invoice_ids: Sequence[str]) -> None:
-        """Decide what becomes of new claims."""
+        """Decide what becomes of new invoices."""
         for invoice_id in invoice_ids:
             self.invoices += 1
             invoice = await find(self.session, Invoice, invoice_id)

@@ -11,8 +11,8 @@ from sqlalchemy import select
 
 from farthing.core.encoding.decoding import convert
 from farthing.credits.ledger.tables import Wallet
+from farthing.credits.schemas import CreateWalletRequest, DebitWalletRequest, TopUpWalletRequest
 from farthing.credits.wallets import lifecycle, movements
-from farthing.credits.wallets.schemas import CreateWalletRequest, DebitWalletRequest, TopUpWalletRequest
 from farthing.demo.books import Ledger, StoryClock
 from farthing.demo.company import DemoCustomer
 

@@ -47,7 +47,7 @@ from farthing.notifications.webhooks.delivery.backlog import backlog_of_environm
 from farthing.notifications.webhooks.delivery.worker import environments_with_endpoints
 from farthing.reporting.proof import report_differences
 from farthing.settings import Settings
-from farthing.storage.connections.capacity import demand_of, granted, shortage
+from farthing.storage.capacity import demand_of, granted, shortage
 from farthing.storage.migrations import state
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM, Scope

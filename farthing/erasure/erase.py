@@ -37,8 +37,8 @@ from farthing.invoices.annotations.annotating import forget_attachments
 from farthing.notifications.activity.actions import CUSTOMER_ERASED
 from farthing.notifications.email.tables import Email
 from farthing.storage.postgres import real_clock_of
+from farthing.storage.queries.changes import RECORDED_BY_EVENT
 from farthing.storage.queries.rows import lock_row
-from farthing.storage.record.changes import TOLD_BY_EVENT
 from farthing.storage.record.outbox import record_activity
 from farthing.transfer.files import forget_imported_files
 
@@ -144,6 +144,6 @@ async def _erase_customer(
         update(Customer)
         .where(Customer.id == customer.id)
         .values(values)
-        .execution_options(synchronize_session=False, **{TOLD_BY_EVENT: True})
+        .execution_options(synchronize_session=False, **{RECORDED_BY_EVENT: True})
     )
     await session.refresh(customer)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.events.analytics.unit_charges import ChargedItem
+from farthing.events.charged_items import ChargedItem
 
 ListChargedItems = Callable[[AsyncSession, Collection[str], datetime, datetime, bool], Awaitable[Sequence[ChargedItem]]]
 """Items of subscriptions that are active, trialing, paused or cancelled and charge these customers (by id)

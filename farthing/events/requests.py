@@ -16,7 +16,7 @@ from farthing.calendar.zones import zone
 from farthing.core.clock import shifted
 from farthing.core.encoding.wire import BadField, Moment, Request
 from farthing.core.errors import ValidationFailed
-from farthing.events.usage.usage_statement import CUSTOMER, PROPERTY, SOURCE
+from farthing.events.groupings import CUSTOMER, PROPERTY, SOURCE
 from farthing.metering.filters import Conditions
 
 DEFAULT_SPAN = timedelta(days=7)

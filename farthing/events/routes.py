@@ -1,4 +1,4 @@
-"""Doors for events: in, out, and what they add up to."""
+"""Endpoints of events: sending them, looking at them, and what they add up to."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ async def update(
     if name is not None:
         environment.name = name
     await session.flush()
-    await keys.changed(session, environment.id)
+    await keys.invalidate(session, environment.id)
     return environment
 
 

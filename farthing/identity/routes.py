@@ -1,4 +1,4 @@
-"""The doors of identity: signing in, tenants, environments, users, API keys, roles, settings."""
+"""Endpoints of identity: signing in, tenants, environments, users, API keys, roles, settings."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from farthing.core.encoding.wire import Message
 from farthing.core.enums import Status
 from farthing.core.errors import PermissionDenied, ValidationFailed
 from farthing.identity import environments, roles, tenants, users
+from farthing.identity.authentication import TOKEN_LIFE, HeaderAuthenticator
 from farthing.identity.credentials import api_keys
-from farthing.identity.credentials.authentication import TOKEN_LIFE, HeaderAuthenticator
 from farthing.identity.credentials.sealing import SealedBox
 from farthing.identity.schemas import (
     AuthResponse,

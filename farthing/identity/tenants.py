@@ -42,5 +42,5 @@ async def update(
     if metadata is not None:
         tenant.meta = checked_metadata(metadata)
     await session.flush()
-    await keys.changed(session, tenant.id)
+    await keys.invalidate(session, tenant.id)
     return tenant

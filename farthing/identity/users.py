@@ -111,7 +111,7 @@ async def update_own(
     if metadata is not None:
         user.meta = checked_metadata({**user.meta, **metadata})
     await session.flush()
-    await keys.changed(session, user.id)
+    await keys.invalidate(session, user.id)
     return user
 
 
@@ -123,7 +123,7 @@ async def rename_service_account(session: AsyncSession, user_id: str, name: str)
     _demand_live(user)
     user.name = name
     await session.flush()
-    await keys.changed(session, user.id)
+    await keys.invalidate(session, user.id)
     return user
 
 
@@ -139,7 +139,7 @@ async def set_roles(session: AsyncSession, caller: Caller, user_id: str, roles: 
     await _demand_no_active_keys(session, user, now)
     user.roles = granted
     await session.flush()
-    await keys.changed(session, user.id)
+    await keys.invalidate(session, user.id)
     return user
 
 
@@ -166,7 +166,7 @@ async def _archive(session: AsyncSession, user: User, now: datetime) -> None:
     await _demand_no_active_keys(session, user, now)
     user.status = Status.ARCHIVED
     await session.flush()
-    await keys.changed(session, user.id)
+    await keys.invalidate(session, user.id)
 
 
 def _demand_live(user: User) -> None:

@@ -2,7 +2,7 @@
 
 Owns invoices, their lines, discounts, taxes and settlements; numbering; the life cycle; the customer summary; the PDF;
 e-invoices.
-Does not own payments (they settle an invoice and live one floor up), credit notes and wallets, nor what a
+Does not own payments (they settle an invoice and live one layer up), credit notes and wallets, nor what a
 subscription's period costs (billing works that out and hands over lines).
 
 Words. *Total* is what the charges come to after discounts, prepaid credits and tax; *due* is the total less

@@ -1,4 +1,4 @@
-"""What is told about an invoice: the body of each event, as of the transaction that caused it.
+"""Events of an invoice: the body of each, as of the transaction that caused it.
 
 Rule: docs/rules/recorded-events.md#invoice-events
 """
@@ -91,48 +91,48 @@ async def record_invoice_event(
     session: AsyncSession, event: InvoiceEvent, invoice: Invoice, parts: InvoiceParts | None = None
 ) -> None:
     """Record `event` with the invoice as it stands now; runs no query if its parts are known."""
-    (told,) = await bodies(session, [invoice]) if parts is None else [body(invoice, parts)]
-    await record_body(session, event, told)
+    (snapshot,) = await bodies(session, [invoice]) if parts is None else [body(invoice, parts)]
+    await record_body(session, event, snapshot)
 
 
 async def repeat_invoice_event(session: AsyncSession, event: InvoiceEvent, invoice: Invoice) -> None:
     """Tell endpoints once more of `event`, with the invoice as it stands now, though nothing happened."""
-    (told,) = await bodies(session, [invoice])
-    await record_body(session, event, told, is_repeated=True)
+    (snapshot,) = await bodies(session, [invoice])
+    await record_body(session, event, snapshot, is_repeated=True)
 
 
 async def record_invoice_events(session: AsyncSession, event: InvoiceEvent, invoices: Sequence[Invoice]) -> None:
     """Record `event` for each invoice; as many queries for many as for one."""
-    for told in await bodies(session, invoices):
-        await record_body(session, event, told)
+    for snapshot in await bodies(session, invoices):
+        await record_body(session, event, snapshot)
 
 
 async def bodies(session: AsyncSession, invoices: Sequence[Invoice]) -> list[dict[str, Any]]:
-    """Each invoice as it stands now, whole and ready to be told."""
+    """Each invoice as it stands now, whole and ready for an event."""
     parts = await parts_of_all(session, invoices)
     return [body(invoice, part) for invoice, part in zip(invoices, parts, strict=True)]
 
 
 def body(invoice: Invoice, parts: InvoiceParts) -> dict[str, Any]:
-    """An invoice with its parts as they stand in memory, ready to be told; not how a draft would be converted."""
-    told: dict[str, Any] = msgspec.to_builtins(whole(invoice, parts, conversion=conversion_shown(invoice)))
-    return told
+    """An invoice with its parts as they stand in memory, ready for an event; not how a draft would be converted."""
+    snapshot: dict[str, Any] = msgspec.to_builtins(whole(invoice, parts, conversion=conversion_shown(invoice)))
+    return snapshot
 
 
 async def record_body(
-    session: AsyncSession, event: InvoiceEvent, told: dict[str, Any], *, is_repeated: bool = False
+    session: AsyncSession, event: InvoiceEvent, snapshot: dict[str, Any], *, is_repeated: bool = False
 ) -> None:
     """Record `event` with a whole body; runs no query."""
-    short = lite(told) if event is InvoiceEvent.COMMUNICATION else told
-    await outbox.record_event(session, event.value, ENTITY, told["id"], {ENTITY: short}, is_repeated=is_repeated)
+    short = lite(snapshot) if event is InvoiceEvent.COMMUNICATION else snapshot
+    await outbox.record_event(session, event.value, ENTITY, snapshot["id"], {ENTITY: short}, is_repeated=is_repeated)
 
 
-def lite(told: dict[str, Any]) -> dict[str, Any]:
+def lite(snapshot: dict[str, Any]) -> dict[str, Any]:
     """The short form of a whole body; what is empty is left out."""
-    short = _picked(told, _LITE)
-    short["line_items"] = [_picked(line, _LITE_LINE) for line in told.get("line_items", ())]
-    if "customer" in told:
-        short["customer"] = _picked(told["customer"], _LITE_CUSTOMER)
+    short = _picked(snapshot, _LITE)
+    short["line_items"] = [_picked(line, _LITE_LINE) for line in snapshot.get("line_items", ())]
+    if "customer" in snapshot:
+        short["customer"] = _picked(snapshot["customer"], _LITE_CUSTOMER)
     return short
 
 

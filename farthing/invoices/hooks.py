@@ -48,24 +48,26 @@ class InvoiceHooks(Protocol):
         """What the wallets of the payers of these drafts hold for them; locks the prepaid ones, in order of id."""
         ...
 
-    async def claimed(self, session: AsyncSession, invoice: Invoice, now: datetime, credits: InvoiceCredits) -> None:
-        """The invoice has just become a claim; its figures stand, its number does not yet."""
+    async def on_finalized(
+        self, session: AsyncSession, invoice: Invoice, now: datetime, credits: InvoiceCredits
+    ) -> None:
+        """The invoice has just become final; its figures stand, its number does not yet."""
         ...
 
-    async def paid(self, session: AsyncSession, invoice: Invoice) -> None:
+    async def on_paid(self, session: AsyncSession, invoice: Invoice) -> None:
         """The invoice has just become fully paid."""
         ...
 
-    async def recovered(self, session: AsyncSession, invoice: Invoice) -> None:
+    async def on_recovered(self, session: AsyncSession, invoice: Invoice) -> None:
         """The invoice, which was final and owed something, owes nothing any more: nobody has to collect it."""
         ...
 
-    async def voiding(self, session: AsyncSession, invoice: Invoice) -> None:
+    async def before_voiding(self, session: AsyncSession, invoice: Invoice) -> None:
         """The invoice is about to be voided: refuse, or withdraw what is open on it and lock what it will be given back
         to, before the change of its state locks the totals of its payer. Raises InvalidOperation."""
         ...
 
-    async def writing_off(self, session: AsyncSession, invoice: Invoice) -> None:
+    async def before_writing_off(self, session: AsyncSession, invoice: Invoice) -> None:
         """What remains on the invoice is about to be written off: refuse while a payment is in flight, and stop
         collecting it. Raises InvalidOperation."""
         ...

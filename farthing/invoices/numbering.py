@@ -22,8 +22,8 @@ from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.identity.settings.current import read
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import scope_of
+from farthing.storage.queries.changes import RECORDED_BY_EVENT
 from farthing.storage.queries.rows import violated
-from farthing.storage.record.changes import TOLD_BY_EVENT
 
 MOST_CLASHES = 100
 _NUMBERED = text("SELECT number_invoice(:tenant, :environment, :invoice, :bucket, :first, :stem, :digits, :attempts)")
@@ -143,7 +143,7 @@ async def _claimed(session: AsyncSession, invoice: Invoice, candidate: str) -> b
         update(Invoice)
         .where(Invoice.id == invoice.id)
         .values(invoice_number=candidate)
-        .execution_options(synchronize_session=False, **{TOLD_BY_EVENT: True})
+        .execution_options(synchronize_session=False, **{RECORDED_BY_EVENT: True})
     )
     try:
         async with session.begin_nested():

@@ -62,7 +62,7 @@ SETTLED = (
 )
 
 COUNTED = "status = 'published' AND invoice_status = 'FINALIZED' AND invoice_type IN ('SUBSCRIPTION', 'ONE_OFF')"
-"""Invoices that are claims on the customer, owed or paid."""
+"""Receivables: invoices that the customer owes or has paid."""
 
 UNPAID = (
     f"{COUNTED} AND amount_remaining > 0 "

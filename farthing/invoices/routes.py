@@ -1,4 +1,4 @@
-"""Doors to invoices."""
+"""Endpoints of invoices."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from farthing.catalogue.fx.enums import FxScope
 from farthing.catalogue.fx.tables import RateNumber
 from farthing.core.money import plain
 from farthing.invoices.receivable import COUNTED, UNPAID, BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
-from farthing.storage.record.audited import Audited
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
 
 _ZERO = Decimal(0)
@@ -195,7 +195,7 @@ class Invoice(Scoped, Tracked, Base):
     source_total_prepaid_credits_applied: Mapped[Decimal | None]
     """Its figures before it was converted, in the currency of its charges."""
     overdue_notified_at: Mapped[datetime | None]
-    """When the overdue event of the present due date was told; cleared when the due date moves."""
+    """When the overdue event of the present due date was recorded; cleared when the due date moves."""
 
     # what the database computes is read when it is needed: writing many rows is several times faster without answers
     __mapper_args__ = {"eager_defaults": False}
@@ -287,7 +287,7 @@ class Invoice(Scoped, Tracked, Base):
             postgresql_where=text(UNPAID),
             postgresql_include=["customer_id", "currency", "amount_remaining", "usage_remaining", "due_date"],
         ),
-        # the currency of the newest claim, and a customer's invoices newest first
+        # the currency of the newest invoice, and a customer's invoices newest first
         Index(
             "ix_invoices_latest_payer",
             "environment_id",
@@ -304,7 +304,7 @@ class Invoice(Scoped, Tracked, Base):
             "id",
             postgresql_where=text(COUNTED),
         ),
-        # the overdue scan takes those that nobody was told of
+        # the overdue scan takes those that were not announced
         Index(
             "ix_invoices_overdue",
             "environment_id",

@@ -14,7 +14,7 @@ from farthing.core.encoding.wire import Request, Response
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_ulid
 from farthing.identity import environments
-from farthing.identity.credentials.authentication import HeaderAuthenticator
+from farthing.identity.authentication import HeaderAuthenticator
 from farthing.identity.schemas import EnvironmentName
 from farthing.identity.tables import EnvironmentType
 from farthing.jobs import cloning

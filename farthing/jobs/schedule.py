@@ -12,11 +12,12 @@ from sqlalchemy import delete, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.collection.collect import collect_due
-from farthing.billing.collection.dunning import announce_renewals, cancel_unpaid
 from farthing.billing.dunning.retries import carry_out_due
 from farthing.billing.entitlement_grants.evaluation import GrantEvaluation
+from farthing.billing.run.automatic_cancellation import cancel_unpaid
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.recompute import recompute_drafts
+from farthing.billing.run.renewal_notice import announce_renewals
 from farthing.billing.run.thresholds import invoice_thresholds
 from farthing.catalogue.fx.fetching import fetch_days
 from farthing.catalogue.fx.market import import_days
@@ -236,7 +237,7 @@ async def _bill_everywhere(
     gateways: Gateways,
     passes: Sequence[Pass],
 ) -> Counts:
-    """Passes of the billing run in each environment, at its own time, and what became a claim collected.
+    """Passes of the billing run in each environment, at its own time, and collecting what became payable.
 
     A failure of a whole environment is logged and counted, and the rest goes on.
     """

@@ -1,4 +1,4 @@
-"""The event: one thing that happened, as the caller told it."""
+"""The event: one thing that happened, as the caller reported it."""
 
 from __future__ import annotations
 

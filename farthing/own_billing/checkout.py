@@ -25,7 +25,8 @@ from farthing.own_billing.schemas import (
 from farthing.own_billing.tenants import set_active
 from farthing.payments.events import record_payment_event
 from farthing.payments.integrations.gateways import Gateways, connection_to
-from farthing.payments.processing import execution, outcomes
+from farthing.payments.locks import lock_payment
+from farthing.payments.processing import execution
 from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.states import OPEN
 from farthing.payments.tables import DestinationType, Gateway, Payment, PaymentMethodType
@@ -74,7 +75,7 @@ async def cancel_checkout(host: BillingHost, tenant_id: str, checkout_id: str) -
     """Close the link of a checkout. Raises NotFound, and InvalidOperation for one that is over."""
     async with host.session() as session:
         found = await _own(session, tenant_id, checkout_id)
-        invoice, payment = await outcomes.lock(session, found.id)
+        invoice, payment = await lock_payment(session, found.id)
         if payment.payment_status not in OPEN:
             details = {"checkout_id": checkout_id, "status": _status(payment).value}
             raise InvalidOperation("the checkout is over", details)

@@ -25,7 +25,7 @@ from farthing.own_billing.schemas import (
     TenantBillingResponse,
 )
 from farthing.payments.integrations.gateways import Gateways
-from farthing.payments.routes import GATEWAYS
+from farthing.payments.shared_by_routes import GATEWAYS
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 

@@ -171,5 +171,5 @@ async def _set_status(host: BillingHost, tenant_id: str, before: InternalStatus,
             return False
         tenant.internal_status = after
         await session.flush()
-        await keys.changed(session, tenant_id)
+        await keys.invalidate(session, tenant_id)
     return True

@@ -1,4 +1,4 @@
-"""Payments: attempts to collect what an invoice asks for, and the doors to the systems that do the collecting.
+"""Payments: attempts to collect what an invoice asks for, and the connections to the systems that do the collecting.
 
 Owns payments and their attempts, connections to providers with their sealed credentials, mappings of our entities to a
 provider's, what providers report by webhook, saved payment methods, and a built-in provider to test with. Does not own

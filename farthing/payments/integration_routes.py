@@ -1,4 +1,4 @@
-"""Doors to connections, mappings and what providers report."""
+"""Endpoints of connections, mappings and what providers report."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from farthing.payments.integration_schemas import (
 from farthing.payments.integrations import connections, copying, mappings, synchronisable
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing import inbound
-from farthing.payments.routes import GATEWAYS
+from farthing.payments.shared_by_routes import GATEWAYS
 from farthing.payments.tables import Connection, ProviderType
 from farthing.storage.queries.listing import select_page
 from farthing.storage.queries.rows import find

@@ -1,13 +1,11 @@
-"""Doors to payments and saved methods."""
+"""Endpoints of payments and saved methods."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from litestar import Controller, Request, Response, delete, get, post, put
-from litestar.di import Provide
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
@@ -15,11 +13,10 @@ from farthing.api.queries.expand import expansions
 from farthing.api.queries.lists import page, read_query
 from farthing.api.work import unit_of_work
 from farthing.core.clock import Clock
-from farthing.core.composition import Composition
 from farthing.core.encoding.decoding import UNREADABLE, unreadable
 from farthing.core.encoding.wire import Message
 from farthing.customers.tables import Customer
-from farthing.payments import saved_methods
+from farthing.payments.integrations import saved_methods
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing import changes, collection, execution, reading
 from farthing.payments.schemas import (
@@ -33,19 +30,11 @@ from farthing.payments.schemas import (
     SetupIntentResponse,
     UpdatePaymentRequest,
 )
+from farthing.payments.shared_by_routes import GATEWAYS, READ, WRITE
 from farthing.payments.tables import Payment
 from farthing.storage.queries.rows import find
 
 HttpRequest = Request[Any, Any, Any]
-READ, WRITE = needs("payment", "read"), needs("payment", "write")
-
-
-def provide_gateways(services: Composition) -> Gateways:
-    """The way to providers."""
-    return services.part(Gateways)
-
-
-GATEWAYS: Mapping[str, Provide] = {"gateways": Provide(provide_gateways, sync_to_thread=False)}
 
 
 class Payments(Controller):

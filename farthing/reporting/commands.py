@@ -14,11 +14,11 @@ from farthing.core.encoding.decoding import convert
 from farthing.core.enums import Status
 from farthing.core.errors import NotFound
 from farthing.identity.tables import Environment
+from farthing.invoices.reads.letterhead import seller_zone
 from farthing.reporting.analytics.catalogue import METRICS
 from farthing.reporting.analytics.definition import read_report
 from farthing.reporting.analytics.engine import AnsweredTable, answer_question
 from farthing.reporting.analytics.schemas import ReportShape, RunReportRequest
-from farthing.reporting.analytics.views import seller_zone
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM, Scope
 

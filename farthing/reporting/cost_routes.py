@@ -1,4 +1,4 @@
-"""Doors to what usage earned and cost."""
+"""Endpoints of what usage earned and cost."""
 
 from __future__ import annotations
 

@@ -34,8 +34,8 @@ from farthing.core.enums import PriceType, Status
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import EXACT, ZERO, exact_sum, plain, round_to
 from farthing.customers.tables import Customer
-from farthing.events.analytics.unit_charges import ChargedItem
 from farthing.events.analytics.usage_cost import charged_usage, meters_asked
+from farthing.events.charged_items import ChargedItem
 from farthing.events.requests import MOST_IDS, FilterMap, GetUsageAnalyticsRequest, Ranged, conditions_of
 from farthing.events.usage.ownership import owners_of
 from farthing.events.usage.usage_query import buckets_of, usage_of

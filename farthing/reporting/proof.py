@@ -60,11 +60,11 @@ async def report_differences(session: AsyncSession, now: datetime) -> list[Diffe
     return [Difference(environment, f"report {name}", stored, derived) for name, stored, derived in differences]
 
 
-def _compared(name: str, told: Mapping[str, Decimal], sums: Mapping[str, Decimal]) -> list[tuple[str, str, str]]:
+def _compared(name: str, figures: Mapping[str, Decimal], sums: Mapping[str, Decimal]) -> list[tuple[str, str, str]]:
     return [
-        (f"{name} in {code}", plain(told.get(code, ZERO)), plain(sums.get(code, ZERO)))
-        for code in sorted({*told, *sums})
-        if told.get(code, ZERO) != sums.get(code, ZERO)
+        (f"{name} in {code}", plain(figures.get(code, ZERO)), plain(sums.get(code, ZERO)))
+        for code in sorted({*figures, *sums})
+        if figures.get(code, ZERO) != sums.get(code, ZERO)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Doors to what customers have used of what they may use."""
+"""Endpoints of what customers have used of what they may use."""
 
 from __future__ import annotations
 

@@ -5,5 +5,5 @@ Owns how rows are reached, not what they mean. Invariants:
 - every session has a `Scope`, set as transaction-local settings at the start of each transaction; row-level security,
   forced also for the tables' owner, shows and accepts only rows of that scope;
 - the application's role can neither bypass that security nor is it a superuser; a URL whose role can is refused;
-- what happened is told by a row in the outbox, in the transaction that made it happen.
+- what happened is recorded by a row in the outbox, in the transaction that made it happen.
 """

@@ -31,10 +31,10 @@ from farthing.core.clock import Clock, SystemClock
 from farthing.core.composition import Composition
 from farthing.core.origin import Actor, current_origin
 from farthing.storage.connections.failures import is_cut
+from farthing.storage.connections.hot_reads import HOT_READS, HotReads, NoHotConnection, Prepared, rows_in_transaction
 from farthing.storage.connections.liveness import KEEPALIVES, was_cut
 from farthing.storage.connections.shares import WAIT_SECONDS, Shares
 from farthing.storage.connections.timeouts import OF_BACKGROUND_WORK, Timeouts
-from farthing.storage.queries.reads import HOT_READS, HotReads, NoHotConnection, Prepared, rows_in_transaction
 from farthing.storage.scope import Scope
 from farthing.storage.tables import Base, OfTenant, Scoped, Tracked
 

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, mapped_column
 
 from farthing.core.enums import Status
-from farthing.storage.record.audited import Audited
+from farthing.storage.audited import Audited
 
 Money = Numeric(24, 8)
 """Amounts up to 10^15 in any currency, with room for sums of them."""

@@ -1,4 +1,4 @@
-"""What the outbox is told about subscriptions."""
+"""Events of subscriptions, with their payloads."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.encoding.wire import as_wire
 from farthing.storage.record.outbox import record_event
-from farthing.subscriptions.tables import Subscription, SubscriptionPhase, SubscriptionSchedule
+from farthing.subscriptions.change_tables import SubscriptionSchedule
+from farthing.subscriptions.tables import Subscription, SubscriptionPhase
 
-_TOLD = (
+_SNAPSHOT_FIELDS = (
     "id",
     "customer_id",
     "plan_id",
@@ -40,8 +41,8 @@ def event_snapshot(subscription: Subscription) -> dict[str, Any]:
 
     Rule: docs/rules/recorded-events.md#subscription-events
     """
-    told = {name: as_wire(getattr(subscription, name)) for name in _TOLD}
-    return {name: value for name, value in told.items() if value not in (None, "")} | {
+    snapshot = {name: as_wire(getattr(subscription, name)) for name in _SNAPSHOT_FIELDS}
+    return {name: value for name, value in snapshot.items() if value not in (None, "")} | {
         "metadata": dict(subscription.meta)
     }
 
@@ -63,20 +64,20 @@ async def record_schedule_event(
 ) -> None:
     """Record, as an update of the subscription, what became of something that was scheduled for it."""
     names = ("id", "schedule_type", "schedule_status", "scheduled_at", "error_message")
-    told = {"status" if name == "schedule_status" else name: as_wire(getattr(schedule, name)) for name in names}
-    payload = {"subscription": event_snapshot(subscription), "schedule": told}
+    snapshot = {"status" if name == "schedule_status" else name: as_wire(getattr(schedule, name)) for name in names}
+    payload = {"subscription": event_snapshot(subscription), "schedule": snapshot}
     await record_event(session, "subscription.updated", "subscription", subscription.id, payload)
 
 
 async def record_phase_event(session: AsyncSession, phase: SubscriptionPhase) -> None:
     """Record that a phase was made."""
-    told = {name: as_wire(getattr(phase, name)) for name in ("id", "subscription_id", "start_date", "end_date")}
-    payload = {name: value for name, value in told.items() if value is not None}
+    snapshot = {name: as_wire(getattr(phase, name)) for name in ("id", "subscription_id", "start_date", "end_date")}
+    payload = {name: value for name, value in snapshot.items() if value is not None}
     await record_event(session, "subscription.phase.created", "subscription_phase", phase.id, {"phase": payload})
 
 
-async def changed(session: AsyncSession, subscription: Subscription, *events: str) -> None:
-    """Count a change of a locked subscription, write it, and tell `updated` before anything more special."""
+async def record_change(session: AsyncSession, subscription: Subscription, *events: str) -> None:
+    """Count a change of a locked subscription, write it, and record `updated` before anything more special."""
     subscription.version += 1
     await session.flush()
     await record_subscription_event(session, subscription, "updated", *events)

@@ -19,6 +19,7 @@ from farthing.core.clock import instant
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, InvalidOperation
 from farthing.storage.queries.rows import in_array, lock_row
+from farthing.subscriptions.change_tables import SubscriptionPause, SubscriptionSchedule
 from farthing.subscriptions.dates import effective_end, open_at, open_period, recurrence
 from farthing.subscriptions.enums import (
     InvoiceTrigger,
@@ -29,7 +30,7 @@ from farthing.subscriptions.enums import (
     SubscriptionStatus,
     SubscriptionType,
 )
-from farthing.subscriptions.events import changed, record_subscription_event
+from farthing.subscriptions.events import record_change, record_subscription_event
 from farthing.subscriptions.item_changes import ItemChange, closing
 from farthing.subscriptions.lifecycle import activation, hierarchy, pausing, schedules
 from farthing.subscriptions.lifecycle.cancellation import finish
@@ -40,7 +41,7 @@ from farthing.subscriptions.planned_terms import PlannedReplacement, planned_cha
 from farthing.subscriptions.snapshot.loading import load_one
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 from farthing.subscriptions.states import require
-from farthing.subscriptions.tables import Subscription, SubscriptionPause, SubscriptionSchedule
+from farthing.subscriptions.tables import Subscription
 
 _INSTANT = timedelta(microseconds=1)
 
@@ -182,7 +183,7 @@ async def cut_period(session: AsyncSession, subscription: Subscription, now: dat
         raise InvalidOperation("The moment does not lie inside the open period", {"subscription_id": subscription.id})
     window = Period(subscription.current_period_start, now)
     subscription.current_period_start = now
-    await changed(session, subscription)
+    await record_change(session, subscription)
     return Billable(subscription.id, InvoiceTrigger.THRESHOLD, window, full_start=subscription.full_period_start)
 
 
@@ -256,7 +257,7 @@ async def _roll(session: AsyncSession, done: AdvanceResult, now: datetime, *, no
             subscription.version += 1
             await record_subscription_event(session, subscription, "updated")
         else:
-            await changed(session, subscription)
+            await record_change(session, subscription)
             done.replacement = await _replacement(session, subscription, now)
     if pauses_at is not None and pauses_at <= now:
         await pausing.begin(session, subscription)
@@ -276,7 +277,7 @@ async def _end_and_settle(
 async def _end(session: AsyncSession, subscription: Subscription, at: datetime, now: datetime) -> None:
     """The subscription is over: a cancellation that was scheduled is done, whatever else waits is dropped."""
     for schedule in await schedules.pending(session, subscription.id, ScheduleType.CANCELLATION):
-        schedules.executed(schedule, {"subscription_id": subscription.id, "effective_date": instant(at)}, now)
+        schedules.mark_executed(schedule, {"subscription_id": subscription.id, "effective_date": instant(at)}, now)
     await session.flush()
     await schedules.drop_pending(session, subscription.id, now)
     await finish(session, subscription, at, at)
@@ -323,7 +324,7 @@ async def _change_in_place(session: AsyncSession, subscription: Subscription, pe
             await session.refresh(subscription)
             await schedules.fail(session, subscription, schedule, schedules.reason_of(error))
             continue
-        schedules.executed(
+        schedules.mark_executed(
             schedule,
             {
                 "subscription_id": subscription.id,

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from farthing.core.errors import InvalidOperation
 from farthing.core.states import StateMachine
+from farthing.subscriptions.change_tables import SubscriptionPause, SubscriptionSchedule
 from farthing.subscriptions.enums import AddonStatus, PauseStatus, ScheduleStatus, SubscriptionStatus
-from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionPause, SubscriptionSchedule
+from farthing.subscriptions.tables import AddonAssociation, Subscription
 
 _S = SubscriptionStatus
 

@@ -11,7 +11,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 from farthing.catalogue.entitlements.enums import GrantDurationUnit, GrantMeasure
 from farthing.storage.tables import Base, Scoped, enum_column
 from farthing.subscriptions.enums import UsageWindowStatus
-from farthing.subscriptions.snapshot.entitlements import OpenedWindow
 
 
 class EntitlementGrant(Scoped, Base):
@@ -59,18 +58,3 @@ class EntitlementGrant(Scoped, Base):
         CheckConstraint("quota > 0 AND usage >= 0", name="amounts"),
         CheckConstraint("(grant_status = 'exhausted') = (quota_crossed_at IS NOT NULL)", name="exhausted_has_time"),
     )
-
-    def as_value(self) -> OpenedWindow:
-        """The window as calculations see it."""
-        return OpenedWindow(
-            self.id,
-            self.entitlement_config_id,
-            self.feature_id,
-            self.measure,
-            self.duration_unit,
-            self.quota,
-            self.valid_from,
-            self.valid_to,
-            self.quota_crossed_at,
-            self.last_computed_at,
-        )

@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBina
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, mapped_column
 
-from farthing.storage.record.audited import Audited
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, InEnvironment, Scoped, Tracked, enum_column
 from farthing.transfer.enums import ExportEntity, FileType, ScheduleInterval, TaskEntity, TaskStatus, TaskType
 

@@ -23,6 +23,7 @@ from farthing.web.dashboard.accounts.grants import GrantForms
 from farthing.web.dashboard.accounts.wallets import WalletPages
 from farthing.web.dashboard.activity import ActivityPages
 from farthing.web.dashboard.alerts import AlertPages
+from farthing.web.dashboard.annotations import AnnotationPages
 from farthing.web.dashboard.catalogue.coupons import CouponPages
 from farthing.web.dashboard.catalogue.entitlements import EntitlementPages
 from farthing.web.dashboard.catalogue.features import FeaturePages
@@ -38,7 +39,6 @@ from farthing.web.dashboard.lists.invoice_list import InvoiceList
 from farthing.web.dashboard.lists.subscription_list import SubscriptionList
 from farthing.web.dashboard.lists.view_forms import SavedViewForms
 from farthing.web.dashboard.overview import Overview
-from farthing.web.dashboard.receivables.annotations import AnnotationPages
 from farthing.web.dashboard.receivables.checkouts import CheckoutList
 from farthing.web.dashboard.receivables.corrections import CorrectionPages
 from farthing.web.dashboard.receivables.credit_notes import CreditNotePages

@@ -1,4 +1,4 @@
-"""Callers that are let in at every door."""
+"""Callers that every endpoint admits."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ async def credentials(account: Account, http: httpx.AsyncClient | None = None) -
 
 @pytest.fixture
 async def caller(account: Account) -> AsyncIterator[httpx.AsyncClient]:
-    """A client that is let in at every door."""
+    """A client that every endpoint admits."""
     async with account.client(headers=await credentials(account)) as http:
         yield http

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from tests.account import Account
-from tests.api.doors import BY_ID, Door, branches
+from tests.api.endpoints import BY_ID, Endpoint, branches
 from tests.api.tour.building import ACME, build
 from tests.api.tour.calls import Call, OverHttp
 from tests.api.tour.changing import change
@@ -70,27 +70,29 @@ async def test_no_time_at_either_end_of_the_calendar_breaks_a_call(account: Acco
     alike = lists()[4:]  # all lists read these times in the same way
     wrong: list[str] = []
     tried = 0
-    for door in BY_ID.values():
-        call = valid.get(door.id, Call(door.id, dict.fromkeys(door.path_parameters[:1], made["subscription"])))
-        if door.public or door in alike or (door.path_parameters and not call.path):
+    for endpoint in BY_ID.values():
+        call = valid.get(
+            endpoint.id, Call(endpoint.id, dict.fromkeys(endpoint.path_parameters[:1], made["subscription"]))
+        )
+        if endpoint.public or endpoint in alike or (endpoint.path_parameters and not call.path):
             continue
         for end in ENDS:
-            for path in time_fields(door.body or {}):
+            for path in time_fields(endpoint.body or {}):
                 body = with_value(call.body, path, end)
                 answer = await account.http.request(call.method, call.url, params=call.query or None, json=body)
-                wrong += broken(answer, (door.id, body))
+                wrong += broken(answer, (endpoint.id, body))
                 tried += 1
-            for query in _time_parameters(door):
+            for query in _time_parameters(endpoint):
                 answer = await account.http.request(call.method, call.url, params={**call.query, query: end})
-                wrong += broken(answer, (door.id, query, end))
+                wrong += broken(answer, (endpoint.id, query, end))
                 tried += 1
     assert not wrong, "\n".join(wrong)
     assert tried > 100
 
 
-def _time_parameters(door: Door) -> list[str]:
+def _time_parameters(endpoint: Endpoint) -> list[str]:
     return [
         name
-        for name, schema in door.query.items()
+        for name, schema in endpoint.query.items()
         if any(branch.get("format") == "date-time" for branch in branches(schema))
     ]

@@ -13,7 +13,7 @@ import pytest
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from tests.account import Account
-from tests.api.doors import DOORS, Door, branches
+from tests.api.endpoints import ENDPOINTS, Endpoint, branches
 
 HEADER = "farthing-ignored-fields"
 PRICE = {
@@ -191,37 +191,41 @@ def times_of(schema: dict[str, Any]) -> list[str]:
     ]
 
 
-def path_of(door: Door) -> str:
+def path_of(endpoint: Endpoint) -> str:
     """Its path below the prefix of the API, with an id that names nothing."""
-    return re.sub(r"\{[^}]*\}", "x", door.path).removeprefix("/v1")
+    return re.sub(r"\{[^}]*\}", "x", endpoint.path).removeprefix("/v1")
 
 
-BOUNDED = [door for door in DOORS if door.body is not None and {"start_time", "end_time"} & set(times_of(door.body))]
+BOUNDED = [
+    endpoint
+    for endpoint in ENDPOINTS
+    if endpoint.body is not None and {"start_time", "end_time"} & set(times_of(endpoint.body))
+]
 
 
-@pytest.mark.parametrize("door", BOUNDED, ids=lambda door: door.id)
-async def test_the_largest_and_smallest_times_never_overflow(caller: httpx.AsyncClient, door: Any) -> None:
+@pytest.mark.parametrize("endpoint", BOUNDED, ids=lambda endpoint: endpoint.id)
+async def test_the_largest_and_smallest_times_never_overflow(caller: httpx.AsyncClient, endpoint: Any) -> None:
     """Rule: docs/rules/conventions.md#times"""
-    sample = dict.fromkeys(door.body.get("required", ()), "x")
+    sample = dict.fromkeys(endpoint.body.get("required", ()), "x")
     body = {**sample, "start_time": FIRST, "end_time": LAST}
-    answer = await caller.request(door.method, path_of(door), content=msgspec.json.encode(body))
+    answer = await caller.request(endpoint.method, path_of(endpoint), content=msgspec.json.encode(body))
     assert answer.status_code < 500, answer.text
     details = answer.json().get("details", {}) if answer.is_error else {}
     assert "RFC 3339" not in str(details)
 
 
 TIMED = [
-    (door, name)
-    for door in DOORS
-    if door.method == "GET"
-    for name, schema in door.query.items()
+    (endpoint, name)
+    for endpoint in ENDPOINTS
+    if endpoint.method == "GET"
+    for name, schema in endpoint.query.items()
     if any(part.get("format") == "date-time" for part in branches(schema))
 ]
 
 
-@pytest.mark.parametrize(("door", "name"), TIMED, ids=lambda value: value if isinstance(value, str) else value.id)
-async def test_they_are_read_in_every_query_string(caller: httpx.AsyncClient, door: Any, name: str) -> None:
-    path = path_of(door)
+@pytest.mark.parametrize(("endpoint", "name"), TIMED, ids=lambda value: value if isinstance(value, str) else value.id)
+async def test_they_are_read_in_every_query_string(caller: httpx.AsyncClient, endpoint: Any, name: str) -> None:
+    path = path_of(endpoint)
     for time in (FIRST, LAST, "2026-01-31T23:59:59.999999999Z"):
         answer = await caller.get(path, params={name: time})
         assert answer.status_code < 500, answer.text

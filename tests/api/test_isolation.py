@@ -14,7 +14,7 @@ from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from tests.account import Account
 from tests.api.books import Books
-from tests.api.doors import BY_ID, DOORS, Door
+from tests.api.endpoints import BY_ID, ENDPOINTS, Endpoint
 from tests.api.tour.building import build
 from tests.api.tour.calls import Call, Made, OverHttp, Recorder, send
 from tests.api.tour.changing import change, end
@@ -74,9 +74,9 @@ async def outsider(request: pytest.FixtureRequest, account: Account, stranger: A
     return account.client(await account.new_key(["super_admin"], environment_id=await account.new_environment()))
 
 
-def concerns(outsider: httpx.AsyncClient, account: Account, stranger: Account) -> Callable[[Door], bool]:
+def concerns(outsider: httpx.AsyncClient, account: Account, stranger: Account) -> Callable[[Endpoint], bool]:
     """Which routes the outsider is an outsider to."""
-    return lambda door: outsider is stranger.http or not door.path.startswith(TENANT_WIDE)
+    return lambda endpoint: outsider is stranger.http or not endpoint.path.startswith(TENANT_WIDE)
 
 
 def shape(answer: httpx.Response) -> str:
@@ -137,24 +137,24 @@ async def test_lists_and_searches_of_an_outsider_are_empty(
     _, made = owner
     ours = concerns(outsider, account, stranger)
     assert len(lists()) > 20
-    for door in lists():
-        if not ours(door):
+    for endpoint in lists():
+        if not ours(endpoint):
             continue
         for query in ({}, {"status": "archived"}, {"expand": ""}):
-            call = Call(door.id, body=query) if door.method == "POST" else Call(door.id, query=query)
+            call = Call(endpoint.id, body=query) if endpoint.method == "POST" else Call(endpoint.id, query=query)
             answer = await send(outsider, call)
             if answer.status_code == 400 and query:
                 continue
-            assert answer.status_code == 200, f"{door.name}: {answer.text}"
-            assert not leaks(answer, call, made), door.name
+            assert answer.status_code == 200, f"{endpoint.name}: {answer.text}"
+            assert not leaks(answer, call, made), endpoint.name
             items = answer.json().get("items") if isinstance(answer.json(), dict) else answer.json()
-            if not door.path.startswith(TENANT_WIDE):
-                assert not items, f"{door.name}: {answer.text}"
+            if not endpoint.path.startswith(TENANT_WIDE):
+                assert not items, f"{endpoint.name}: {answer.text}"
 
 
-def _guesses(door: Door, go: OverHttp, made: Made) -> Iterator[str]:
+def _guesses(endpoint: Endpoint, go: OverHttp, made: Made) -> Iterator[str]:
     """Ids that a route could take: of what was made under its own folder, or, failing that, one of each kind."""
-    folder = door.path.partition("/{")[0].removeprefix("/v1")
+    folder = endpoint.path.partition("/{")[0].removeprefix("/v1")
     near = [str(answer["id"]) for call, answer in go.made if answer and call.url == folder and "id" in answer]
     yield from near or {kind_of(id): id for id in made.values()}.values()
 
@@ -172,19 +172,19 @@ async def test_no_route_at_all_opens_to_a_foreign_id(
     ours = concerns(outsider, account, stranger)
     with Books(sockets, account) as books:
         before = books.state(only_environment=outsider is not stranger.http)
-        for door in DOORS:
-            if not door.path_parameters or door.public or door.id in FIXED or not ours(door):
+        for endpoint in ENDPOINTS:
+            if not endpoint.path_parameters or endpoint.public or endpoint.id in FIXED or not ours(endpoint):
                 continue
-            body: dict[str, Any] | None = {} if door.body is not None else None
+            body: dict[str, Any] | None = {} if endpoint.body is not None else None
             answers_about_nobody: dict[str, httpx.Response] = {}
-            for id in _guesses(door, go, made):
-                foreign = await outsider.request(door.method, door.url(id), json=body)
+            for id in _guesses(endpoint, go, made):
+                foreign = await outsider.request(endpoint.method, endpoint.url(id), json=body)
                 if kind_of(id) not in answers_about_nobody:
-                    answer = await outsider.request(door.method, door.url(unknown(id)), json=body)
+                    answer = await outsider.request(endpoint.method, endpoint.url(unknown(id)), json=body)
                     answers_about_nobody[kind_of(id)] = answer
                 nobody = answers_about_nobody[kind_of(id)]
-                assert foreign.status_code == nobody.status_code, f"{door.name} {id}: {foreign.text}"
-                assert shape(foreign) == as_if_about(shape(nobody)), f"{door.name} {id}"
+                assert foreign.status_code == nobody.status_code, f"{endpoint.name} {id}: {foreign.text}"
+                assert shape(foreign) == as_if_about(shape(nobody)), f"{endpoint.name} {id}"
         assert books.state(only_environment=outsider is not stranger.http) == before
 
 
@@ -196,7 +196,7 @@ async def test_the_owner_meets_everything_the_outsider_was_refused(stranger: Acc
     for step in (read, change, end):
         await step(go, made)
     toured = {call.operation for call, _ in go.made}
-    assert {door.id for door in DOORS if door.operation} - toured == UNTOURED
+    assert {endpoint.id for endpoint in ENDPOINTS if endpoint.operation} - toured == UNTOURED
 
 
 def test_every_table_of_a_tenant_is_watched(database_url: str, sockets: str) -> None:

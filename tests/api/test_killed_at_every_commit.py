@@ -24,7 +24,7 @@ from psycopg import sql
 
 from farthing.billing.clock import routes as clock_routes
 from farthing.billing.collection.collect import collect_due
-from farthing.billing.periods.finalize import BillingEffects
+from farthing.billing.periods.finalize import BillingHooks
 from farthing.core.clock import FixedClock
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing.reconciliation import reconcile
@@ -120,7 +120,7 @@ async def let_the_next_run_collect(deployment: Deployment) -> None:
     """What the duties do by themselves when a try that was interrupted is due again."""
     account = deployment.account
     clock = FixedClock(account.database.clock.now() + timedelta(hours=2))
-    gateways = Gateways(account.database, account.settings, BillingEffects())
+    gateways = Gateways(account.database, account.settings, BillingHooks())
     async with account.database.session(account.scope, clock=clock) as session:
         await reconcile(session, gateways, clock.now())
     assert await collect_due(account.database, account.scope, gateways, clock) == {}

@@ -12,7 +12,7 @@ import pytest
 
 from tests.account import Account
 from tests.api.books import Books
-from tests.api.doors import DOORS, Door, branches
+from tests.api.endpoints import ENDPOINTS, Endpoint, branches
 from tests.api.tour.building import QUESTION
 
 LIMITED = {"login", "signUp"}
@@ -22,7 +22,7 @@ ENOUGH |= {"start_time": "2026-01-01T00:00:00Z", "end_time": "2026-02-01T00:00:0
 """What the bodies of routes require that also take something in the query."""
 TAKES_FILES = {"uploadTaskFile"}
 """Read as they arrive, with a cap of their own."""
-WITH_BODY = [door for door in DOORS if door.body is not None and door.id not in LIMITED]
+WITH_BODY = [endpoint for endpoint in ENDPOINTS if endpoint.body is not None and endpoint.id not in LIMITED]
 JSON = {"content-type": "application/json"}
 CAP = 4 * 2**20
 DEEPEST = 3
@@ -111,11 +111,11 @@ def named(path: list[str | int], details: dict[str, Any]) -> bool:
     )
 
 
-@pytest.mark.parametrize("door", [pytest.param(door, id=door.name) for door in WITH_BODY])
-async def test_a_wrong_type_in_any_field_is_refused_by_its_name(caller: httpx.AsyncClient, door: Door) -> None:
-    assert door.body is not None
+@pytest.mark.parametrize("endpoint", [pytest.param(endpoint, id=endpoint.name) for endpoint in WITH_BODY])
+async def test_a_wrong_type_in_any_field_is_refused_by_its_name(caller: httpx.AsyncClient, endpoint: Endpoint) -> None:
+    assert endpoint.body is not None
     tried = 0
-    for path, schema in fields(door.body):
+    for path, schema in fields(endpoint.body):
         accepted = json_types(schema)
         if not accepted:
             continue
@@ -124,10 +124,10 @@ async def test_a_wrong_type_in_any_field_is_refused_by_its_name(caller: httpx.As
                 continue
             if kind == "integer" and "number" in accepted:
                 continue
-            answer = await caller.request(door.method, door.url(), json=planted(path, value))
+            answer = await caller.request(endpoint.method, endpoint.url(), json=planted(path, value))
             assert named(path, check(answer).get("details", {})), f"{path} {value!r}: {answer.text}"
             tried += 1
-    assert tried or not any(True for _ in fields(door.body)), "no field was tried"
+    assert tried or not any(True for _ in fields(endpoint.body)), "no field was tried"
 
 
 def nested(depth: int) -> bytes:
@@ -155,17 +155,17 @@ BROKEN = {
 
 @pytest.mark.parametrize("body", [pytest.param(body, id=name) for name, body in BROKEN.items()])
 async def test_a_body_that_is_not_an_object_of_json_is_refused(caller: httpx.AsyncClient, body: bytes) -> None:
-    for door in WITH_BODY:
-        if not body and (door.body_optional or not _demands(door)):
+    for endpoint in WITH_BODY:
+        if not body and (endpoint.body_optional or not _demands(endpoint)):
             continue
-        answer = await caller.request(door.method, door.url(), content=body, headers=JSON)
+        answer = await caller.request(endpoint.method, endpoint.url(), content=body, headers=JSON)
         check(answer)
 
 
-def _demands(door: Door) -> bool:
+def _demands(endpoint: Endpoint) -> bool:
     """Whether a body has fields that must be there."""
-    assert door.body is not None
-    return all(part.get("required") for part in branches(door.body))
+    assert endpoint.body is not None
+    return all(part.get("required") for part in branches(endpoint.body))
 
 
 STRANGE_TEXTS = {
@@ -179,23 +179,23 @@ STRANGE_TEXTS = {
 @pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in STRANGE_TEXTS.items()])
 async def test_text_that_cannot_be_stored_is_refused_in_every_field(caller: httpx.AsyncClient, text: str) -> None:
     """Alone and with everything else the body demands, so that nothing but the text is wrong."""
-    for door in WITH_BODY:
-        assert door.body is not None
-        for path, schema in fields(door.body):
+    for endpoint in WITH_BODY:
+        assert endpoint.body is not None
+        for path, schema in fields(endpoint.body):
             if not any(part.get("type") == "string" and "enum" not in part for part in branches(schema)):
                 continue
             body = json.dumps(planted(path, "@@")).replace("@@", text).encode()
-            check(await caller.request(door.method, door.url(), content=body, headers=JSON))
+            check(await caller.request(endpoint.method, endpoint.url(), content=body, headers=JSON))
 
 
 @pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in STRANGE_TEXTS.items()])
 async def test_text_that_cannot_be_stored_is_refused_as_a_key_too(caller: httpx.AsyncClient, text: str) -> None:
-    for door in WITH_BODY:
-        assert door.body is not None
-        for path, schema in fields(door.body):
+    for endpoint in WITH_BODY:
+        assert endpoint.body is not None
+        for path, schema in fields(endpoint.body):
             if path[-1] == "metadata" and "object" in json_types(schema):
                 body = json.dumps(planted(path, {"@@": "x"})).replace("@@", text).encode()
-                check(await caller.request(door.method, door.url(), content=body, headers=JSON))
+                check(await caller.request(endpoint.method, endpoint.url(), content=body, headers=JSON))
 
 
 CLAMPED = {"page_size"}
@@ -210,9 +210,9 @@ WORDS = ["NaN", "Infinity", "-Infinity", "sNaN", "1,000", "1 000", "0x10", "1e40
 @pytest.mark.slow
 @pytest.mark.parametrize("written", ["number", "text"])
 async def test_a_number_beyond_limits_is_refused_in_every_field(caller: httpx.AsyncClient, written: str) -> None:
-    for door in WITH_BODY:
-        assert door.body is not None
-        for path, schema in fields(door.body):
+    for endpoint in WITH_BODY:
+        assert endpoint.body is not None
+        for path, schema in fields(endpoint.body):
             accepted = json_types(schema)
             if not decimal(schema) and not accepted & {"integer", "number"}:
                 continue
@@ -221,7 +221,7 @@ async def test_a_number_beyond_limits_is_refused_in_every_field(caller: httpx.As
             texts = NUMBERS if written == "number" else [json.dumps(word) for word in WORDS]
             for text in texts:
                 body = json.dumps(planted(path, "@@")).replace('"@@"', text).encode()
-                answer = await caller.request(door.method, door.url(), content=body, headers=JSON)
+                answer = await caller.request(endpoint.method, endpoint.url(), content=body, headers=JSON)
                 check(answer)
 
 
@@ -240,11 +240,11 @@ async def test_a_number_beyond_limits_is_refused_in_every_field(caller: httpx.As
 )
 async def test_a_time_that_is_none_is_refused_in_every_field(caller: httpx.AsyncClient, text: str) -> None:
     tried = 0
-    for door in WITH_BODY:
-        assert door.body is not None
-        for path, schema in fields(door.body):
+    for endpoint in WITH_BODY:
+        assert endpoint.body is not None
+        for path, schema in fields(endpoint.body):
             if any(part.get("format") == "date-time" for part in branches(schema)):
-                answer = await caller.request(door.method, door.url(), json=planted(path, text))
+                answer = await caller.request(endpoint.method, endpoint.url(), json=planted(path, text))
                 check(answer)
                 tried += 1
     assert tried > 20
@@ -252,13 +252,13 @@ async def test_a_time_that_is_none_is_refused_in_every_field(caller: httpx.Async
 
 async def test_a_body_over_the_cap_is_refused_on_every_route(caller: httpx.AsyncClient) -> None:
     huge = b'{"name": "' + b"x" * CAP + b'"}'
-    for door in DOORS:
+    for endpoint in ENDPOINTS:
         if (
-            door.method in {"POST", "PUT"}
-            and door.id not in LIMITED | TAKES_FILES
-            and not door.path.startswith("/v1/events")
+            endpoint.method in {"POST", "PUT"}
+            and endpoint.id not in LIMITED | TAKES_FILES
+            and not endpoint.path.startswith("/v1/events")
         ):
-            body = check(await caller.request(door.method, door.url(), content=huge, headers=JSON))
+            body = check(await caller.request(endpoint.method, endpoint.url(), content=huge, headers=JSON))
             assert body["details"] == {"body": f"must be at most {CAP} bytes"}
 
 
@@ -282,8 +282,10 @@ async def test_events_have_a_cap_of_their_own(caller: httpx.AsyncClient, declare
 async def test_whatever_its_declared_type_a_body_is_read_as_json_or_refused(
     caller: httpx.AsyncClient, kind: str
 ) -> None:
-    for door in WITH_BODY:
-        answer = await caller.request(door.method, door.url(), content=b"name=x", headers={"content-type": kind})
+    for endpoint in WITH_BODY:
+        answer = await caller.request(
+            endpoint.method, endpoint.url(), content=b"name=x", headers={"content-type": kind}
+        )
         check(answer)
 
 
@@ -309,36 +311,41 @@ QUERIES: dict[str, str] = {
 @pytest.mark.parametrize("query", [pytest.param(query, id=name) for name, query in QUERIES.items()])
 async def test_every_list_refuses_a_bad_query(caller: httpx.AsyncClient, query: str) -> None:
     names = {part.partition("=")[0] for part in query.split("&")}
-    for door in DOORS:
-        if door.method == "GET" and names <= set(door.query) and "status" in door.query and not door.path_parameters:
-            url = f"{door.url()}?{query}&{DEMANDED.get(door.id, '')}"
+    for endpoint in ENDPOINTS:
+        if (
+            endpoint.method == "GET"
+            and names <= set(endpoint.query)
+            and "status" in endpoint.query
+            and not endpoint.path_parameters
+        ):
+            url = f"{endpoint.url()}?{query}&{DEMANDED.get(endpoint.id, '')}"
             details = check(await caller.get(url)).get("details", {})
-            assert names & set(details) or set(details) & {"field", "url"}, f"{door.name}: {details}"
+            assert names & set(details) or set(details) & {"field", "url"}, f"{endpoint.name}: {details}"
 
 
 async def test_a_wrong_value_in_any_query_parameter_is_refused_by_its_name(caller: httpx.AsyncClient) -> None:
-    for door in DOORS:
-        for name, schema in door.query.items():
+    for endpoint in ENDPOINTS:
+        for name, schema in endpoint.query.items():
             accepted = json_types(schema) - {"null"}
             parts = [part for part in branches(schema) if part.get("type") != "null"]
             closed = any("enum" in part for part in parts) or any(part.get("format") for part in parts)
             if accepted and (closed or not accepted & {"string", "array"}):
                 # a body that lacks something is refused before the query is looked at
-                body = None if door.body is None else ENOUGH
-                answer = await caller.request(door.method, door.url(), params={name: "@?"}, json=body)
-                if door.path_parameters and answer.status_code == 404:
+                body = None if endpoint.body is None else ENOUGH
+                answer = await caller.request(endpoint.method, endpoint.url(), params={name: "@?"}, json=body)
+                if endpoint.path_parameters and answer.status_code == 404:
                     continue  # what the list is about is looked for first
-                assert name in check(answer).get("details", {}), f"{door.name} {name}: {answer.text}"
+                assert name in check(answer).get("details", {}), f"{endpoint.name} {name}: {answer.text}"
 
 
 @pytest.mark.slow
 async def test_an_unknown_or_repeated_query_parameter_never_breaks_a_route(caller: httpx.AsyncClient) -> None:
-    for door in DOORS:
-        if door.method == "GET" and not door.public:
+    for endpoint in ENDPOINTS:
+        if endpoint.method == "GET" and not endpoint.public:
             long = "&".join(f"x{n}=%F0%9F%98%80" for n in range(2000))
             for query in (long, "limit=1&limit=2&offset=0&offset=0", "&&&===&%", "a=" + "b" * 50_000):
-                answer = await caller.get(f"{door.url()}?{query}")
-                assert answer.status_code < 500, f"{door.name}: {answer.text}"
+                answer = await caller.get(f"{endpoint.url()}?{query}")
+                assert answer.status_code < 500, f"{endpoint.name}: {answer.text}"
 
 
 async def test_an_url_beyond_the_servers_limit_is_refused(account: Account) -> None:
@@ -365,12 +372,12 @@ STRANGE_IDS = [
 
 @pytest.mark.parametrize("id", STRANGE_IDS)
 async def test_a_strange_id_is_refused_or_unknown_on_every_route(caller: httpx.AsyncClient, id: str) -> None:
-    for door in DOORS:
-        if not door.path_parameters:
+    for endpoint in ENDPOINTS:
+        if not endpoint.path_parameters:
             continue
-        body: dict[str, Any] | None = {} if door.body is not None else None
-        answer = await caller.request(door.method, door.url(id), json=body)
-        assert 400 <= answer.status_code < 500 or not _named_rows(answer), f"{door.name}: {answer.text}"
+        body: dict[str, Any] | None = {} if endpoint.body is not None else None
+        answer = await caller.request(endpoint.method, endpoint.url(id), json=body)
+        assert 400 <= answer.status_code < 500 or not _named_rows(answer), f"{endpoint.name}: {answer.text}"
         if answer.is_error:
             check(answer, answer.status_code)
 
@@ -385,11 +392,11 @@ def _named_rows(answer: httpx.Response) -> bool:
 
 async def test_another_method_on_a_known_path_is_answered_405(caller: httpx.AsyncClient) -> None:
     known: dict[str, set[str]] = {}
-    for door in DOORS:
-        known.setdefault(door.path, set()).add(door.method)
-    for door in DOORS:
-        for method in {"GET", "POST", "PUT", "DELETE", "PATCH"} - known[door.path]:
-            answer = await caller.request(method, door.url())
+    for endpoint in ENDPOINTS:
+        known.setdefault(endpoint.path, set()).add(endpoint.method)
+    for endpoint in ENDPOINTS:
+        for method in {"GET", "POST", "PUT", "DELETE", "PATCH"} - known[endpoint.path]:
+            answer = await caller.request(method, endpoint.url())
             if answer.status_code != 405:
                 continue  # the same words may be another route's id
             assert check(answer, 405)["code"] == "invalid_operation"

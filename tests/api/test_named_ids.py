@@ -14,7 +14,7 @@ import httpx
 
 from tests.account import Account
 from tests.api.books import Books
-from tests.api.doors import BY_ID, DOORS, Door
+from tests.api.endpoints import BY_ID, ENDPOINTS, Endpoint
 from tests.api.test_malformed import fields
 from tests.api.tour.building import TAX_CODE, build
 from tests.api.tour.calls import Call, Made, OverHttp, Recorder, send
@@ -272,10 +272,10 @@ def _changing(made: Made) -> dict[str, Any]:
 Path = tuple[str | int, ...]
 
 
-def named_by(door: Door) -> list[Path]:
+def named_by(endpoint: Endpoint) -> list[Path]:
     """Where a body of the route names something by its id."""
-    assert door.body is not None
-    found = {tuple(path) for path, _ in fields(door.body)}
+    assert endpoint.body is not None
+    found = {tuple(path) for path, _ in fields(endpoint.body)}
     return sorted(
         (path for path in found if str(path[-1]).endswith(("_id", "_ids")) and path[-1] not in NAME_NOTHING_HERE),
         key=str,
@@ -339,23 +339,23 @@ async def test_an_id_of_another_tenant_is_refused_in_every_field(
     problems: list[str] = []
     with Books(sockets, account) as books:
         before = books.state()
-        for door in DOORS:
-            if door.body is None or door.path.endswith(("/search", "/forex/query")):
+        for endpoint in ENDPOINTS:
+            if endpoint.body is None or endpoint.path.endswith(("/search", "/forex/query")):
                 continue
-            for path in named_by(door):
-                if (door.id, str(path[-1])) in EXCEPTIONS or NOT_REACHED.keys() & set(path):
+            for path in named_by(endpoint):
+                if (endpoint.id, str(path[-1])) in EXCEPTIONS or NOT_REACHED.keys() & set(path):
                     continue
                 id = foreign.get(OF_A_STRANGER.get(str(path[-1]), ""), OF_NOBODY)
-                tried = [named for call in cases[door.id] if (named := with_id(call, path, id))]
+                tried = [named for call in cases[endpoint.id] if (named := with_id(call, path, id))]
                 answers = [await send(account.http, call) for call in tried]
                 if not any(is_refused_by_name(answer, path, id) for answer in answers) or not all(
                     answer.is_client_error for answer in answers
                 ):
                     said = " | ".join(f"{answer.status_code} {answer.text[:300]}" for answer in answers)
-                    problems.append(f"{door.id} {'.'.join(map(str, path))}: {said or 'no case has a place for it'}")
+                    problems.append(f"{endpoint.id} {'.'.join(map(str, path))}: {said or 'no case has a place for it'}")
             after = books.state()
             if after != before:
-                problems.append(f"{door.id} changed {[table for table in after if after[table] != before[table]]}")
+                problems.append(f"{endpoint.id} changed {[table for table in after if after[table] != before[table]]}")
                 before = after
     assert not problems, "\n".join(problems)
 

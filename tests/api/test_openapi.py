@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.account import Account
 from tests.api.conftest import credentials
-from tests.api.doors import DOCUMENT, DOORS
+from tests.api.endpoints import DOCUMENT, ENDPOINTS
 from tests.api.tour.building import build
 from tests.api.tour.calls import Call, OverHttp
 from tests.api.tour.changing import change, end
@@ -39,18 +39,18 @@ OPERATIONS = {found.ok().definition.raw["operationId"]: found.ok() for found in 
 
 
 def test_every_operation_is_tried() -> None:
-    documented = {door.id for door in DOORS if door.operation}
+    documented = {endpoint.id for endpoint in ENDPOINTS if endpoint.operation}
     assert set(OPERATIONS) == documented
     assert set(UNTRIED) <= documented
 
 
 def trials() -> Iterator[Any]:
     """Valid requests to every operation, and invalid ones where anything but a path can be got wrong."""
-    for door in DOORS:
-        if door.operation and door.id not in UNTRIED:
-            yield pytest.param(door.id, GenerationMode.POSITIVE, id=f"{door.id}, asked well")
-            if door.query or door.body is not None:
-                yield pytest.param(door.id, GenerationMode.NEGATIVE, id=f"{door.id}, asked badly")
+    for endpoint in ENDPOINTS:
+        if endpoint.operation and endpoint.id not in UNTRIED:
+            yield pytest.param(endpoint.id, GenerationMode.POSITIVE, id=f"{endpoint.id}, asked well")
+            if endpoint.query or endpoint.body is not None:
+                yield pytest.param(endpoint.id, GenerationMode.NEGATIVE, id=f"{endpoint.id}, asked badly")
 
 
 @pytest.mark.parametrize(("name", "mode"), trials())

@@ -13,7 +13,7 @@ import pytest
 from flexprice import Flexprice
 
 from tests.account import Account
-from tests.api.doors import BY_ID
+from tests.api.endpoints import BY_ID
 from tests.api.tour.building import build
 from tests.api.tour.calls import Call, OverHttp
 from tests.api.tour.changing import change, end

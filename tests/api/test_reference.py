@@ -13,7 +13,7 @@ import pytest
 import farthing
 from farthing.api.reference import described_structs, references
 from farthing.core.encoding.decoding import json_decoder
-from tests.api.doors import DOCUMENT
+from tests.api.endpoints import DOCUMENT
 from tests.application import routed_application
 
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]

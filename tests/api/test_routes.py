@@ -6,33 +6,33 @@ import re
 
 import pytest
 
-from tests.api.doors import DOCUMENT, DOORS, SCHEMAS, Door, branches
+from tests.api.endpoints import DOCUMENT, ENDPOINTS, SCHEMAS, Endpoint, branches
 
-ENTRIES = [pytest.param(door, id=door.name) for door in DOORS]
-
-
-@pytest.mark.parametrize("door", ENTRIES)
-def test_every_route_is_guarded_or_public_by_name(door: Door) -> None:
-    assert len(door.guards) == (0 if door.public else 1)
+ENTRIES = [pytest.param(endpoint, id=endpoint.name) for endpoint in ENDPOINTS]
 
 
-@pytest.mark.parametrize("door", ENTRIES)
-def test_a_route_that_reads_demands_no_body(door: Door) -> None:
-    if door.method == "GET":
-        assert door.body is None
+@pytest.mark.parametrize("endpoint", ENTRIES)
+def test_every_route_is_guarded_or_public_by_name(endpoint: Endpoint) -> None:
+    assert len(endpoint.guards) == (0 if endpoint.public else 1)
+
+
+@pytest.mark.parametrize("endpoint", ENTRIES)
+def test_a_route_that_reads_demands_no_body(endpoint: Endpoint) -> None:
+    if endpoint.method == "GET":
+        assert endpoint.body is None
 
 
 def test_every_operation_has_its_own_id() -> None:
     ids = [operation["operationId"] for item in DOCUMENT["paths"].values() for operation in item.values()]
     assert len(ids) == len(set(ids))
-    assert len(ids) == len([door for door in DOORS if door.handler.resolve_include_in_schema()])
+    assert len(ids) == len([endpoint for endpoint in ENDPOINTS if endpoint.handler.resolve_include_in_schema()])
 
 
 def test_every_path_parameter_is_described() -> None:
-    for door in DOORS:
-        if door.operation:
-            described = {p["name"] for p in door.operation.get("parameters", []) if p["in"] == "path"}
-            assert described == set(door.path_parameters), door.name
+    for endpoint in ENDPOINTS:
+        if endpoint.operation:
+            described = {p["name"] for p in endpoint.operation.get("parameters", []) if p["in"] == "path"}
+            assert described == set(endpoint.path_parameters), endpoint.name
 
 
 def test_every_reference_leads_somewhere() -> None:
@@ -41,6 +41,6 @@ def test_every_reference_leads_somewhere() -> None:
 
 
 def test_a_body_that_may_be_left_out_is_not_demanded() -> None:
-    for door in DOORS:
-        if door.body is not None and any(part.get("type") == "null" for part in branches(door.body)):
-            assert door.body_optional, door.name
+    for endpoint in ENDPOINTS:
+        if endpoint.body is not None and any(part.get("type") == "null" for part in branches(endpoint.body)):
+            assert endpoint.body_optional, endpoint.name

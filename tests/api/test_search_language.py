@@ -10,22 +10,22 @@ from typing import Any
 import pytest
 
 from tests.account import Account
-from tests.api.doors import DOORS, Door, branches
+from tests.api.endpoints import ENDPOINTS, Endpoint, branches
 from tests.api.tour.building import build
 from tests.api.tour.calls import OverHttp
 
 
-def _searches() -> list[Door]:
+def _searches() -> list[Endpoint]:
     found = []
-    for door in DOORS:
-        named = {name for part in branches(door.body or {}) for name in part.get("properties", {})}
-        if door.method == "POST" and door.path.endswith("/search") and {"filters", "sort"} <= named:
-            found.append(door)
+    for endpoint in ENDPOINTS:
+        named = {name for part in branches(endpoint.body or {}) for name in part.get("properties", {})}
+        if endpoint.method == "POST" and endpoint.path.endswith("/search") and {"filters", "sort"} <= named:
+            found.append(endpoint)
     return found
 
 
 SEARCHES = _searches()
-EVERY_SEARCH = pytest.mark.parametrize("door", [pytest.param(door, id=door.name) for door in SEARCHES])
+EVERY_SEARCH = pytest.mark.parametrize("endpoint", [pytest.param(endpoint, id=endpoint.name) for endpoint in SEARCHES])
 
 
 def condition(field: str, operator: str, kind: str, value: Any) -> dict[str, Any]:
@@ -59,9 +59,9 @@ CALLED_OTHERWISE = {"/v1/workflows/search": {"id": "run_id", "created_at": "star
 """What a search calls these fields, where its rows have neither id nor time of creation."""
 
 
-def renamed(door: Door, given: dict[str, Any]) -> dict[str, Any]:
+def renamed(endpoint: Endpoint, given: dict[str, Any]) -> dict[str, Any]:
     """A condition or order with the name that the search gives its field."""
-    names = CALLED_OTHERWISE.get(door.path, {})
+    names = CALLED_OTHERWISE.get(endpoint.path, {})
     return {**given, "field": names.get(given["field"], given["field"])} if "field" in given else given
 
 
@@ -70,17 +70,17 @@ def test_there_are_searches() -> None:
 
 
 @EVERY_SEARCH
-async def test_what_cannot_be_applied_is_refused_never_ignored(account: Account, door: Door) -> None:
+async def test_what_cannot_be_applied_is_refused_never_ignored(account: Account, endpoint: Endpoint) -> None:
     for name, (given, where) in REFUSED.items():
-        answer = await account.post(door.url(), {"filters": [renamed(door, given)]}, expect=400)
+        answer = await account.post(endpoint.url(), {"filters": [renamed(endpoint, given)]}, expect=400)
         assert any(key.endswith(where) for key in answer["details"]), f"{name}: {answer}"
 
 
 @EVERY_SEARCH
-async def test_a_search_has_limits(account: Account, door: Door) -> None:
-    level = renamed(door, {"field": "id", "direction": "asc"})
+async def test_a_search_has_limits(account: Account, endpoint: Endpoint) -> None:
+    level = renamed(endpoint, {"field": "id", "direction": "asc"})
     for body, where in (
-        ({"filters": [renamed(door, ID)] * 51}, "filters"),
+        ({"filters": [renamed(endpoint, ID)] * 51}, "filters"),
         ({"sort": [level] * 21}, "sort"),
         ({"sort": [{"field": "password", "direction": "asc"}]}, "field"),
         ({"sort": [{**level, "direction": "up"}]}, "sort[0].direction"),
@@ -90,14 +90,14 @@ async def test_a_search_has_limits(account: Account, door: Door) -> None:
         ({"offset": -1}, "offset"),
         ({"status": "gone"}, "status"),
     ):
-        answer = await account.post(door.url(), body, expect=400)
+        answer = await account.post(endpoint.url(), body, expect=400)
         assert any(key.endswith(where) for key in answer["details"]), f"{body}: {answer}"
     for values, status in ((100, 200), (101, 400)):  # 5,000 values of all conditions together
         widest = {
-            "filters": [renamed(door, condition("id", "in", "array", [f"{n}" for n in range(values)]))] * 50,
+            "filters": [renamed(endpoint, condition("id", "in", "array", [f"{n}" for n in range(values)]))] * 50,
             "sort": [level] * 20,
         }
-        answer = await account.post(door.url(), widest, expect=status)
+        answer = await account.post(endpoint.url(), widest, expect=status)
         assert status == 400 or rows(answer) == []
 
 
@@ -107,8 +107,8 @@ def rows(answer: dict[str, Any]) -> list[Any]:
     return found
 
 
-async def found(account: Account, door: Door, *filters: dict[str, Any], **more: Any) -> list[str]:
-    answer = await account.post(door.url(), {"filters": list(filters), "limit": 1000, **more}, expect=200)
+async def found(account: Account, endpoint: Endpoint, *filters: dict[str, Any], **more: Any) -> list[str]:
+    answer = await account.post(endpoint.url(), {"filters": list(filters), "limit": 1000, **more}, expect=200)
     assert answer.get("pagination", answer)["total"] >= len(rows(answer))
     return [str(item["id"]) for item in (_flat(item) for item in rows(answer))]
 
@@ -125,30 +125,34 @@ async def test_every_search_answers_the_same_language(account: Account) -> None:
     early, late = "2000-01-01T00:00:00Z", "2100-01-01T00:00:00Z"
     seen = 0
     # what is done in the background changes while it is looked at
-    for door in (each for each in SEARCHES if not each.path.startswith("/v1/workflows/")):
-        every = await found(account, door)
+    for endpoint in (each for each in SEARCHES if not each.path.startswith("/v1/workflows/")):
+        every = await found(account, endpoint)
         if not every:
             continue
         seen += 1
         one = every[-1]
         others = [id for id in every if id != one]
-        assert await found(account, door, condition("id", "eq", "string", one)) == [one], door.name
-        assert await found(account, door, condition("id", "eq", "string", one.lower())) == [], door.name
-        assert await found(account, door, condition("id", "in", "array", [one, "nobody"])) == [one], door.name
-        assert await found(account, door, condition("id", "not_in", "array", [one])) == others, door.name
-        assert await found(account, door, condition("id", "in", "array", [])) == [], door.name
-        assert await found(account, door, condition("id", "not_in", "array", [])) == every, door.name
-        assert await found(account, door, condition("id", "contains", "string", one[-12:].lower())) == [one], door.name
-        assert await found(account, door, condition("id", "not_contains", "string", one)) == others, door.name
+        assert await found(account, endpoint, condition("id", "eq", "string", one)) == [one], endpoint.name
+        assert await found(account, endpoint, condition("id", "eq", "string", one.lower())) == [], endpoint.name
+        assert await found(account, endpoint, condition("id", "in", "array", [one, "nobody"])) == [one], endpoint.name
+        assert await found(account, endpoint, condition("id", "not_in", "array", [one])) == others, endpoint.name
+        assert await found(account, endpoint, condition("id", "in", "array", [])) == [], endpoint.name
+        assert await found(account, endpoint, condition("id", "not_in", "array", [])) == every, endpoint.name
+        assert await found(account, endpoint, condition("id", "contains", "string", one[-12:].lower())) == [one], (
+            endpoint.name
+        )
+        assert await found(account, endpoint, condition("id", "not_contains", "string", one)) == others, endpoint.name
         for literal in ("%", "\\", "' OR ''='"):
-            assert await found(account, door, condition("id", "contains", "string", literal)) == [], door.name
-        assert await found(account, door, condition("created_at", "after", "date", early)) == every, door.name
-        assert await found(account, door, condition("created_at", "before", "date", early)) == [], door.name
+            assert await found(account, endpoint, condition("id", "contains", "string", literal)) == [], endpoint.name
+        assert await found(account, endpoint, condition("created_at", "after", "date", early)) == every, endpoint.name
+        assert await found(account, endpoint, condition("created_at", "before", "date", early)) == [], endpoint.name
         between = condition("created_at", "after", "date", early), condition("created_at", "before", "date", late)
-        assert await found(account, door, *between) == every, door.name
-        ascending = await found(account, door, sort=[{"field": "id", "direction": "asc"}])
-        assert ascending == sorted(every), door.name
-        assert await found(account, door, sort=[{"field": "id", "direction": "desc"}]) == ascending[::-1], door.name
-        pages = [await found(account, door, limit=1, offset=n) for n in range(len(every))]
-        assert [id for part in pages for id in part] == every, door.name
+        assert await found(account, endpoint, *between) == every, endpoint.name
+        ascending = await found(account, endpoint, sort=[{"field": "id", "direction": "asc"}])
+        assert ascending == sorted(every), endpoint.name
+        assert await found(account, endpoint, sort=[{"field": "id", "direction": "desc"}]) == ascending[::-1], (
+            endpoint.name
+        )
+        pages = [await found(account, endpoint, limit=1, offset=n) for n in range(len(every))]
+        assert [id for part in pages for id in part] == every, endpoint.name
     assert seen >= 10

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.doors import BY_ID
+from tests.api.endpoints import BY_ID
 from tests.api.untoured import LEFT_OUT, LeftOut
 
 ROOT = Path(__file__).parent.parent.parent

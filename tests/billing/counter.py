@@ -18,7 +18,7 @@ Body = dict[str, Any]
 async def opened(
     office: Office, plan: Mapping[str, Any], customer: Mapping[str, Any] | None = None, expect: int = 201, **more: Any
 ) -> Body:
-    """A subscription made through the door, its opening invoice issued and collected."""
+    """A subscription made through the endpoint, its opening invoice issued and collected."""
     owner = customer or await office.customer()
     body = {
         "customer_id": owner["id"],

@@ -119,8 +119,8 @@ async def test_a_replacement_takes_a_cancellation_back_and_says_so(office: Offic
     await office.on("2026-04-11")
     body = {**REPLACING, "proration_behavior": "create_prorations", "target_plan_id": target["id"]}
     later = {**body, "change_at": "end_of_period", "proration_behavior": "none"}
-    for door in ("preview", "execute"):
-        await office.account.post(f"{path}/change/{door}", later, expect=400)
+    for endpoint in ("preview", "execute"):
+        await office.account.post(f"{path}/change/{endpoint}", later, expect=400)
     foretold = await office.account.post(f"{path}/change/preview", body, expect=200)
     assert foretold["warnings"] == ["the cancellation at 2026-04-20T00:00:00Z will be taken back"]
     done = await office.account.post(f"{path}/change/execute", body, expect=200)
@@ -177,8 +177,8 @@ async def test_changes_in_place_that_are_refused(office: Office, more: dict[str,
     subscription = await office.subscribed(own)
     if more.get("target_plan_id"):
         more = {"target_plan_id": own["id"]}
-    for door in ("preview", "execute"):
-        path = f"/subscriptions/{subscription.id}/change/v2/{door}"
+    for endpoint in ("preview", "execute"):
+        path = f"/subscriptions/{subscription.id}/change/v2/{endpoint}"
         refused = await office.account.post(path, {**IN_PLACE, "target_plan_id": target["id"], **more}, expect=400)
         assert refused["code"] == "invalid_operation"
     await office.account.post(path, {**IN_PLACE, "target_plan_id": "plan_x"}, expect=404)

@@ -14,8 +14,8 @@ from sqlalchemy.engine import make_url
 
 from farthing.billing.clock import advance
 from farthing.billing.clock.advance import Clockwork
-from farthing.billing.collection.dunning import announce_renewals
 from farthing.billing.run.passes import Run, Summary
+from farthing.billing.run.renewal_notice import announce_renewals
 from farthing.billing.tables import ClockAdvance
 from farthing.core.clock import instant
 from farthing.core.errors import InvalidOperation

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from farthing.billing.collection.dunning import announce_renewals, cancel_unpaid
+from farthing.billing.run.automatic_cancellation import cancel_unpaid
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.recompute import recompute_drafts
+from farthing.billing.run.renewal_notice import announce_renewals
 from farthing.storage.record.outbox import SystemEvent
 from farthing.subscriptions.tables import Subscription
 from tests.billing.office import Office

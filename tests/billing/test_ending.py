@@ -159,10 +159,10 @@ async def test_what_cannot_be_taken_back(office: Office) -> None:
     assert (await refusal(office, "POST", uncancel.format(draft.id)))["details"]["subscription_status"] == "draft"
 
 
-@pytest.mark.parametrize("door", ["/cancel", "/cancel/preview"])
-async def test_what_cannot_be_cancelled(office: Office, door: str) -> None:
+@pytest.mark.parametrize("endpoint", ["/cancel", "/cancel/preview"])
+async def test_what_cannot_be_cancelled(office: Office, endpoint: str) -> None:
     parent, child = await family(office, end_date="2026-12-01T00:00:00Z")
-    path = f"/subscriptions/{parent}{door}"
+    path = f"/subscriptions/{parent}{endpoint}"
     now = {"cancellation_type": "immediate"}
     dated = {"cancellation_type": "scheduled_date"}
     for body, field in (
@@ -180,7 +180,7 @@ async def test_what_cannot_be_cancelled(office: Office, door: str) -> None:
         assert (refused["code"], list(refused["details"])) == ("validation_error", [field]), body
     refused = await refusal(office, "PUT", f"/subscriptions/{parent}", {"cancel_at": "2026-12-02T00:00:00Z"})
     assert list(refused["details"]) == ["cancel_at"]
-    assert "with its parent" in (await refusal(office, "POST", f"/subscriptions/{child}{door}", now))["message"]
+    assert "with its parent" in (await refusal(office, "POST", f"/subscriptions/{child}{endpoint}", now))["message"]
     assert "with its parent" in (await refusal(office, "PUT", f"/subscriptions/{child}", {"cancel_at": MAY}))["message"]
     await told_to_end(office, parent, "later")
     later = {"cancellation_type": "end_of_period"}
@@ -189,7 +189,7 @@ async def test_what_cannot_be_cancelled(office: Office, door: str) -> None:
     assert (await refusal(office, "POST", path, now))["details"]["subscription_status"] == "cancelled"
     refused = await refusal(office, "PUT", f"/subscriptions/{parent}", {"cancel_at_period_end": True})
     assert refused["details"]["subscription_status"] == "cancelled"
-    await office.account.post(f"/subscriptions/subs_x{door}", now, expect=404)
+    await office.account.post(f"/subscriptions/subs_x{endpoint}", now, expect=404)
 
 
 async def test_no_credit_over_mixed_periods(office: Office) -> None:

@@ -226,8 +226,8 @@ async def test_proration_dates_that_are_refused(
     case = await prepared(office)
     await office.on("2026-04-11")
     body = {**REPLACING, "target_plan_id": case.dearer, "proration_date": moment, **more}
-    for door in ("preview", "execute"):
-        refused = await office.account.post(f"/subscriptions/{case.id}/change{version}/{door}", body, expect=400)
+    for endpoint in ("preview", "execute"):
+        refused = await office.account.post(f"/subscriptions/{case.id}/change{version}/{endpoint}", body, expect=400)
         assert "proration_date" in refused["details"]
 
 

@@ -278,7 +278,7 @@ class TestJobs:
         assert await office.totals() == []
 
 
-class TestDoors:
+class TestEndpoints:
     async def test_an_update_keeps_what_it_does_not_name(self, office: Office) -> None:
         made = await opened(office, await office.plan(fixed("10")))
         await cancel(office, made, "end_of_period")

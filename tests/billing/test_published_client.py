@@ -1,4 +1,4 @@
-"""The published client against every door of subscriptions: what it sends is understood, what it gets it can read."""
+"""The published client and the endpoints of subscriptions: what it sends is understood, and it reads what it gets."""
 
 from __future__ import annotations
 

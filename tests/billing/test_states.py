@@ -1,4 +1,4 @@
-"""What may happen to a subscription in which state: the whole table, through the doors."""
+"""What may happen to a subscription in which state: the whole table, through the endpoints."""
 
 from __future__ import annotations
 

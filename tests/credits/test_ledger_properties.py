@@ -21,9 +21,9 @@ from farthing.credits.ledger.posting import DebitMovement, MovementOrigin, lock_
 from farthing.credits.ledger.tables import WalletConsumption, WalletTransaction
 from farthing.credits.reads.derivation import ledger_differences
 from farthing.credits.rules.lots import plan_debit
+from farthing.credits.schemas import DebitWalletRequest, TopUpWalletRequest
 from farthing.credits.wallets import lifecycle, movements
 from farthing.credits.wallets.conversion import convert_to_postpaid
-from farthing.credits.wallets.schemas import DebitWalletRequest, TopUpWalletRequest
 from farthing.credits.wallets.voiding import void_credit
 from tests.account import Account
 from tests.credits.test_wallets import new_wallet, top_up

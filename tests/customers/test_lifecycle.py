@@ -12,7 +12,7 @@ from sqlalchemy import event, update
 
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation
-from farthing.customers.lookup import held
+from farthing.customers.lookup import lock_for_use
 from farthing.customers.tables import Customer
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import CustomerOnboarding
@@ -243,7 +243,7 @@ class TestDeletion:
         plan = await shop.plan(fixed("5"))
 
         async with account.transaction() as session:
-            await held(session, made["id"])
+            await lock_for_use(session, made["id"])
             deletion_under_way = asyncio.create_task(account.http.delete(f"/customers/{made['id']}"))
             await until_waited_for(session)
             body = {"customer_id": made["id"], "plan_id": plan["id"], "currency": "usd", "billing_period": "MONTHLY"}
@@ -255,7 +255,7 @@ class TestDeletion:
         await account.delete(f"/customers/{made['id']}")
         async with account.transaction() as session:
             with pytest.raises(InvalidOperation):
-                await held(session, made["id"])
+                await lock_for_use(session, made["id"])
 
     async def test_of_two_deletions_at_once_one_succeeds(self, account: Account, told: Told) -> None:
         made = await new_customer(account)

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.windows import WindowSize
 from farthing.catalogue.prices.tables import Price
-from farthing.events.analytics.unit_charges import ChargedItem
+from farthing.events.charged_items import ChargedItem
 from farthing.events.upkeep import backfill
 from farthing.rating.commitments.line_commitment import LineCommitment
 from farthing.storage.postgres import Database

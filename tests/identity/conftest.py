@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from farthing.core.ids import Kind, new_id
-from farthing.identity.credentials.authentication import TOKEN_LIFE, Tokens
+from farthing.identity.authentication import TOKEN_LIFE, Tokens
 from farthing.identity.credentials.master_key import MasterKeys
 from farthing.identity.sign_in.sessions import SignInOrigin, open_session
 from farthing.identity.sign_in.tables import SessionKind

@@ -14,9 +14,9 @@ from sqlalchemy import select, text, update
 from farthing.core.clock import instant
 from farthing.core.enums import Status
 from farthing.core.ids import Kind, new_id
+from farthing.identity.authentication import HeaderAuthenticator
 from farthing.identity.credentials import keys
 from farthing.identity.credentials.api_keys import record_used
-from farthing.identity.credentials.authentication import HeaderAuthenticator
 from farthing.identity.tables import Secret, SecretType, User, UserType
 from farthing.storage.scope import SYSTEM, Scope
 from farthing.storage.stored_answers import StoredAnswer
@@ -96,7 +96,7 @@ async def test_a_key_expires_by_the_real_clock(account: Account) -> None:
             .where(Secret.id == made["secret"]["id"])
             .values(expires_at=datetime.now(UTC) - timedelta(seconds=1))
         )
-        await keys.changed(session, made["secret"]["id"])
+        await keys.invalidate(session, made["secret"]["id"])
     assert await status_with(account, made["api_key"]) == 401
 
 
@@ -133,7 +133,7 @@ async def test_a_key_dies_with_its_owner(account: Account) -> None:
             await session.execute(select(Secret.user_id).where(Secret.hash == account.hasher.hash(key)))
         ).scalar_one()
         await session.execute(update(User).where(User.id == owner).values(status=Status.ARCHIVED))
-        await keys.changed(session, owner)
+        await keys.invalidate(session, owner)
     assert await status_with(account, key) == 401
 
 
@@ -144,7 +144,7 @@ async def test_a_key_keeps_the_roles_its_owner_had(account: Account) -> None:
             await session.execute(select(Secret.user_id).where(Secret.hash == account.hasher.hash(key)))
         ).scalar_one()
         await session.execute(update(User).where(User.id == owner).values(roles=["super_admin"]))
-        await keys.changed(session, owner)
+        await keys.invalidate(session, owner)
     async with account.client(key) as http:
         assert (await http.get("/settings/invoice_config")).status_code == 403
 

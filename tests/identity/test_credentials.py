@@ -333,7 +333,7 @@ async def test_the_operator_alone_changes_a_tenants_limits(operated: Operated) -
 async def suspend(account: Account, status: InternalStatus) -> None:
     async with account.database.transaction(SYSTEM) as session:
         await session.execute(update(Tenant).where(Tenant.id == account.tenant_id).values(internal_status=status))
-        await keys.changed(session, account.tenant_id)
+        await keys.invalidate(session, account.tenant_id)
 
 
 async def test_a_suspended_tenant_reads_and_does_not_write(account: Account) -> None:

@@ -20,8 +20,8 @@ from sqlalchemy import select
 from farthing import rotation, secret_file
 from farthing.core.clock import FixedClock
 from farthing.core.errors import InvalidOperation
+from farthing.identity.authentication import HeaderAuthenticator
 from farthing.identity.credentials.api_keys import record_rehashed
-from farthing.identity.credentials.authentication import HeaderAuthenticator
 from farthing.identity.credentials.master_key import MasterKeyRow, MasterKeys, confirm, fingerprint, settle
 from farthing.identity.tables import Secret
 from farthing.payments.integrations.credentials import Safe

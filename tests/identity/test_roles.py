@@ -39,7 +39,7 @@ EXPECTED = {
 
 
 @dataclass(frozen=True)
-class Door:
+class GuardedEndpoint:
     """One registered route with one method."""
 
     method: str
@@ -54,7 +54,7 @@ class Door:
         return re.sub(r"\{[^}]*\}", "nobody", self.path.removeprefix("/v1"))
 
 
-def doors() -> Iterator[Door]:
+def endpoints() -> Iterator[GuardedEndpoint]:
     """Every route under /v1, from the application itself."""
     for route in routed_application().routes:
         if not route.path.startswith("/v1"):
@@ -63,7 +63,7 @@ def doors() -> Iterator[Door]:
             assert isinstance(handler, HTTPRouteHandler)
             guards = [guard for guard in handler.resolve_guards() if hasattr(guard, "needs")]
             for method in sorted(handler.http_methods - {"OPTIONS", "HEAD"}):
-                yield Door(
+                yield GuardedEndpoint(
                     method,
                     route.path_format,
                     guards[0].needs if guards else None,
@@ -72,16 +72,16 @@ def doors() -> Iterator[Door]:
                 )
 
 
-DOORS = sorted(doors(), key=lambda door: (door.path, door.method))
-GUARDED = [door for door in DOORS if not door.public and door.needs is not None]
+ENDPOINTS = sorted(endpoints(), key=lambda endpoint: (endpoint.path, endpoint.method))
+GUARDED = [endpoint for endpoint in ENDPOINTS if not endpoint.public and endpoint.needs is not None]
 
 
 def test_every_route_has_one_guard_or_is_public_by_name() -> None:
-    assert len(DOORS) > 20
-    wrong = [door for door in DOORS if door.guards != (0 if door.public else 1)]
+    assert len(ENDPOINTS) > 20
+    wrong = [endpoint for endpoint in ENDPOINTS if endpoint.guards != (0 if endpoint.public else 1)]
     assert wrong == []
-    assert {door.needs[0] for door in GUARDED if door.needs} <= set(ENTITIES)
-    assert {door.needs[1] for door in GUARDED if door.needs} <= {READ, WRITE, DELETE}
+    assert {endpoint.needs[0] for endpoint in GUARDED if endpoint.needs} <= set(ENTITIES)
+    assert {endpoint.needs[1] for endpoint in GUARDED if endpoint.needs} <= {READ, WRITE, DELETE}
 
 
 # signing a portal token stores nothing, but hands out access, as the secret that signs webhooks does: both demand write
@@ -89,7 +89,11 @@ DEMANDS_WRITE_TO_READ = {"/v1/customers/portal/{external_id}", "/v1/webhooks/end
 
 
 def test_reading_demands_no_right_to_write() -> None:
-    demanding = {door.path for door in GUARDED if door.method == "GET" and door.needs and door.needs[1] == WRITE}
+    demanding = {
+        endpoint.path
+        for endpoint in GUARDED
+        if endpoint.method == "GET" and endpoint.needs and endpoint.needs[1] == WRITE
+    }
     assert demanding <= DEMANDS_WRITE_TO_READ
 
 
@@ -125,8 +129,8 @@ def test_whether_some_roles_cover_others(held: list[str], granted: list[str], ex
     assert covers(permissions_of(held), permissions_of(granted)) is expected
 
 
-async def knock(http: httpx.AsyncClient, door: Door) -> httpx.Response:
-    return await http.request(door.method, door.url, json=None if door.method in {"GET", "DELETE"} else {})
+async def knock(http: httpx.AsyncClient, endpoint: GuardedEndpoint) -> httpx.Response:
+    return await http.request(endpoint.method, endpoint.url, json=None if endpoint.method in {"GET", "DELETE"} else {})
 
 
 @pytest.mark.parametrize("role", list(ROLES))
@@ -135,40 +139,40 @@ async def test_a_role_opens_exactly_its_doors(account: Account, role: str) -> No
     owner_type = UserType.SERVICE_ACCOUNT if UserType.SERVICE_ACCOUNT in ROLES[role].assignable_to else UserType.USER
     reads, writes = EXPECTED[role]
     async with account.client(await account.new_key([role], owner_type=owner_type)) as http:
-        for door in GUARDED:
-            assert door.needs is not None
-            entity, action = door.needs
-            answer = await knock(http, door)
+        for endpoint in GUARDED:
+            assert endpoint.needs is not None
+            entity, action = endpoint.needs
+            answer = await knock(http, endpoint)
             message = answer.json().get("message", "") if answer.content else ""
             refused = answer.status_code == 403 and message in {INSUFFICIENT, RESERVED}
             deletes = {"super_admin": {"event", "customer"}, "all_writer": {"event"}}.get(role, set())
             if entity in {READ: reads, WRITE: writes, DELETE: deletes}[action]:
-                assert not refused or message == RESERVED, f"{role} was refused {door}"
+                assert not refused or message == RESERVED, f"{role} was refused {endpoint}"
             else:
-                assert refused, f"{role} was let through {door}: {answer.status_code}"
+                assert refused, f"{role} was let through {endpoint}: {answer.status_code}"
 
 
 async def test_a_person_in_charge_is_refused_nothing(account: Account) -> None:
     async with await person(account) as http:
-        for door in GUARDED:
-            answer = await knock(http, door)
+        for endpoint in GUARDED:
+            answer = await knock(http, endpoint)
             message = answer.json().get("message", "") if answer.content else ""
-            assert message not in {INSUFFICIENT, RESERVED}, door
+            assert message not in {INSUFFICIENT, RESERVED}, endpoint
 
 
 async def test_without_credentials_no_door_opens(account: Account) -> None:
     async with account.client() as http:
-        for door in DOORS:
-            if not door.public:
-                assert (await knock(http, door)).status_code == 401, door
+        for endpoint in ENDPOINTS:
+            if not endpoint.public:
+                assert (await knock(http, endpoint)).status_code == 401, endpoint
 
 
 async def test_a_publishable_key_opens_only_the_door_for_events(account: Account) -> None:
     key = await account.new_key(["super_admin"], type=SecretType.PUBLISHABLE_KEY, owner_type=UserType.USER)
     async with account.client(key) as http:
-        for door in GUARDED:
-            if door.needs != ("event", WRITE):
-                assert (await knock(http, door)).status_code == 403, door
+        for endpoint in GUARDED:
+            if endpoint.needs != ("event", WRITE):
+                assert (await knock(http, endpoint)).status_code == 403, endpoint
 
 
 async def test_a_suspended_tenant_is_refused_every_write_before_its_role(account: Account) -> None:
@@ -177,17 +181,17 @@ async def test_a_suspended_tenant_is_refused_every_write_before_its_role(account
         await session.execute(
             update(Tenant).where(Tenant.id == account.tenant_id).values(internal_status=InternalStatus.SUSPENDED)
         )
-        await keys.changed(session, account.tenant_id)
+        await keys.invalidate(session, account.tenant_id)
     for key in (account.key, ingestor):
         async with account.client(key) as http:
-            for door in GUARDED:
-                if door.needs is None or door.needs[1] != WRITE:
+            for endpoint in GUARDED:
+                if endpoint.needs is None or endpoint.needs[1] != WRITE:
                     continue
-                answer = await knock(http, door)
-                assert (answer.status_code, answer.json()["message"]) == (403, SUSPENDED), door
+                answer = await knock(http, endpoint)
+                assert (answer.status_code, answer.json()["message"]) == (403, SUSPENDED), endpoint
 
 
-RESERVED_DOORS: list[tuple[str, str, dict[str, object] | None]] = [
+RESERVED_ENDPOINTS: list[tuple[str, str, dict[str, object] | None]] = [
     ("PUT", "/users/nobody/roles", {"roles": ["all_reader"]}),
     ("POST", "/users/nobody/remove", None),
     ("POST", "/users", {"type": "user", "email": "a@example.com"}),
@@ -197,7 +201,7 @@ RESERVED_DOORS: list[tuple[str, str, dict[str, object] | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "body"), RESERVED_DOORS)
+@pytest.mark.parametrize(("method", "path", "body"), RESERVED_ENDPOINTS)
 async def test_reserved_routes_are_for_a_person_in_charge(
     account: Account, method: str, path: str, body: object
 ) -> None:

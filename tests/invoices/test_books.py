@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.periods.finalize import BillingEffects
+from farthing.billing.periods.finalize import BillingHooks
 from farthing.core import currency
 from farthing.core.enums import PriceType, Status
 from farthing.core.errors import FarthingError
@@ -40,7 +40,7 @@ from farthing.invoices.tables import Invoice, InvoiceSequence
 from farthing.storage.queries.rows import lock_row
 from tests.account import Account
 from tests.invoices.desk import Desk, fixed, usage
-from tests.invoices.test_lifecycle import Purse
+from tests.invoices.test_lifecycle import WalletHooks
 
 CURRENCIES = ("usd", "jpy", "kwd")
 START = datetime(2025, 1, 1, tzinfo=UTC)
@@ -125,7 +125,7 @@ class Books:
             tax_rates=self.taxes[: step.choice % 3],
             due_date=self.now + timedelta(hours=3) if step.which % 2 else None,
         )
-        invoice = await one_off.create(session, asked, self.now, effects=Purse(str(step.which)))
+        invoice = await one_off.create(session, asked, self.now, effects=WalletHooks(str(step.which)))
         self.ids.append(invoice.id)
 
     async def _modify(self, session: AsyncSession, invoice: Invoice, **params: Any) -> None:
@@ -148,9 +148,9 @@ class Books:
         await edits.update(session, invoice.id, UpdateInvoiceRequest(apply_discount=True), self.now)
 
     async def _finalize(self, session: AsyncSession, invoice: Invoice, step: Step) -> None:
-        purse = Purse(str(Decimal(20) * step.share))
-        await transitions.finalize(session, invoice, self.now, effects=purse)
-        assert sum(purse.debited) == invoice.total_prepaid_credits_applied
+        hooks = WalletHooks(str(Decimal(20) * step.share))
+        await transitions.finalize(session, invoice, self.now, effects=hooks)
+        assert sum(hooks.debited) == invoice.total_prepaid_credits_applied
 
     def _part(self, invoice: Invoice, whole: Decimal, share: Decimal) -> Decimal:
         return round(whole * share, currency.digits(invoice.currency))
@@ -163,7 +163,7 @@ class Books:
             new_id(Kind.PAYMENT),
             transitions.ReceivedMoney(amount, invoice.currency),
             self.now,
-            effects=BillingEffects(),
+            effects=BillingHooks(),
         )
 
     async def _fail(self, session: AsyncSession, invoice: Invoice, step: Step) -> None:
@@ -172,7 +172,7 @@ class Books:
     async def _mark(self, session: AsyncSession, invoice: Invoice, step: Step) -> None:
         status = (PaymentStatus.PENDING, PaymentStatus.SUCCEEDED, PaymentStatus.FAILED)[step.choice % 3]
         amount = self._part(invoice, invoice.amount_due, step.share)
-        await marking.mark(session, invoice.id, status, amount, self.now, effects=BillingEffects())
+        await marking.mark(session, invoice.id, status, amount, self.now, effects=BillingHooks())
 
     async def _adjust(self, session: AsyncSession, invoice: Invoice, step: Step) -> None:
         if invoice.invoice_status is InvoiceStatus.FINALIZED:
@@ -187,7 +187,7 @@ class Books:
             await settle(session, invoice, self.now)
 
     async def _void(self, session: AsyncSession, invoice: Invoice, step: Step) -> None:
-        await transitions.void(session, invoice, self.now, effects=BillingEffects())
+        await transitions.void(session, invoice, self.now, effects=BillingHooks())
 
     async def _delegate(self, session: AsyncSession, invoice: Invoice, step: Step) -> None:
         owners = (*self.customers, None)

@@ -15,7 +15,7 @@ from farthing.invoices.tables import Invoice
 from farthing.storage.record.outbox import SystemEvent
 from tests.account import Account
 from tests.invoices.desk import Desk, fixed, usage
-from tests.invoices.test_lifecycle import Purse
+from tests.invoices.test_lifecycle import WalletHooks
 from tests.invoices.test_numbering import configure
 
 NOW = datetime(2025, 3, 1, tzinfo=UTC)
@@ -34,16 +34,16 @@ async def drafts_of(desk: Desk) -> list[str]:
     return [(await desk.invoice(lines, invoice_status="DRAFT", **more))["id"] for lines, more in bodies]
 
 
-async def finalized(account: Account, ids: list[str], purse: Purse, *, at_once: bool) -> None:
+async def finalized(account: Account, ids: list[str], hooks: WalletHooks, *, at_once: bool) -> None:
     async with account.transaction() as session:
         query = select(Invoice).where(Invoice.id.in_(ids)).order_by(Invoice.id).with_for_update()
         by_id = {one.id: one for one in await session.scalars(query)}
         drafts = [by_id[one] for one in ids]
         if at_once:
-            await transitions.finalize_all(session, drafts, NOW, effects=purse)
+            await transitions.finalize_all(session, drafts, NOW, effects=hooks)
         else:
             for draft in drafts:
-                await transitions.finalize(session, draft, NOW, effects=purse)
+                await transitions.finalize(session, draft, NOW, effects=hooks)
 
 
 def bare(value: Any) -> Any:
@@ -65,15 +65,15 @@ def bare(value: Any) -> Any:
     ],
 )
 async def test_many_at_once_are_what_each_would_be(account: Account, stranger: Account, wallet: str) -> None:
-    told, shown, purses = [], [], []
+    told, shown, outcomes = [], [], []
     for one, at_once in ((account, False), (stranger, True)):
         desk = Desk(one)
         await one.freeze(NOW)
         ids = await drafts_of(desk)
-        purse = Purse(wallet)
-        await finalized(one, ids, purse, at_once=at_once)
+        hooks = WalletHooks(wallet)
+        await finalized(one, ids, hooks, at_once=at_once)
         shown.append([bare(await one.get(f"/invoices/{id_}")) for id_ in ids])
-        purses.append((purse.debited, purse.became_paid))
+        outcomes.append((hooks.debited, hooks.became_paid))
         async with one.transaction(read_only=True) as session:
             events = await session.scalars(
                 select(SystemEvent)
@@ -87,7 +87,7 @@ async def test_many_at_once_are_what_each_would_be(account: Account, stranger: A
             assert await total_differences(session) == []
     assert shown[0] == shown[1]
     assert told[0] == told[1]
-    assert purses[0] == purses[1]
+    assert outcomes[0] == outcomes[1]
     assert [one["invoice_number"] for one in shown[1]] == [f"INV-202503-{n:05d}" for n in range(1, 5)]
 
 
@@ -95,9 +95,9 @@ async def test_a_block_of_numbers_continues_and_passes_over_one_in_use(account: 
     desk = Desk(account)
     await account.freeze(NOW)
     await configure(account, start_sequence=7, suffix_length=1)
-    await finalized(account, first := await drafts_of(desk), Purse(), at_once=True)
+    await finalized(account, first := await drafts_of(desk), WalletHooks(), at_once=True)
     await desk.invoice([fixed("1")], invoice_number="INV-202503-12")
-    await finalized(account, second := await drafts_of(desk), Purse(), at_once=True)
+    await finalized(account, second := await drafts_of(desk), WalletHooks(), at_once=True)
     numbers = [(await account.get(f"/invoices/{one}"))["invoice_number"] for one in first + second]
     assert numbers == [f"INV-202503-{n}" for n in (7, 8, 9, 10, 11, 13, 14, 15)]
     following = await desk.invoice([fixed("1")])

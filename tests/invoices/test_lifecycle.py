@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from farthing.billing.periods.finalize import BillingEffects
+from farthing.billing.periods.finalize import BillingHooks
 from farthing.core.clock import SystemClock
 from farthing.core.errors import InvalidOperation
 from farthing.core.ids import Kind, new_id
@@ -29,7 +29,7 @@ from tests.invoices.test_create import told
 NOW = SystemClock()
 
 
-class Purse(BillingEffects):
+class WalletHooks(BillingHooks):
     """A prepaid wallet of `value`; remembers what was asked of it."""
 
     def __init__(self, value: str = "0") -> None:
@@ -55,7 +55,7 @@ class Purse(BillingEffects):
     async def post(self) -> None:
         pass
 
-    async def paid(self, session: Any, invoice: Invoice) -> None:
+    async def on_paid(self, session: Any, invoice: Invoice) -> None:
         self.became_paid += 1
 
     async def give_back(self, session: Any, invoice: Invoice, amount: Decimal, now: Any) -> None:
@@ -113,16 +113,16 @@ async def test_prepaid_credits(
         tax_rates=[await desk.tax(tax)] if tax else [],
     )
     assert draft["total_prepaid_credits_applied"] == "0"
-    purse = Purse(wallet)
+    hooks = WalletHooks(wallet)
     async with account.transaction() as session:
         invoice = await lock_row(session, Invoice, draft["id"])
-        await transitions.finalize(session, invoice, NOW.now(), effects=purse)
+        await transitions.finalize(session, invoice, NOW.now(), effects=hooks)
     made = await desk.get(draft)
     assert (made["total_prepaid_credits_applied"], made["total_tax"], made["total"]) == expected
-    assert purse.debited == [Decimal(expected[0])]
+    assert hooks.debited == [Decimal(expected[0])]
     paid = expected[2] == "0"
     assert made["payment_status"] == ("SUCCEEDED" if paid else "PENDING")
-    assert purse.became_paid == paid
+    assert hooks.became_paid == paid
     async with account.transaction() as session:
         assert await differences(session, await lock_row(session, Invoice, draft["id"])) == []
 
@@ -132,7 +132,7 @@ async def test_a_credit_invoice_takes_no_credits(account: Account) -> None:
     draft = await desk.invoice([usage("50")], invoice_status="DRAFT", invoice_type="CREDIT")
     async with account.transaction() as session:
         invoice = await lock_row(session, Invoice, draft["id"])
-        await transitions.finalize(session, invoice, NOW.now(), effects=Purse("80"))
+        await transitions.finalize(session, invoice, NOW.now(), effects=WalletHooks("80"))
     assert (await desk.get(draft))["total"] == "50"
 
 
@@ -142,7 +142,7 @@ async def test_the_service_can_complete_an_invoice_by_itself(account: Account) -
     async with account.transaction() as session:
         invoice = await lock_row(session, Invoice, draft["id"])
         invoice.auto_completed = True
-        await transitions.finalize(session, invoice, NOW.now(), effects=BillingEffects())
+        await transitions.finalize(session, invoice, NOW.now(), effects=BillingHooks())
     made = await desk.get(draft)
     assert (made["payment_status"], made["amount_paid"]) == ("SUCCEEDED", "50")
 
@@ -156,7 +156,7 @@ async def test_the_opening_invoice_of_a_trial(account: Account, settles: bool, s
     async with account.transaction() as session:
         invoice = await lock_row(session, Invoice, draft["id"])
         invoice.billing_reason, invoice.settles_at_zero = BillingReason.SUBSCRIPTION_TRIAL_START, settles
-        await transitions.finalize(session, invoice, NOW.now(), effects=BillingEffects())
+        await transitions.finalize(session, invoice, NOW.now(), effects=BillingHooks())
     made = await desk.get(draft)
     assert (made["total"], made["total_tax"], made["payment_status"]) == ("0", "0", status)
     marked = await account.put(f"/invoices/{draft['id']}/payment", {"payment_status": "SUCCEEDED"})
@@ -166,15 +166,15 @@ async def test_the_opening_invoice_of_a_trial(account: Account, settles: bool, s
 # --- payments -------------------------------------------------------------------------------------------------------
 
 
-async def pay(account: Account, invoice: dict[str, Any], amount: str, payment_id: str | None = None) -> Purse:
-    purse = Purse()
+async def pay(account: Account, invoice: dict[str, Any], amount: str, payment_id: str | None = None) -> WalletHooks:
+    hooks = WalletHooks()
     async with account.transaction() as session:
         row = await lock_row(session, Invoice, invoice["id"])
         payment_id = payment_id or new_id(Kind.PAYMENT)
         await transitions.receive(
-            session, row, payment_id, transitions.ReceivedMoney(Decimal(amount), row.currency), NOW.now(), effects=purse
+            session, row, payment_id, transitions.ReceivedMoney(Decimal(amount), row.currency), NOW.now(), effects=hooks
         )
-    return purse
+    return hooks
 
 
 def standing(invoice: dict[str, Any]) -> tuple[str, ...]:
@@ -343,10 +343,10 @@ async def test_a_void_returns_what_was_paid_and_not_returned_yet(account: Accoun
     """The worked example W29: paid 100, credits 50, refunded 30."""
     desk = Desk(account)
     draft = await desk.invoice([usage("50"), fixed("100")], invoice_status="DRAFT")
-    purse = Purse("50")
+    hooks = WalletHooks("50")
     async with account.transaction() as session:
         row = await lock_row(session, Invoice, draft["id"])
-        await transitions.finalize(session, row, NOW.now(), effects=purse)
+        await transitions.finalize(session, row, NOW.now(), effects=hooks)
     await pay(account, draft, "100")
     async with account.transaction() as session:
         row = await lock_row(session, Invoice, draft["id"])
@@ -355,8 +355,8 @@ async def test_a_void_returns_what_was_paid_and_not_returned_yet(account: Accoun
         assert row.payment_status is PaymentStatus.PARTIALLY_REFUNDED
     async with account.transaction() as session:
         row = await lock_row(session, Invoice, draft["id"])
-        await transitions.void(session, row, NOW.now(), effects=purse)
-    assert purse.returned == [Decimal(120)]
+        await transitions.void(session, row, NOW.now(), effects=hooks)
+    assert hooks.returned == [Decimal(120)]
     voided = await desk.get(draft)
     assert (voided["refunded_amount"], voided["payment_status"]) == ("150", "REFUNDED")
     assert (voided["invoice_status"], voided["amount_paid"]) == ("VOIDED", "100")
@@ -399,8 +399,8 @@ async def test_an_invoice_that_sold_credits_is_voided_only_while_unpaid(account:
 
 
 async def test_what_floors_above_refuse_is_not_voided(account: Account) -> None:
-    class Busy(BillingEffects):
-        async def voiding(self, session: Any, invoice: Invoice) -> None:
+    class Busy(BillingHooks):
+        async def before_voiding(self, session: Any, invoice: Invoice) -> None:
             raise InvalidOperation("a payment is being processed")
 
     desk = Desk(account)

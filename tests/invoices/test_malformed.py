@@ -30,7 +30,7 @@ async def test_no_body_breaks_a_door(account: Account, body: bytes) -> None:
     draft = await desk.invoice([fixed("10")], invoice_status="DRAFT")
     path = f"/invoices/{draft['id']}"
     headers = {"content-type": "application/json"}
-    for method, door in (
+    for method, endpoint in (
         ("post", "/invoices"),
         ("put", path),
         ("put", f"{path}/payment"),
@@ -38,10 +38,10 @@ async def test_no_body_breaks_a_door(account: Account, body: bytes) -> None:
         ("post", f"{path}/compute"),
         ("post", "/invoices/search"),
     ):
-        answer = await account.http.request(method, door, content=body, headers=headers)
-        assert answer.status_code < 500, (method, door, answer.text)
+        answer = await account.http.request(method, endpoint, content=body, headers=headers)
+        assert answer.status_code < 500, (method, endpoint, answer.text)
         if answer.status_code >= 400:
-            assert answer.json()["code"] == "validation_error", (method, door, answer.text)
+            assert answer.json()["code"] == "validation_error", (method, endpoint, answer.text)
     assert (await desk.get(draft))["total"] == "10"
 
 

@@ -205,7 +205,7 @@ async def test_one_invoice(account: Account) -> None:
     await account.get(f"/invoices/{made['id']}", 404)
 
 
-EVERY_DOOR: list[tuple[str, str, dict[str, Any] | None]] = [
+EVERY_ENDPOINT: list[tuple[str, str, dict[str, Any] | None]] = [
     ("get", "", None),
     ("put", "", {"metadata": {}}),
     ("post", "/compute", None),
@@ -230,7 +230,7 @@ async def test_a_stranger_sees_and_changes_nothing(account: Account, stranger: A
     elsewhere = await account.new_key(["super_admin"], environment_id=await account.new_environment())
     async with account.client(elsewhere) as next_door:
         for client in (stranger.http, next_door):
-            for method, path, body in EVERY_DOOR:
+            for method, path, body in EVERY_ENDPOINT:
                 answer = await client.request(method, f"/invoices/{draft['id']}{path}", json=body)
                 assert answer.status_code == 404, (method, path, answer.text)
             assert (await client.get("/invoices")).json()["pagination"]["total"] == 0
@@ -243,11 +243,11 @@ async def test_reading_needs_read_and_writing_needs_write(account: Account) -> N
     desk = Desk(account)
     draft = await desk.invoice([fixed("10")], invoice_status="DRAFT")
     async with account.client(await account.new_key(["all_reader"])) as reader:
-        for method, path, body in EVERY_DOOR:
+        for method, path, body in EVERY_ENDPOINT:
             answer = await reader.request(method, f"/invoices/{draft['id']}{path}", json=body)
             assert answer.status_code == (200 if method == "get" else 403), (method, path, answer.text)
     async with account.client() as nobody:
-        for method, path, body in EVERY_DOOR:
+        for method, path, body in EVERY_ENDPOINT:
             answer = await nobody.request(method, f"/invoices/{draft['id']}{path}", json=body)
             assert answer.status_code == 401, (method, path, answer.text)
 

@@ -52,7 +52,7 @@ NEW: dict[str, Any] = {
 
 
 def test_an_empty_database_comes_to_what_the_tables_say(new_database: Callable[..., str]) -> None:
-    routes_only()  # every domain's tables are known once its doors are
+    routes_only()  # every domain's tables are known once its endpoints are
     url = new_database(migrated=False)
     upgrade(url)
     current, wanted = state(url)

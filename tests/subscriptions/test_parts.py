@@ -44,13 +44,13 @@ ADDED = [
 
 
 @pytest.mark.parametrize(("body", "field"), ADDED)
-@pytest.mark.parametrize("door", ["", "/preview"])
-async def test_line_items_that_are_not_added(shop: Shop, door: str, body: dict[str, Any], field: str) -> None:
+@pytest.mark.parametrize("endpoint", ["", "/preview"])
+async def test_line_items_that_are_not_added(shop: Shop, endpoint: str, body: dict[str, Any], field: str) -> None:
     subscription = await made(shop, end_date="2027-04-01T00:00:00Z")
-    refused = await asked(shop, "POST", f"/subscriptions/{subscription['id']}/lineitems{door}", body, 400)
+    refused = await asked(shop, "POST", f"/subscriptions/{subscription['id']}/lineitems{endpoint}", body, 400)
     assert (refused["code"], field in refused["details"]) == ("validation_error", True), refused
     assert len((await shop.account.get(f"/subscriptions/{subscription['id']}"))["line_items"]) == 1
-    await asked(shop, "POST", f"/subscriptions/subs_x/lineitems{door}", {"price": inline("1")}, 404)
+    await asked(shop, "POST", f"/subscriptions/subs_x/lineitems{endpoint}", {"price": inline("1")}, 404)
 
 
 @pytest.mark.parametrize(

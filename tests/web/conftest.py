@@ -19,6 +19,7 @@ from tests.conftest import running, settings_for
 from tests.web.browsing import LAUNCH, sign_in
 from tests.web.places import Place, places
 from tests.web.stage import Stage
+from tests.web.visitor import Visitor
 
 
 @pytest.fixture(scope="session")
@@ -94,3 +95,19 @@ async def looking(browser: Browser, base_url: str, stage: Stage) -> AsyncIterato
     await sign_in(page, stage)
     yield page
     await context.close()
+
+
+@pytest.fixture
+async def inside(own: Stage) -> AsyncIterator[Visitor]:
+    """Somebody signed in, who needs no screen."""
+    visitor = await Visitor(own.account).sign_in(own)
+    yield visitor
+    await visitor.http.aclose()
+
+
+@pytest.fixture
+async def outside(own: Stage) -> AsyncIterator[Visitor]:
+    """Somebody who is not signed in, and needs no screen."""
+    visitor = Visitor(own.account)
+    yield visitor
+    await visitor.http.aclose()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 import jwt
@@ -23,56 +22,14 @@ from farthing.identity.tables import Tenant, User
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 from tests.account import Account
-from tests.application import routed_application
 from tests.conftest import running, settings_for
 from tests.invoices.desk import Desk, fixed, usage
 from tests.web.browsing import sign_in
+from tests.web.every_form import FORMS
 from tests.web.stage import PASSWORD, Stage
+from tests.web.visitor import FORM_TOKEN, Visitor
 
 EVIL = "<script>window.caught=1</script><img src=x onerror=window.caught=1>\"'{{7*7}}"
-_TOKEN = re.compile(r'name="form_token" value="([0-9a-f]+)"')
-_ONCE = re.compile(r'name="once" value="([0-9A-Z]+)"')
-
-
-class Visitor:
-    """A browser without a screen: it keeps cookies and reads tokens out of forms."""
-
-    def __init__(self, account: Account) -> None:
-        self.http = httpx.AsyncClient(base_url=account.base_url, timeout=60)
-
-    async def token(self, path: str = "/clock") -> str:
-        found = _TOKEN.search((await self.http.get(path)).text)
-        assert found is not None
-        return found[1]
-
-    async def once(self, path: str) -> str:
-        """The name of the form of a page, by which it is known when it is sent again."""
-        found = _ONCE.search((await self.http.get(path)).text)
-        assert found is not None
-        return found[1]
-
-    async def post(self, path: str, form: dict[str, str] | None = None, **headers: str) -> httpx.Response:
-        return await self.http.post(path, data=form or {}, headers=headers)
-
-    async def sign_in(self, stage: Stage) -> Visitor:
-        form = {"email": stage.email, "password": PASSWORD, "form_token": await self.token("/sign-in")}
-        answer = await self.post("/sign-in", form)
-        assert answer.status_code == 303, answer.text
-        return self
-
-
-@pytest.fixture
-async def inside(own: Stage) -> Any:
-    visitor = await Visitor(own.account).sign_in(own)
-    yield visitor
-    await visitor.http.aclose()
-
-
-@pytest.fixture
-async def outside(own: Stage) -> Any:
-    visitor = Visitor(own.account)
-    yield visitor
-    await visitor.http.aclose()
 
 
 async def _play_evil(own: Stage) -> dict[str, str]:
@@ -244,16 +201,6 @@ async def test_the_session_cookie_is_out_of_reach(own: Stage, outside: Visitor) 
     assert "path=/" in cookie
 
 
-_WITHOUT_SESSION = ("/v1", "/portal", "/checkout/", "/health", "/schema")
-"""What is open to whoever has its address, or to keys, has no session that another site could use."""
-FORMS = sorted(
-    (route.path_format, handler.opt)
-    for route in routed_application().routes
-    for handler in getattr(route, "route_handlers", ())
-    if "POST" in handler.http_methods and not route.path_format.startswith(_WITHOUT_SESSION)
-)
-
-
 @pytest.mark.parametrize("path", [path for path, _ in FORMS])
 async def test_a_form_of_another_site_or_session_does_nothing(own: Stage, inside: Visitor, path: str) -> None:
     real = await inside.token()
@@ -295,7 +242,7 @@ async def test_forged_expired_and_foreign_tokens_are_no_session(own: Stage, outs
     ]
     async with own.account.database.transaction(SYSTEM) as session:
         user = await session.get_one(User, own.account.user_id)
-    from farthing.identity.credentials.authentication import Tokens
+    from farthing.identity.authentication import Tokens
 
     forged.append(Tokens(MasterKeys.of(own.account.settings)).issue(user, "s", datetime.now(UTC)))
     for cookie in forged:
@@ -406,54 +353,6 @@ async def test_signing_in_never_leads_to_another_site(own: Stage, outside: Visit
     assert (await outside.post("/sign-in", form)).headers["location"] == "/"
 
 
-async def test_another_note_or_file_from_the_same_page_is_no_repeat(own: Stage, inside: Visitor) -> None:
-    customer = await Desk(own.account).customer()
-    form = {"form_token": await inside.token(), "once": "once", "entity_type": "customer", "entity_id": customer}
-    for body in ("They pay on Friday", "They pay on Monday", "They pay on Friday"):
-        assert (await inside.post("/internal-notes", {**form, "body": body})).status_code == 303
-    for name, content in (("a.txt", b"one"), ("b.txt", b"two"), ("a.txt", b"one")):
-        answer = await inside.http.post("/attachments", data=form, files={"file": (name, content)})
-        assert answer.status_code == 303
-    page = (await inside.http.get(f"/customers/{customer}")).text
-    assert page.count("/internal-notes/") == page.count("/attachments/") // 2 == 2
-    assert all(page.count(f">{left}<") == 1 for left in ("They pay on Friday", "They pay on Monday", "a.txt", "b.txt"))
-
-
-async def test_another_transfer_is_not_said_to_be_recorded_where_it_is_taken_for_a_repeat(
-    own: Stage, inside: Visitor
-) -> None:
-    customer = await Desk(own.account).customer()
-    form = {"form_token": await inside.token(), "once": "once", "customer": customer, "currency": "usd"}
-    form |= {"amount": "10", "method": "bank_transfer", "keep_rest": "yes"}
-    for reference, said in (("RF1", "$10.00 recorded"), ("RF2", "It is recorded already")):
-        answer = await inside.post("/payments/new", {**form, "reference": reference})
-        assert answer.status_code == 303, answer.text
-        assert said in (await inside.http.get(answer.headers["location"])).text
-    assert len((await own.account.get("/payments"))["items"]) == 1
-
-
-@pytest.mark.parametrize("odd", [{"amount": "9" * 16}, {"currency": "zz"}])
-async def test_a_transfer_that_no_book_can_hold_is_refused_on_its_form(
-    own: Stage, inside: Visitor, odd: dict[str, str]
-) -> None:
-    customer = await Desk(own.account).customer()
-    form = {"form_token": await inside.token(), "once": "once", "customer": customer, "currency": "usd"}
-    form |= {"amount": "10", "method": "bank_transfer", "keep_rest": "yes"}
-    answer = await inside.post("/payments/new", {**form, **odd})
-    assert (answer.status_code, answer.headers["content-type"][:9]) == (400, "text/html")
-    assert 'id="wrong-amount"' in answer.text
-
-
-async def test_an_invoice_made_again_after_it_was_voided_is_the_one_that_stands(own: Stage, inside: Visitor) -> None:
-    customer = await Desk(own.account).customer()
-    form = {"form_token": await inside.token(), "once": "once", "customer": customer, "currency": "usd"}
-    form |= {"name-0": "Workshop", "amount-0": "10", "action": "issue"}
-    first = (await inside.post("/invoices/new", form)).headers["location"]
-    await own.account.post(f"{first}/void", {}, expect=200)
-    second, third = [(await inside.post("/invoices/new", form)).headers["location"] for _ in range(2)]
-    assert first != second == third
-
-
 async def test_a_form_with_a_file_holds_no_null_characters(own: Stage, inside: Visitor) -> None:
     form = {"form_token": await inside.token(), "once": "once", "entity_type": "customer", "entity_id": "cust_\0"}
     answer = await inside.http.post("/attachments", data=form, files={"file": ("a.txt", b"one")})
@@ -465,155 +364,6 @@ async def test_a_stolen_notice_or_a_forged_one_is_not_shown(own: Stage, inside: 
     assert "Pwned" not in (await inside.http.get("/")).text
 
 
-class TestPortal:
-    """One customer's link shows that customer alone."""
-
-    async def _link(self, own: Stage, customer_id: str) -> str:
-        customer = await own.account.get(f"/customers/{customer_id}")
-        return str((await own.account.get(f"/customers/portal/{customer['external_id']}"))["token"])
-
-    async def test_another_customers_invoice_is_missing(self, own: Stage, outside: Visitor) -> None:
-        desk = Desk(own.account)
-        mine, theirs = await desk.invoice([usage("60")]), await desk.invoice([usage("70")])
-        draft = await desk.invoice([usage("80")], customer=mine["customer_id"], invoice_status="DRAFT")
-        token = await self._link(own, mine["customer_id"])
-        assert (await outside.http.get(f"/portal/{token}/invoices/{mine['id']}")).status_code == 200
-        for id in (theirs["id"], draft["id"], "inv_nothing"):
-            missing = await outside.http.get(f"/portal/{token}/invoices/{id}")
-            assert missing.status_code == 404
-            assert (await outside.http.get(f"/portal/{token}/invoices/{id}/pdf")).status_code == 404
-            assert (await outside.post(f"/portal/{token}/invoices/{id}/pay")).status_code in {303, 404}
-            for path in (f"/v1/customer/portal/invoices/{id}", f"/v1/customer/portal/invoices/{id}/pdf"):
-                answer = await outside.http.get(path, headers={"x-session-token": token})
-                assert answer.status_code == 404
-        assert (await own.account.get("/payments"))["items"] == []
-
-    async def test_somebody_elses_payment_page_is_missing(self, own: Stage, outside: Visitor) -> None:
-        await own.account.post("/connections", {"name": "s", "provider_type": "stripe", "metadata": {"mode": "test"}})
-        desk = Desk(own.account)
-        mine, theirs = await desk.invoice([usage("60")]), await desk.invoice([usage("70")])
-        their_token = await self._link(own, theirs["customer_id"])
-        answer = await outside.post(f"/portal/{their_token}/invoices/{theirs['id']}/pay")
-        page_id = answer.headers["location"].rsplit("/", 1)[-1]
-        token = await self._link(own, mine["customer_id"])
-        assert (await outside.http.get(f"/portal/{token}/test-payment/{page_id}")).status_code == 404
-        assert (await outside.post(f"/portal/{token}/test-payment/{page_id}", {"action": "pay"})).status_code == 404
-        assert (await own.account.get(f"/invoices/{theirs['id']}"))["amount_paid"] == "0"
-
-    async def test_only_a_live_portal_token_opens_it(self, own: Stage, outside: Visitor) -> None:
-        customer_id = await Desk(own.account).customer()
-        token = await self._link(own, customer_id)
-        claims = jwt.decode(token, options={"verify_signature": False})
-        master = own.account.settings.master_key()
-        key = derived_key(master, portal.KEY_PURPOSE)
-        bad = [
-            jwt.encode(claims, "another key of thirty-two bytes long", "HS256"),
-            jwt.encode({**claims, "exp": 1}, key, "HS256"),
-            jwt.encode({**claims, "typ": "user"}, key, "HS256"),
-            jwt.encode({**claims, "environment_id": "env_other"}, key, "HS256"),
-            jwt.encode({**claims, "customer_id": 7}, key, "HS256"),
-            jwt.encode({k: v for k, v in claims.items() if k != "exp"}, key, "HS256"),
-            jwt.encode(claims, derived_key(master, "user-tokens"), "HS256"),
-            "x",
-        ]
-        for one in bad:
-            page = await outside.http.get(f"/portal/{one}")
-            assert (page.status_code, page.headers["content-type"][:9]) == (401, "text/html")
-            answer = await outside.http.get("/v1/customer/portal/info", headers={"x-session-token": one})
-            assert answer.status_code == 401
-            assert answer.json()["message"] == "Invalid or expired session token"
-        nothing = await outside.http.get("/v1/customer/portal/info")
-        assert (nothing.status_code, nothing.json()["message"]) == (401, "Session token required")
-        assert (await outside.http.get("/portal")).status_code == 401
-        await own.account.delete(f"/customers/{customer_id}")
-        assert (await outside.http.get(f"/portal/{token}")).status_code == 401
-
-    async def test_the_address_is_told_to_nobody(self, own: Stage, outside: Visitor) -> None:
-        token = await self._link(own, await Desk(own.account).customer())
-        page = await outside.http.get(f"/portal/{token}")
-        assert page.headers["referrer-policy"] == "no-referrer"
-        assert page.headers["cache-control"] == "no-store"
-
-    async def test_a_body_cannot_name_another_customer(self, own: Stage, outside: Visitor) -> None:
-        desk = Desk(own.account)
-        mine, theirs = await desk.invoice([usage("60")]), await desk.invoice([usage("70")])
-        headers = {"x-session-token": await self._link(own, mine["customer_id"])}
-        body = {"customer_id": theirs["customer_id"], "external_customer_id": "x", "limit": 10}
-        answer = await outside.http.post("/v1/customer/portal/invoices", json=body, headers=headers)
-        assert [one["id"] for one in answer.json()["items"]] == [mine["id"]]
-        await outside.http.put(
-            "/v1/customer/portal/info",
-            json={"name": "Mine", "external_id": "stolen", "metadata": {"a": "b"}, "billing_currency": "eur"},
-            headers=headers,
-        )
-        now = await own.account.get(f"/customers/{mine['customer_id']}")
-        assert (now["name"], now["metadata"]) == ("Mine", {})
-        assert now["external_id"] != "stolen"
-        cost = await outside.http.post("/v1/customer/portal/analytics/cost", json={}, headers=headers)
-        assert cost.status_code == 403
-        for bad in ({"page": 0}, {"limit": 0}, {"limit": 101}):
-            answer = await outside.http.post("/v1/customer/portal/subscriptions", json=bad, headers=headers)
-            assert answer.status_code == 400
-
-
-HOSTILE = (
-    "'; DROP TABLE invoices; --",
-    "%",
-    "\\",
-    "a" * 3000,
-    "99999999999999999999",
-    "NaN",
-    "1e309",
-    "0001-01-01T00:00:00+14:00",
-    "9999-12-31T23:59:59-14:00",
-    "\U0001f4a9\u202e",
-    "[" * 3000,
-)
-PARAMETERS = (
-    *("q", "sort", "order", "page", "archived", "standing", "payment", "currency", "customer"),
-    *("number", "state", "plan", "name", "source", "from", "until", "id", "scope", "next"),
-)
-READS = sorted(
-    {
-        route.path_format
-        for route in routed_application().routes
-        for handler in getattr(route, "route_handlers", ())
-        if "GET" in handler.http_methods
-        and not route.path_format.startswith(("/v1", "/portal", "/health", "/schema", "/openapi", "/metrics"))
-    }
-)
-
-
-@pytest.mark.parametrize("path", READS)
-async def test_no_address_makes_a_page_fail(own: Stage, inside: Visitor, path: str) -> None:
-    for hostile in HOSTILE:
-        target = re.sub(r"\{[^}]+\}", quote(hostile[:200], safe=""), path)
-        answer = await inside.http.get(target, params=dict.fromkeys(PARAMETERS, hostile[:1000]))
-        assert answer.status_code < 500, (target, answer.text)
-
-
-@pytest.mark.parametrize(
-    "path",
-    [path for path, _ in FORMS if path not in {"/sign-out", "/sign-in", "/sign-up", "/account/sign-out-everywhere"}],
-)
-async def test_no_form_makes_a_page_fail(own: Stage, inside: Visitor, path: str) -> None:
-    invoice = await Desk(own.account).invoice([usage("60")])
-    token = await inside.token()
-    names = (
-        *("amount", "note", "once", "name", "type", "action", "step", "at", "environment"),
-        *("prefix", "actions", "sections", "suffix_length", "rules", "tax_id", "address_city"),
-    )
-    keys = {"{key}": "invoice_config", "{key:str}": "customer_portal_config"}
-    for hostile in HOSTILE:
-        target = path.replace("{invoice_id}", invoice["id"]).replace("{customer_id}", invoice["customer_id"])
-        for mark, key in keys.items():
-            target = target.replace(mark, key)
-        target = re.sub(r"\{[^}]+\}", quote(hostile[:200], safe=""), target)
-        answer = await inside.post(target, {**dict.fromkeys(names, hostile), "form_token": token})
-        assert answer.status_code < 500, (target, hostile, answer.text)
-    assert (await inside.http.get("/clock")).status_code == 200
-
-
 async def test_password_guessing_is_slowed_down(
     own: Stage, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -622,7 +372,7 @@ async def test_password_guessing_is_slowed_down(
         running(settings_for(database.url), database) as url,
         httpx.AsyncClient(base_url=url) as client,
     ):
-        token = _TOKEN.search((await client.get("/sign-in")).text)
+        token = FORM_TOKEN.search((await client.get("/sign-in")).text)
         assert token is not None
         form = {"email": own.email, "password": "wrong", "form_token": token[1]}
         answers = [(await client.post("/sign-in", data=form)).status_code for _ in range(12)]

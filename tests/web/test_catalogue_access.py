@@ -9,9 +9,7 @@ import pytest
 from tests.account import Account
 from tests.subscriptions.shop import Shop, fixed
 from tests.web.stage import Stage
-from tests.web.test_attacks import Visitor, inside, outside
-
-__all__ = ["inside", "outside"]
+from tests.web.visitor import Visitor
 
 
 async def test_a_reader_sees_everything_and_no_button(own: Stage, outside: Visitor) -> None:

@@ -16,9 +16,7 @@ from farthing.web.dashboard.lists import subscription_list
 from farthing.web.rendering.wording import money
 from tests.web.browsing import sign_in
 from tests.web.stage import Stage
-from tests.web.test_attacks import Visitor, inside
-
-__all__ = ["inside"]
+from tests.web.visitor import Visitor
 
 Invoice = dict[str, Any]
 

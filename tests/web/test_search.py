@@ -12,9 +12,7 @@ from farthing.web.rendering.wording import money
 from tests.account import Account
 from tests.web.browsing import sign_in
 from tests.web.stage import Stage
-from tests.web.test_attacks import Visitor, inside
-
-__all__ = ["inside"]
+from tests.web.visitor import Visitor
 
 
 @pytest.mark.parametrize(

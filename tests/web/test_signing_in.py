@@ -21,7 +21,7 @@ from farthing.storage.scope import SYSTEM
 from tests.account import Account
 from tests.web.browsing import sign_in
 from tests.web.stage import PASSWORD, Stage
-from tests.web.test_attacks import Visitor
+from tests.web.visitor import Visitor
 
 OTHER = "another good password"
 

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from farthing.subscriptions.change_tables import SubscriptionPause
 from farthing.subscriptions.enums import PauseStatus
-from farthing.subscriptions.tables import Subscription, SubscriptionPause
+from farthing.subscriptions.tables import Subscription
 from farthing.web.dashboard.subscriptions.history import picture_of
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)

@@ -77,7 +77,7 @@ class InvoiceDraft:
 
 def explained(breakdown: Breakdown, share: Fraction | None = None) -> dict[str, Any]:
     """A breakdown as a line keeps it; `share` is the part of the period that was charged, as numerator/denominator."""
-    told: dict[str, Any] = {
+    explanation: dict[str, Any] = {
         "quantity": plain(breakdown.quantity),
         "list_unit_amount": plain(breakdown.list_unit_amount),
         "parts": [
@@ -94,5 +94,5 @@ def explained(breakdown: Breakdown, share: Fraction | None = None) -> dict[str, 
         ],
     }
     if share is not None and share != 1:
-        told["share"] = str(share)
-    return told
+        explanation["share"] = str(share)
+    return explanation

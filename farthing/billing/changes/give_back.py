@@ -22,12 +22,12 @@ from farthing.core.errors import AlreadyExists
 from farthing.core.money import EXACT, ZERO, exact_sum
 from farthing.credits.enums import ReferenceType
 from farthing.credits.invoicing.prepaid_money import credit_unused_time
+from farthing.credits.ledger.opening import WalletKey
 from farthing.credits.ledger.posting import MovementOrigin
 from farthing.credits.notes.lines import TakenBack
 from farthing.credits.notes.settlements import SettlementCause, announce_notes, take_back
 from farthing.credits.notes.tables import CreditNote, CreditNoteReason
 from farthing.credits.rules.notes import share_of_taxes
-from farthing.credits.wallets.opening import WalletKey
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 
 

@@ -12,9 +12,9 @@ from typing import TypeVar
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.billing.changes import answers
 from farthing.billing.changes.apply_outcome import Performed
 from farthing.billing.collection.collect import collect, require_paid
-from farthing.billing.reads import answers
 from farthing.core.clock import Clock
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
@@ -70,7 +70,7 @@ async def open_and_collect(
             await require_paid(session, gateways, opened.subscription_id, opened.to_collect, clock.now())
     subscription = await session.get_one(Subscription, opened.subscription_id)
     latest = None if opened.latest_invoice_id is None else await session.get_one(Invoice, opened.latest_invoice_id)
-    return await answers.begun(session, subscription, latest, clock.now())
+    return await answers.describe_opening(session, subscription, latest, clock.now())
 
 
 async def change_and_collect(

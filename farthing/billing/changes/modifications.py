@@ -10,8 +10,8 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.billing.changes import answers
 from farthing.billing.changes.apply_outcome import perform
-from farthing.billing.reads import answers
 from farthing.billing.schemas import (
     AddOrRemove,
     ExecuteSubscriptionModifyRequest,
@@ -35,7 +35,7 @@ from farthing.storage.queries.rows import find, lock_row
 from farthing.subscriptions import attachments
 from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.enums import ProrationBehavior
-from farthing.subscriptions.events import changed
+from farthing.subscriptions.events import record_change
 from farthing.subscriptions.item_changes import ItemChange
 from farthing.subscriptions.lifecycle import activation, hierarchy
 from farthing.subscriptions.line_items import revise
@@ -45,7 +45,7 @@ from farthing.subscriptions.schemas.requests import UpdateSubscriptionLineItemRe
 from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem
 
 Touched = Sequence[Subscription]
-"""Other subscriptions that a modification changed, to be told of."""
+"""Other subscriptions that a modification changed, for the answer."""
 
 
 async def modify(
@@ -185,7 +185,7 @@ async def _inheritance(
         touched = await hierarchy.inherit(session, parent, people)
     else:
         touched = await hierarchy.disinherit(session, parent, people, now)
-    await changed(session, parent)
+    await record_change(session, parent)
     return Outcome(parent), touched
 
 
@@ -223,7 +223,7 @@ async def _coupon(session: AsyncSession, subscription_id: str, asked: SubModifyC
         if not asked.coupon_association_id:
             raise ValidationFailed.of("coupon_params.coupon_association_id", "is required for action remove")
         await attachments.remove_coupon(session, subscription, asked.coupon_association_id, asked.end_date or now)
-    await changed(session, subscription)
+    await record_change(session, subscription)
     return Outcome(subscription)
 
 
@@ -251,5 +251,5 @@ async def _tax(session: AsyncSession, subscription_id: str, asked: SubModifyTaxP
         association = await lock_row(session, TaxAssociation, asked.tax_association_id)
         _demand_own(association.entity_id, subscription.id, "tax_params.tax_association_id")
         association.end_date = max(at, association.start_date)
-    await changed(session, subscription)
+    await record_change(session, subscription)
     return Outcome(subscription)

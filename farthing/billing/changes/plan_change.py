@@ -14,8 +14,10 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.billing.changes import answers
 from farthing.billing.changes.apply_outcome import Performed, perform
-from farthing.billing.changes.plan_change_schemas import (
+from farthing.billing.changes.replacement import Replaced, replace
+from farthing.billing.plan_change_schemas import (
     EntityChangeResult,
     SubscriptionChangeExecuteResponse,
     SubscriptionChangePreviewResponse,
@@ -23,8 +25,6 @@ from farthing.billing.changes.plan_change_schemas import (
     SubscriptionChangeV2Request,
     SubscriptionChangeV2Response,
 )
-from farthing.billing.changes.replacement import Replaced, replace
-from farthing.billing.reads import answers
 from farthing.core.clock import instant
 from farthing.core.errors import AlreadyExists, InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
@@ -32,6 +32,7 @@ from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.reads.presentation import shown
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import find, lock_row, unique
+from farthing.subscriptions.change_tables import SubscriptionChange, SubscriptionSchedule
 from farthing.subscriptions.enums import AddonPolicy, ChangeAt, LineItemOwner, ProrationBehavior, ScheduleType
 from farthing.subscriptions.lifecycle import schedules
 from farthing.subscriptions.outcome import Outcome
@@ -46,7 +47,7 @@ from farthing.subscriptions.planned_terms import (
 from farthing.subscriptions.reads.answers import subscription_answer
 from farthing.subscriptions.snapshot import loading
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
-from farthing.subscriptions.tables import Subscription, SubscriptionChange, SubscriptionSchedule
+from farthing.subscriptions.tables import Subscription
 
 
 def _target(asked: SubscriptionChangeRequest) -> by_replacement.Target:

@@ -154,7 +154,7 @@ def _spans(
 
 @dataclass(frozen=True, slots=True)
 class _InvoicedFee:
-    """A fee on an invoice. `net` is what it claims: less discounts, plus what an earlier credit paid of it.
+    """A fee on an invoice. `net` is what it charges: less discounts, plus what an earlier credit paid of it.
     It pays for `service`, up to `paid_until` in its service period."""
 
     id: str
@@ -169,7 +169,7 @@ class _InvoicedFee:
 async def _lines(
     session: AsyncSession, snapshot: SubscriptionSnapshot, spans: Mapping[str, ServiceSpan]
 ) -> list[_InvoicedFee]:
-    """The lines of the subscription's fees, on drafts and claims, that pay for the service periods of `spans`."""
+    """The lines of the subscription's fees, on drafts and issued invoices, that pay for the periods of `spans`."""
     line = InvoiceLineItem
     rows = await session.execute(
         select(line, Invoice.invoice_status, Invoice.invoice_type)
@@ -286,7 +286,7 @@ async def discount_shares_of(session: AsyncSession, lines: Mapping[str, str]) ->
 
 async def _draft_waits(session: AsyncSession, snapshot: SubscriptionSnapshot) -> bool:
     """Whether the invoice that charges the open period's fees in advance is still a draft: begun, perhaps not computed
-    yet, and to be computed again before it is a claim."""
+    yet, and to be computed again before it is final."""
     start = snapshot.full_period.start
     return bool(
         await session.scalar(

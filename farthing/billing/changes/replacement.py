@@ -25,12 +25,13 @@ from farthing.invoices.figures.computation import calculate, published_lines
 from farthing.invoices.figures.terms import OpeningCredit
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.tables import Invoice
+from farthing.subscriptions.change_tables import SubscriptionSchedule
 from farthing.subscriptions.enums import ProrationBehavior, ScheduleStatus
 from farthing.subscriptions.lifecycle import schedules
 from farthing.subscriptions.plan_change import by_replacement
 from farthing.subscriptions.planned_terms import PlannedReplacement, planned_change
 from farthing.subscriptions.states import move_schedule
-from farthing.subscriptions.tables import Subscription, SubscriptionSchedule
+from farthing.subscriptions.tables import Subscription
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,4 +141,4 @@ async def replace_due(
         "change_type": done.replacement.change_type.value,
         "effective_date": instant(schedule.scheduled_at),
     }
-    schedules.executed(schedule, result, now)
+    schedules.mark_executed(schedule, result, now)

@@ -1,7 +1,7 @@
 """Test clocks: an environment's time stands still until its owner moves it, and all that is due on the way is done.
 
 The clock goes from one due instant to the next, never past one, so that a year in a second makes the same invoices as
-a year of waiting: periods roll, drafts are computed and become claims after their delays, claims fall due. API, page
+a year of waiting: periods roll, drafts are computed and finalized after their delays, invoices fall due. API, page
 and command line all move it through `Clockwork.move`, one at a time.
 """
 
@@ -29,12 +29,13 @@ from farthing.billing.clock.due_instants import (
     next_due_instant,
 )
 from farthing.billing.collection.collect import collect_due
-from farthing.billing.collection.dunning import announce_renewals, cancel_unpaid
 from farthing.billing.dunning.retries import carry_out_due
 from farthing.billing.entitlement_grants.evaluation import GrantEvaluation
 from farthing.billing.ports import BillingPorts, UsageEvaluations
+from farthing.billing.run.automatic_cancellation import cancel_unpaid
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.recompute import recompute_drafts
+from farthing.billing.run.renewal_notice import announce_renewals
 from farthing.billing.run.thresholds import crossing, invoice_thresholds, is_tick, tick_from
 from farthing.billing.run.unfilled import fill_meters
 from farthing.billing.tables import ClockAdvance
@@ -98,7 +99,7 @@ class Clockwork:
     gateways: Gateways | None = None
 
     async def move(
-        self, frozen_time: datetime | None, told: OnTheWay = lambda move: None, *, move_id: str | None = None
+        self, frozen_time: datetime | None, on_move: OnTheWay = lambda move: None, *, move_id: str | None = None
     ) -> ClockAdvance:
         """Let the clock stand at a time, and do all that is due until then; None lets it run again.
 
@@ -109,7 +110,7 @@ class Clockwork:
         """
         async with self._alone():
             move = await self._known(move_id) or await self._begun(frozen_time, move_id or new_id(Kind.RUN))
-            return move if move.finished_at is not None else await self._advanced(move, told)
+            return move if move.finished_at is not None else await self._advanced(move, on_move)
 
     async def _known(self, move_id: str | None) -> ClockAdvance | None:
         if move_id is None:
@@ -192,7 +193,7 @@ class Clockwork:
             await self._show(now)
         return await self._written(move_id, now, frozen_time, finished=False)
 
-    async def _advanced(self, move: ClockAdvance, told: OnTheWay) -> ClockAdvance:
+    async def _advanced(self, move: ClockAdvance, on_move: OnTheWay) -> ClockAdvance:
         """Stop wherever something is due, do it, go on; what was left undone where the clock stands comes first."""
         at, target = move.reached or move.started_from or move.target, move.target
         counted = {name: count for name, count in move.counts.items() if name not in {FAILURES, "failed"}}
@@ -208,7 +209,7 @@ class Clockwork:
                     await self._show(at)
                 await self._work(stop, done, failures, looks_at_wallets=looks_at_wallets)
                 move = await self._reached(move.id, at, done, failures)
-                told(move)
+                on_move(move)
         except Exception as error:
             log.exception("clock.stopped", environment_id=self.scope.environment_id, at=instant(at))
             reason = public_reason(error)
@@ -261,7 +262,7 @@ class Clockwork:
             await session.execute(
                 update(Environment).where(Environment.id == self.scope.environment_id).values(frozen_time=at)
             )
-            await keys.changed(session, self.scope.environment_id)
+            await keys.invalidate(session, self.scope.environment_id)
 
     async def _written(
         self, move_id: str, started: datetime | None, target: datetime, *, finished: bool
@@ -389,11 +390,11 @@ class Clockwork:
             did += batch
 
     async def _tell_overdue(self, at: datetime) -> int:
-        told = 0
+        recorded = 0
         async with self.database.transaction(self.scope, clock=FixedClock(at)) as session:
             while batch := await notify_overdue(session, at, _OVERDUE):
-                told += batch
-        return told
+                recorded += batch
+        return recorded
 
 
 async def _unlocked(pinned: AsyncConnection, key: dict[str, str]) -> None:

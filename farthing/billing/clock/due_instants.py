@@ -14,10 +14,10 @@ from sqlalchemy import ColumnElement, ScalarSelect, TextClause, exists, func, se
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from farthing.billing.collection.dunning import NOTICE, renews
 from farthing.billing.dunning.tables import DunningCase
 from farthing.billing.periods.drafts import recomputable
 from farthing.billing.ports import BillingPorts
+from farthing.billing.run.renewal_notice import NOTICE, renews
 from farthing.core.enums import Status
 from farthing.credits.grants.enums import OPEN
 from farthing.credits.grants.tables import CreditGrantApplication

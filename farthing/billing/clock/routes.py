@@ -1,4 +1,4 @@
-"""Doors to test clocks."""
+"""Endpoints of test clocks."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from farthing.core.encoding.wire import Request as Body
 from farthing.core.encoding.wire import Response as Answer
 from farthing.core.ids import Kind, stable_id
 from farthing.identity import environments
-from farthing.identity.credentials.authentication import HeaderAuthenticator
+from farthing.identity.authentication import HeaderAuthenticator
 from farthing.payments.integrations.gateways import Gateways
-from farthing.payments.routes import GATEWAYS
+from farthing.payments.shared_by_routes import GATEWAYS
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
 

@@ -1,7 +1,7 @@
 """Collecting subscriptions' invoices, once the transaction that made them is over.
 
-A claim waits in `collect_at` from the transaction that made it until somebody has tried to collect it: whoever made it,
-right afterwards, or the next run.
+An invoice waits in `collect_at` from the transaction that made it payable until somebody has tried to collect it:
+whoever made it so, right afterwards, or the next run.
 Rule: docs/rules/subscriptions.md#collection
 Rule: docs/rules/invoices-and-payments.md#automatic-collection
 """
@@ -51,10 +51,10 @@ async def collect(
     *,
     goes_on: bool = False,
 ) -> None:
-    """Try to collect claims that wait for it and are charged automatically; a try that fails is no error.
+    """Try to collect invoices that wait for it and are charged automatically; a try that fails is no error.
 
     Commits before and around each call of a provider. `goes_on`: a request that was interrupted here takes its own
-    claims up again, also the one it had in hand; a charge in flight is asked about, not made a second time. A
+    invoices up again, also the one it had in hand; a charge in flight is asked about, not made a second time. A
     subscription that waits for its opening becomes active when it is paid; no other status is changed, least of all one
     that is over.
     """
@@ -76,7 +76,7 @@ async def collect(
 
 
 async def collect_due(database: Database, scope: Scope, gateways: Gateways, clock: Clock) -> dict[str, str]:
-    """Try to collect every claim that waits for it, each by itself: one that cannot be does not stop the others.
+    """Try to collect every invoice that waits for it, each by itself: one that cannot be does not stop the others.
 
     Returns why some could not even be tried, by invoice.
     """
@@ -99,7 +99,7 @@ async def collect_due(database: Database, scope: Scope, gateways: Gateways, cloc
     return failed
 
 
-_CLAIM = Invoice.invoice_status == InvoiceStatus.FINALIZED
+_FINAL = Invoice.invoice_status == InvoiceStatus.FINALIZED
 _NOTHING_TO_TRY = or_(
     Invoice.amount_remaining <= 0,
     ~exists().where(
@@ -111,16 +111,16 @@ _NOTHING_TO_TRY = or_(
 
 async def _due(database: Database, scope: Scope, clock: Clock) -> list[str]:
     async with database.transaction(scope, clock=clock, read_only=True) as session:
-        waiting = select(Invoice.id).where(_CLAIM, Invoice.collect_at <= clock.now())
+        waiting = select(Invoice.id).where(_FINAL, Invoice.collect_at <= clock.now())
         return list(await session.scalars(waiting.order_by(Invoice.collect_at, Invoice.id).limit(PAGE)))
 
 
 async def _take(session: AsyncSession, invoice_id: str, now: datetime, *, also_in_hand: bool) -> bool:
-    """Take a waiting claim from everybody else, for a while; False when it does not wait, or somebody has it."""
+    """Take a waiting invoice from everybody else, for a while; False when it does not wait, or somebody has it."""
     waits = Invoice.collect_at.is_not(None) if also_in_hand else Invoice.collect_at <= now
     taken = await session.scalar(
         update(Invoice)
-        .where(Invoice.id == invoice_id, _CLAIM, waits)
+        .where(Invoice.id == invoice_id, _FINAL, waits)
         .values(collect_at=now + AGAIN)
         .returning(Invoice.id)
         .execution_options(synchronize_session=False)
@@ -132,7 +132,7 @@ async def _take(session: AsyncSession, invoice_id: str, now: datetime, *, also_i
 def _unmarked(*where: ColumnElement[bool]) -> Update:
     return (
         update(Invoice)
-        .where(_CLAIM, Invoice.collect_at.is_not(None), *where)
+        .where(_FINAL, Invoice.collect_at.is_not(None), *where)
         .values(collect_at=None)
         .execution_options(synchronize_session=False)
     )

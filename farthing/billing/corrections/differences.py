@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.billing.corrections.tables import CorrectionDirection, InvoiceCorrectionLine
 from farthing.billing.late_usage import detection
 from farthing.billing.late_usage.detection import REASONS, LateCharge, NotCharged, RecheckableLine
-from farthing.billing.periods.inputs import measured
+from farthing.billing.measurement import measure_usage
 from farthing.core import currency
 from farthing.core.errors import InvalidOperation
 from farthing.core.money import EXACT, ZERO, exact_sum, plain, round_to
@@ -98,7 +98,7 @@ async def differences_of(session: AsyncSession, invoice: Invoice, now: datetime)
     await session.flush()
     lines = await detection.recheckable_lines(session, [invoice.id])
     questions = dict.fromkeys(question for line in lines for question in line.ranges())
-    answers = await measured(session, list(questions), {line.plan.meter.id: line.plan.meter for line in lines})
+    answers = await measure_usage(session, list(questions), {line.plan.meter.id: line.plan.meter for line in lines})
     charges = [(line, detection.late_charges(line, answers, now)) for line in lines]
     rows = await _charged_rows(session, [line.line.id for line in lines])
     creditable = await _creditable(session, rows)

@@ -20,7 +20,7 @@ from farthing.billing.dunning.schemas import (
 )
 from farthing.core.clock import Clock
 from farthing.payments.integrations.gateways import Gateways
-from farthing.payments.routes import GATEWAYS
+from farthing.payments.shared_by_routes import GATEWAYS
 
 READ = [needs("invoice", "read")]
 WRITE = [needs("invoice", "write")]

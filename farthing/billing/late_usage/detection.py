@@ -40,7 +40,7 @@ REACH = timedelta(days=35)
 """How long before the end of an invoice's period another may have ended for its late usage to be charged."""
 
 FINISHED = (InvoiceStatus.FINALIZED, InvoiceStatus.SKIPPED)
-"""Invoices that no computation will change any more; one that came to nothing is as final as a claim."""
+"""Invoices that no computation will change any more; one that came to nothing is final, too."""
 CHARGING = (InvoiceStatus.DRAFT, *FINISHED)
 REASONS = (BillingReason.SUBSCRIPTION_CYCLE, BillingReason.PRORATION)
 """Invoices of whole periods, and of those that a cancellation ended. What threshold invoices charged is part of the

@@ -182,14 +182,14 @@ async def compute_all(
     now: datetime,
     *,
     stay: bool = True,
-    told: bool = True,
+    records_events: bool = True,
     flush: bool = True,
 ) -> dict[str, InvoiceParts]:
     """Compute drafts and skipped invoices of subscriptions, locked or new; those edited by hand are left alone.
 
     Several of one subscription are computed in the order of their periods, because later ones count what earlier ones
-    charge. One that comes to nothing is skipped, unless it opens a trial. Unless nothing is to be `told`, those that
-    `stay` drafts are told of when first computed, and everyone is when computed again. Without `flush` all that
+    charge. One that comes to nothing is skipped, unless it opens a trial. With `records_events`, those that
+    `stay` drafts have an event when first computed, and every one when computed again. Without `flush` all that
     changed waits in the session, for a caller that goes on to change the same rows. Raises InvalidOperation while a
     meter that they charge by does not count all stored events yet.
     """
@@ -197,7 +197,7 @@ async def compute_all(
     for layer in layers(invoices):
         gathered = await gather(session, [invoice_request_of(invoice) for invoice in layer], now)
         await _require_filled(session, gathered)
-        parts |= await write(session, layer, gathered, now, stay=stay, told=told, flush=flush)
+        parts |= await write(session, layer, gathered, now, stay=stay, records_events=records_events, flush=flush)
     return parts
 
 
@@ -217,7 +217,7 @@ def recomputable() -> tuple[ColumnElement[bool], ...]:
 
 async def recompute(session: AsyncSession, drafts: Sequence[Invoice], now: datetime) -> None:
     """Compute locked drafts again. Their time for corrections goes on: a draft that is computed every day must become
-    a claim some day.
+    final some day.
 
     Rule: docs/rules/billing.md#recomputing-drafts
     """
@@ -269,7 +269,7 @@ async def write(
     now: datetime,
     *,
     stay: bool = True,
-    told: bool = True,
+    records_events: bool = True,
     flush: bool = True,
 ) -> dict[str, InvoiceParts]:
     """Calculate invoices of different subscriptions and put the lines and figures on them."""
@@ -296,7 +296,7 @@ async def write(
     if flush:
         await update_all(session, invoices)
         await session.flush()
-    if told:
+    if records_events:
         for invoice in updated:
             await events.record_invoice_event(session, InvoiceEvent.UPDATED, invoice, parts[invoice.id])
         for invoice in drafted if stay else ():

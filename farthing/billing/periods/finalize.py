@@ -1,4 +1,4 @@
-"""From a draft to a claim: finalizing what is due, and what follows when an activating invoice is paid."""
+"""Making drafts payable: finalizing what is due, and what follows when an activating invoice is paid."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from farthing.invoices.lifecycle import transitions
 from farthing.invoices.parts import InvoiceParts, payers_of
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice
+from farthing.payments.integrations.saved_methods import connected_gateways
 from farthing.payments.processing.voiding import require_nothing_in_flight, withdraw_open
 from farthing.payments.refunds.records import RefundCause
 from farthing.payments.refunds.sources import plan_source_refunds, record_source_refunds
-from farthing.payments.saved_methods import connected_gateways
 from farthing.payments.unapplied.allocation import apply_to_new_invoice, is_any_set_aside
 from farthing.storage.postgres import clock_of
 from farthing.storage.queries.rows import in_array
@@ -55,8 +55,8 @@ _COLLECTS = "billing.collects"
 _SETS_ASIDE = "billing.sets_aside"
 
 
-class BillingEffects:
-    """What is done inside an invoice's transaction: a claim waits to be collected, so that no crash leaves it behind;
+class BillingHooks:
+    """What is done inside an invoice's transaction: a final invoice waits to be collected, so that no crash forgets it;
     prepaid wallets take off what they can; a paid opening activates its subscription, and a paid purchase completes its
     credits; what is open on a voided invoice is withdrawn, and the purchase fails.
     """
@@ -64,7 +64,7 @@ class BillingEffects:
     async def open_credits(self, session: AsyncSession, invoices: Sequence[Invoice], now: datetime) -> InvoiceCredits:
         return await open_credits(session, invoices, now)
 
-    async def voiding(self, session: AsyncSession, invoice: Invoice) -> None:
+    async def before_voiding(self, session: AsyncSession, invoice: Invoice) -> None:
         await require_not_paid_out(session, invoice)
         await withdraw_open(session, invoice)
         if invoice.finalized_at is not None:
@@ -74,10 +74,10 @@ class BillingEffects:
             await fail_purchase(session, invoice.wallet_transaction_id, clock_of(session).now())
         await void_drafts(session, invoice, clock_of(session).now)
 
-    async def recovered(self, session: AsyncSession, invoice: Invoice) -> None:
+    async def on_recovered(self, session: AsyncSession, invoice: Invoice) -> None:
         await close_case(session, invoice.id, DunningStatus.RECOVERED)
 
-    async def writing_off(self, session: AsyncSession, invoice: Invoice) -> None:
+    async def before_writing_off(self, session: AsyncSession, invoice: Invoice) -> None:
         await require_nothing_in_flight(session, invoice)
         await close_case(session, invoice.id, DunningStatus.ENDED)
 
@@ -89,7 +89,9 @@ class BillingEffects:
     async def give_back(self, session: AsyncSession, invoice: Invoice, amount: Decimal, now: datetime) -> None:
         await give_back(session, invoice, amount, now)
 
-    async def claimed(self, session: AsyncSession, invoice: Invoice, now: datetime, credits: InvoiceCredits) -> None:
+    async def on_finalized(
+        self, session: AsyncSession, invoice: Invoice, now: datetime, credits: InvoiceCredits
+    ) -> None:
         if invoice.checkout_session_id is not None:
             return  # its money is there already
         if await self._sets_aside(session):
@@ -112,7 +114,7 @@ class BillingEffects:
                 session.info[_SETS_ASIDE] = await is_any_set_aside(session)
         return bool(session.info[_SETS_ASIDE])
 
-    async def paid(self, session: AsyncSession, invoice: Invoice) -> None:
+    async def on_paid(self, session: AsyncSession, invoice: Invoice) -> None:
         if invoice.wallet_transaction_id is not None:
             await complete_purchase(session, invoice.wallet_transaction_id, clock_of(session).now())
         if invoice.billing_reason in ACTIVATING and invoice.invoice_type is InvoiceType.SUBSCRIPTION:

@@ -17,13 +17,12 @@ from farthing.billing.calculation.bill import CalculationInput, Facts, questions
 from farthing.billing.calculation.charges import InvoicedWindow, ItemTerms
 from farthing.billing.calculation.draft import DraftLine
 from farthing.billing.calculation.progressive import Charged
-from farthing.billing.calculation.quota_usage import QuotaQuestion
 from farthing.billing.calculation.service_time import service_of
-from farthing.billing.calculation.usage_charges import NOTHING, MeasuredUsage, Question, UsageRange
-from farthing.billing.entitlement_grants.counting import count_quotas
+from farthing.billing.calculation.usage_charges import Question
 from farthing.billing.late_usage import detection
 from farthing.billing.late_usage.detection import RecheckableLine
 from farthing.billing.late_usage.pending import pending_charges
+from farthing.billing.measurement import measure_usage
 from farthing.billing.periods import history
 from farthing.billing.periods.coupons import SubscriptionCoupon, coupons_of
 from farthing.billing.periods.history import COUNTING, ThresholdCut
@@ -35,8 +34,6 @@ from farthing.core.enums import LineKind, Status
 from farthing.core.money import ZERO
 from farthing.events.ingest.arrival import watermark
 from farthing.events.ingest.meters import meter_of
-from farthing.events.usage.usage_query import buckets_of, usage_of
-from farthing.events.usage.usage_statement import UsageQuery
 from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.identity.settings.current import read
 from farthing.invoices.figures.conversion import billing_currencies
@@ -45,7 +42,6 @@ from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import BillingReason, InvoiceType
 from farthing.invoices.tables import Invoice
 from farthing.metering.meter import Meter
-from farthing.metering.model import Usage
 from farthing.storage.postgres import scope_of
 from farthing.storage.queries.rows import in_array, not_found
 from farthing.subscriptions.enums import InvoiceTrigger
@@ -329,7 +325,7 @@ async def _usage(
         return
     meters = {meter.id: meter for invoice_input in found for meter in invoice_input.known.meters.values()}
     meters |= {line.plan.meter.id: line.plan.meter for line in watched}
-    answers = await measured(session, list(asked), meters)
+    answers = await measure_usage(session, list(asked), meters)
     late: dict[str, list[DraftLine]] = defaultdict(list)
     for line in watched:
         made = detection.late_line(line, answers, found[0].known.now)
@@ -337,46 +333,6 @@ async def _usage(
             late[line.line.billed].append(made)
     for invoice_input in found:
         invoice_input.known = replace(invoice_input.known, answers=answers, late=late[invoice_input.work.snapshot.id])
-
-
-async def measured(
-    session: AsyncSession, questions: Sequence[Question], meters: Mapping[str, Meter]
-) -> dict[Question, MeasuredUsage]:
-    """The answer to each question; one statement per kind of meter, however many there are, and one for quotas."""
-    quotas = [question for question in questions if isinstance(question, QuotaQuestion)]
-    ranges = [question for question in questions if isinstance(question, UsageRange)]
-    bucketed = [
-        usage_range for usage_range in ranges if meters[usage_range.meter_id].aggregation.bucket_size is not None
-    ]
-    plain = [usage_range for usage_range in ranges if meters[usage_range.meter_id].aggregation.bucket_size is None]
-    answers: dict[Question, MeasuredUsage] = {}
-    if plain:
-        values = await usage_of(session, [_query(usage_range, meters) for usage_range in plain])
-        answers |= {usage_range: MeasuredUsage(value) for usage_range, value in zip(plain, values, strict=True)}
-    if bucketed:
-        cuts = await buckets_of(session, [_query(usage_range, meters) for usage_range in bucketed])
-        for usage_range, buckets in zip(bucketed, cuts, strict=True):
-            answers[usage_range] = MeasuredUsage(
-                Usage(ZERO, sum(bucket.event_count for bucket in buckets)), tuple(buckets)
-            )
-    if quotas:
-        for question, counted in (await count_quotas(session, quotas, meters)).items():
-            answers[question] = replace(NOTHING, quotas=counted)
-    return answers
-
-
-def _query(usage_range: UsageRange, meters: Mapping[str, Meter]) -> UsageQuery:
-    return UsageQuery(
-        meters[usage_range.meter_id],
-        usage_range.start,
-        usage_range.end,
-        usage_range.customers,
-        zone=usage_range.zone,
-        month_day=usage_range.month_day,
-        more=usage_range.more,
-        level_since=usage_range.level_since,
-        customers_are_ids=True,
-    )
 
 
 async def _coupons(session: AsyncSession, asked: Sequence[InvoiceRequest], found: Sequence[GatheredInput]) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.usage_charges import Answers, UsagePlan, plan, rate, value_of
 from farthing.billing.late_usage.detection import FINISHED, REASONS, RecheckableLine, recheckable_lines, widened_since
-from farthing.billing.periods.inputs import measured
+from farthing.billing.measurement import measure_usage
 from farthing.billing.proof import lines as reckoning
 from farthing.calendar.windows import WindowSize
 from farthing.catalogue.prices.rated import rated
@@ -161,7 +161,7 @@ async def _measure(
         asked.append(_Again(line, invoice, watch, plan_then, invoice.last_computed_at in came))
     ranges = list({question: None for recheck in asked for question in recheck.plan.raw})
     answers = (
-        await measured(session, ranges, {recheck.plan.meter.id: recheck.plan.meter for recheck in asked})
+        await measure_usage(session, ranges, {recheck.plan.meter.id: recheck.plan.meter for recheck in asked})
         if ranges
         else {}
     )

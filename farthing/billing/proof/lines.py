@@ -240,30 +240,30 @@ class _UsageLines:
             yield from self._commitment(line)
 
     def _commitment(self, line: InvoiceLineItem) -> Iterator[Difference]:
-        item, told = self.sources.item(line), line.commitment_info
+        item, info = self.sources.item(line), line.commitment_info
         if item is None:
             return
         promised = item.commitment is not None or bool(item.buckets)
-        if (told is not None) != promised:
-            yield Difference(line.id, "commitment", _text(told), "told" if promised else "none")
-        if told is None or item.commitment is None or "amount" not in told:
+        if (info is not None) != promised:
+            yield Difference(line.id, "commitment", _text(info), "told" if promised else "none")
+        if info is None or item.commitment is None or "amount" not in info:
             return
         terms = item.commitment.terms
-        stored = told["amount"], told["overage_factor"], told["true_up_enabled"], told["is_windowed"]
+        stored = info["amount"], info["overage_factor"], info["true_up_enabled"], info["is_windowed"]
         agreed = plain(terms.amount), plain(terms.overage_factor), terms.true_up, item.commitment.windowed
         yield from _unless(line.id, "commitment", stored, agreed)
-        if self._over_several(item, told):
+        if self._over_several(item, info):
             return
-        charge = item_commitment(self._cost(line), self._terms(told)).rounded(self.digits)
+        charge = item_commitment(self._cost(line), self._terms(info)).rounded(self.digits)
         utilized = EXACT.add(charge.utilized, charge.uncommitted)
-        yield from _unless(line.id, "commitment used", told["computed_commitment_utilized_amount"], plain(utilized))
-        yield from _unless(line.id, "commitment overage", told["computed_overage_amount"], plain(charge.overage))
-        yield from _unless(line.id, "commitment true-up", told["computed_true_up_amount"], plain(charge.true_up))
+        yield from _unless(line.id, "commitment used", info["computed_commitment_utilized_amount"], plain(utilized))
+        yield from _unless(line.id, "commitment overage", info["computed_overage_amount"], plain(charge.overage))
+        yield from _unless(line.id, "commitment true-up", info["computed_true_up_amount"], plain(charge.true_up))
 
-    def _over_several(self, item: LineItemSnapshot | None, told: Mapping[str, Any]) -> bool:
+    def _over_several(self, item: LineItemSnapshot | None, info: Mapping[str, Any]) -> bool:
         """Whether the line's cost alone does not tell its charge: windows, earlier periods or other versions of the
         item have used of the same commitment."""
-        if item is None or item.commitment is None or item.commitment.duration is not None or told["is_windowed"]:
+        if item is None or item.commitment is None or item.commitment.duration is not None or info["is_windowed"]:
             return True
         others = () if self.member is None else self.member.items
         return any(
@@ -273,9 +273,9 @@ class _UsageLines:
             for other in others
         )
 
-    def _terms(self, told: Mapping[str, Any]) -> LineCommitment:
-        amount, factor = Decimal(told["amount"]), Decimal(told["overage_factor"])
-        return LineCommitment(amount, factor, bool(told["true_up_enabled"]) and not self._is_cut)
+    def _terms(self, info: Mapping[str, Any]) -> LineCommitment:
+        amount, factor = Decimal(info["amount"]), Decimal(info["overage_factor"])
+        return LineCommitment(amount, factor, bool(info["true_up_enabled"]) and not self._is_cut)
 
     def _cost(self, line: InvoiceLineItem) -> Decimal:
         if line.meter_id in self.sources.bucketed or is_over_money(line):
@@ -284,13 +284,13 @@ class _UsageLines:
 
     def _charge(self, parts: Sequence[InvoiceLineItem]) -> _Charge:
         first = parts[0]
-        billable, told, item = _rated_quantity(first), first.commitment_info, self.sources.item(first)
-        if told is not None and self._over_several(item, told):
+        billable, info, item = _rated_quantity(first), first.commitment_info, self.sources.item(first)
+        if info is not None and self._over_several(item, info):
             # what a window, or an earlier period, had used is not on the line: only the parts of its charge are
             keys = ("computed_commitment_utilized_amount", "computed_overage_amount", "computed_true_up_amount")
-            return _Charge(parts, billable, None, exact_sum([Decimal(told[key]) for key in keys]))
+            return _Charge(parts, billable, None, exact_sum([Decimal(info[key]) for key in keys]))
         cost = self._cost(first)
-        charged = cost if told is None else item_commitment(cost, self._terms(told)).amount
+        charged = cost if info is None else item_commitment(cost, self._terms(info)).amount
         return _Charge(parts, billable, cost, round_to(charged, self.digits))
 
     def _quantities(self, charge: _Charge, *, scaled: bool) -> Iterator[Difference]:
@@ -370,15 +370,15 @@ class _UsageLines:
 
         Rule: docs/rules/commitments.md#cumulative
         """
-        known, told = ZERO, exact_sum([_base(line) for line in of_all])
+        known, on_lines = ZERO, exact_sum([_base(line) for line in of_all])
         for charge in charges:
             known = EXACT.add(known, charge.amount)
             for line in charge.lines:
-                told = EXACT.add(told, _base(line))
+                on_lines = EXACT.add(on_lines, _base(line))
                 due = self._left(line, round_to(_base(line), self.digits))
                 yield from _unless(line.id, "amount within the commitment", line.charge_amount, due)
-        if not self._is_cut and abs(EXACT.subtract(known, told)) >= Decimal(1).scaleb(-self.digits):
-            yield from _unless(of_all[0].id, "within and over the commitment", told, known)
+        if not self._is_cut and abs(EXACT.subtract(known, on_lines)) >= Decimal(1).scaleb(-self.digits):
+            yield from _unless(of_all[0].id, "within and over the commitment", on_lines, known)
         for line in of_all:
             factor = line.overage_factor or Decimal(1)
             due = self._left(line, round_to(EXACT.multiply(_base(line), factor), self.digits))

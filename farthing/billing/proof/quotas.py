@@ -29,9 +29,9 @@ def quota_faults(line: InvoiceLineItem, rated: Decimal) -> Iterator[Difference]:
     facts = line.usage_windows
     if facts is None:
         return
-    told = exact_sum([Decimal(window["over"]) for window in facts["over"]])
-    if told != rated:
-        yield Difference(line.id, "over its quotas", plain(rated), plain(told))
+    charged_over = exact_sum([Decimal(window["over"]) for window in facts["over"]])
+    if charged_over != rated:
+        yield Difference(line.id, "over its quotas", plain(rated), plain(charged_over))
     for window in facts["over"]:
         amount, most = Decimal(window["over"]), over(Decimal(window["usage"]), Decimal(window["quota"]))
         if amount <= 0 or amount > most or (_is_all_its_own(line, facts, window) and amount != most):

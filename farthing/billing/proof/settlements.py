@@ -58,7 +58,7 @@ class _FeeLine:
 
     @property
     def paid(self) -> Decimal:
-        """What it claims less discounts, with what an earlier credit paid of it."""
+        """What it charges less discounts, with what an earlier credit paid of it."""
         return EXACT.add(EXACT.subtract(self.line.charge_amount, self.discount), self.line.proration_credit)
 
 

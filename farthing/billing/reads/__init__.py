@@ -1,3 +1,3 @@
-"""What billing shows without keeping it: the usage of a subscription so far, late usage of an invoice, and answers of
-the wire.
+"""What billing shows without keeping it: previews of invoices, the usage of a subscription so far, and late usage of an
+invoice.
 """

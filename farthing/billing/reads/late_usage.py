@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.late_usage import detection
 from farthing.billing.late_usage.detection import REASONS, LateCharge, NotCharged, RecheckableLine
-from farthing.billing.periods.inputs import measured
+from farthing.billing.measurement import measure_usage
 from farthing.core.clock import instant
 from farthing.core.encoding.wire import DecimalText, Response, Timestamp
 from farthing.core.money import plain
@@ -90,7 +90,7 @@ async def _late_of(
 ) -> list[tuple[RecheckableLine, LateCharge]]:
     watched = await detection.recheckable_lines(session, invoice_ids)
     questions = dict.fromkeys(question for recheckable in watched for question in recheckable.ranges())
-    answers = await measured(
+    answers = await measure_usage(
         session, list(questions), {recheckable.plan.meter.id: recheckable.plan.meter for recheckable in watched}
     )
     return [(recheckable, detection.late_charges(recheckable, answers, now)) for recheckable in watched]

@@ -1,4 +1,4 @@
-"""The run: every due subscription moves on, every period that ended gets its invoice, drafts become claims.
+"""The run: every due subscription moves on, every period that ended gets its invoice, drafts become payable.
 
 Three passes over one environment, each in batches of a few hundred rows per transaction. What a batch did is complete
 or undone: killed at any point, the next run finds what is left, because what is due is read from the rows themselves.
@@ -6,7 +6,7 @@ or undone: killed at any point, the next run finds what is left, because what is
 1. `roll`: due subscriptions are locked (others' are skipped), brought to now, and every completed period gets a draft
    in the same transaction. Where the delay for late usage has passed, it is computed there and then.
 2. `compute`: drafts whose delay has passed since.
-3. `finalize`: computed drafts whose time to be corrected is over; computed once more, then made claims.
+3. `finalize`: computed drafts whose time to be corrected is over; computed once more, then finalized.
 
 Rule: docs/rules/billing.md#the-run
 Rule: docs/rules/billing.md#automatic-finalization
@@ -72,8 +72,8 @@ class Summary:
     finalized: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     amounts: dict[str, Decimal] = field(default_factory=dict)
-    claims: list[str] = field(default_factory=list)
-    """Invoices that became claims."""
+    issued: list[str] = field(default_factory=list)
+    """Invoices that became final and have a number."""
     waiting: set[str] = field(default_factory=set)
     """Subscriptions left for the next run, because a meter of theirs does not count all stored events yet."""
     alone: list[str] = field(default_factory=list)
@@ -102,7 +102,7 @@ class Summary:
             return
         if invoice.invoice_status is InvoiceStatus.FINALIZED:
             self.finalized += 1
-            self.claims.append(invoice.id)
+            self.issued.append(invoice.id)
         self.amounts[invoice.currency] = EXACT.add(self.amounts.get(invoice.currency, ZERO), invoice.total)
 
     def add(self, other: Summary) -> None:
@@ -112,7 +112,7 @@ class Summary:
         self.computed += other.computed
         self.skipped += other.skipped
         self.finalized += other.finalized
-        self.claims += other.claims
+        self.issued += other.issued
         self.waiting |= other.waiting
         self.without_rate |= other.without_rate
         for code, amount in other.amounts.items():
@@ -211,16 +211,16 @@ class Run:
         )
         did.drafted += len(drafts)
         await update_all(session, subscriptions)
-        ripe = [
+        ready = [
             invoice
             for invoice in drafts
             if invoice.last_computed_at is None and _is_ready_to_compute(invoice, config, self.now)
         ]
-        riping = {invoice.id for invoice in ripe}
-        await insert_all(session, [invoice for invoice in drafts if is_new(invoice) and invoice.id not in riping])
-        await compute_all(session, ripe, self.now)
-        did.computed += len(ripe)
-        for invoice in ripe:
+        ready_ids = {invoice.id for invoice in ready}
+        await insert_all(session, [invoice for invoice in drafts if is_new(invoice) and invoice.id not in ready_ids])
+        await compute_all(session, ready, self.now)
+        did.computed += len(ready)
+        for invoice in ready:
             did.count(invoice)
         for end in ended:
             await settle_changes(session, end.before, end.changes, self.now, self.effects, ends=True)
@@ -265,15 +265,15 @@ class Run:
         did = Summary()
         config = await read(session, InvoiceConfig)
         drafts = [invoice for invoice in await self._held(session, ids, _DRAFT) if invoice.last_computed_at is None]
-        ripe = [invoice for invoice in drafts if _is_ready_to_compute(invoice, config, self.now)]
-        await compute_all(session, ripe, self.now)
-        did.computed += len(ripe)
-        for invoice in ripe:
+        ready = [invoice for invoice in drafts if _is_ready_to_compute(invoice, config, self.now)]
+        await compute_all(session, ready, self.now)
+        did.computed += len(ready)
+        for invoice in ready:
             did.count(invoice)
         return did
 
     async def finalize(self, done: Summary) -> None:
-        """Make claims of the drafts that nobody shall correct any more."""
+        """Finalize the drafts that nobody shall correct any more."""
         async with self.database.transaction(self.scope, read_only=True) as session:
             config = await read(session, InvoiceConfig)
         await self._deal(self._waiting(_final(config, self.now)), self._finalize_some, "invoices", done)
@@ -289,14 +289,14 @@ class Run:
         stale = [
             invoice for invoice in drafts if invoice.last_computed_at is None or invoice.last_computed_at < self.now
         ]
-        # what becomes a claim is told of as that
-        parts = await compute_all(session, stale, self.now, told=False, flush=False)
+        # their events say that they became final, not that they were computed
+        parts = await compute_all(session, stale, self.now, records_events=False, flush=False)
         await issue_all(session, drafts, self.now, self.effects, parts)
         did.without_rate = {invoice_id: reason.refusal().message for invoice_id, reason in waiting.items()}
         for invoice in drafts:
             if invoice.invoice_status is InvoiceStatus.FINALIZED:
                 did.finalized += 1
-                did.claims.append(invoice.id)
+                did.issued.append(invoice.id)
         return did
 
     async def _held(self, session: AsyncSession, ids: Sequence[str], *where: ColumnElement[bool]) -> list[Invoice]:

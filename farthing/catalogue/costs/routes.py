@@ -1,4 +1,4 @@
-"""Doors to cost sheets."""
+"""Endpoints of cost sheets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Doors to coupons and their associations."""
+"""Endpoints of coupons and their associations."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.catalogue.discounts.enums import CouponCadence
 from farthing.rating.totals.discounts import CouponType
-from farthing.storage.record.audited import Audited
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
 
 

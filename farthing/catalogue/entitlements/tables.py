@@ -19,7 +19,7 @@ from farthing.catalogue.entitlements.enums import (
     UsageResetPeriod,
 )
 from farthing.catalogue.products.enums import FeatureType
-from farthing.storage.record.audited import Audited
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column
 
 

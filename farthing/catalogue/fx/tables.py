@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.catalogue.fx.enums import FxScope, FxSource
-from farthing.storage.record.audited import Audited
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
 
 RateNumber = Numeric(30, 12)

@@ -15,7 +15,7 @@ from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.prices.enums import BillingCadence, PriceUnitType
 from farthing.core.enums import PriceType
 from farthing.rating.pricing.price import BillingModel, TierMode
-from farthing.storage.record.audited import Audited
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
 
 QUOTED = Numeric(25, 15)

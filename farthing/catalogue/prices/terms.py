@@ -70,7 +70,7 @@ def requested_terms(request: CreatePriceRequest) -> PriceTerms:
     )
 
 
-def changed(price: Price, change: PricingChange) -> PriceTerms:
+def apply_change(price: Price, change: PricingChange) -> PriceTerms:
     """The terms of `price` with `change` laid over them. Raises ValidationFailed for amounts of the wrong kind."""
     custom = price.price_unit_type is PriceUnitType.CUSTOM
     if custom and change.in_currency:

@@ -13,7 +13,7 @@ from farthing.catalogue.prices.enums import PriceUnitType
 from farthing.catalogue.prices.lifecycle import end, refusing_duplicates, unnamed
 from farthing.catalogue.prices.schemas import PricingChange, UpdatePriceRequest
 from farthing.catalogue.prices.tables import Price, PriceUnit
-from farthing.catalogue.prices.terms import Rate, changed, settle_terms
+from farthing.catalogue.prices.terms import Rate, apply_change, settle_terms
 from farthing.catalogue.products import groups
 from farthing.catalogue.products.enums import GroupEntityType
 from farthing.core.ids import Kind, new_id
@@ -50,7 +50,7 @@ async def update(session: AsyncSession, price_id: str, request: UpdatePriceReque
             _relabel(price, request, group_id)
         return price
     at = request.effective_from or now
-    columns = settle_terms(changed(price, request), price.currency, await _rate(session, price))
+    columns = settle_terms(apply_change(price, request), price.currency, await _rate(session, price))
     await references.require_no_money_granted(session, columns["billing_model"], _meters(price))
     await references.lock_prices_of(session, [price.entity_id])
     if request.group_id is not None:
@@ -92,7 +92,7 @@ async def override(
 
     Rule: docs/rules/pricing.md#overrides-for-one-subscription
     """
-    columns = settle_terms(changed(price, change), price.currency, await _rate(session, price))
+    columns = settle_terms(apply_change(price, change), price.currency, await _rate(session, price))
     await references.require_no_money_granted(session, columns["billing_model"], _meters(price))
     await references.lock_prices_of(session, [subscription_id])
     overriding = Price(

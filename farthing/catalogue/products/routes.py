@@ -1,4 +1,4 @@
-"""Doors to features, meters and groups."""
+"""Endpoints of features, meters and groups."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from farthing.calendar.windows import WindowSize
 from farthing.catalogue.products.enums import FeatureType, GroupEntityType
 from farthing.metering.meter import AggregationType, ResetUsage
-from farthing.storage.record.audited import Audited
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column
 
 _PUBLISHED = text("status = 'published'")

@@ -1,4 +1,4 @@
-"""Doors to tax rates and their associations."""
+"""Endpoints of tax rates and their associations."""
 
 from __future__ import annotations
 

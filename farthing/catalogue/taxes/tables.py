@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.catalogue.taxes.enums import TaxEntityType, TaxRateScope, TaxRateStatus
 from farthing.rating.totals.taxes import TaxRateType
-from farthing.storage.record.audited import Audited
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
 
 

@@ -26,14 +26,15 @@ from farthing.credits.enums import CreditClass, TransactionReason
 from farthing.credits.grants.enums import APPLICATION, OPEN, ApplicationReason, ApplicationStatus
 from farthing.credits.grants.tables import CreditGrant, CreditGrantApplication
 from farthing.credits.invoicing.wallets import OpeningTerms, lock_or_open_wallets
+from farthing.credits.ledger.opening import WalletKey, default_name
 from farthing.credits.ledger.posting import CreditMovement, MovementOrigin, post, require_active
 from farthing.credits.ledger.tables import Wallet
 from farthing.credits.rules.grants import GrantExpiry, application_key, deferral, retry_delay
-from farthing.credits.wallets.opening import WalletKey, default_name
 from farthing.storage.queries.rows import in_array
+from farthing.subscriptions.change_tables import SubscriptionSchedule
 from farthing.subscriptions.dates import effective_end, open_period, recurrence
 from farthing.subscriptions.enums import ScheduleStatus, SubscriptionStatus
-from farthing.subscriptions.tables import Subscription, SubscriptionSchedule
+from farthing.subscriptions.tables import Subscription
 
 MOST_ROUNDS = 100
 """How many periods of a grant are caught up at once; the sweep does the rest."""

@@ -22,7 +22,7 @@ from farthing.core.ids import Kind, new_id
 from farthing.credits.grants.schemas import UpdateCreditGrantRequest
 from farthing.credits.grants.subscribing import TERMS, begin, end_grants, grant_of, templates_of
 from farthing.credits.grants.tables import CreditGrant
-from farthing.customers.lookup import held
+from farthing.customers.lookup import lock_for_use
 from farthing.storage.queries.rows import find, lock_row
 from farthing.subscriptions.enums import SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.tables import Subscription
@@ -74,7 +74,7 @@ async def copy_templates(session: AsyncSession, templates: Sequence[IncludedCred
 
 async def _give(session: AsyncSession, request: CreateCreditGrantRequest, now: datetime) -> CreditGrant:
     found = await find(session, Subscription, request.subscription_id or "")
-    await held(session, found.customer_id)
+    await lock_for_use(session, found.customer_id)
     subscription = await lock_row(session, Subscription, found.id)
     if subscription.subscription_status is SubscriptionStatus.CANCELLED:
         raise InvalidOperation("The subscription is cancelled", {"subscription_id": subscription.id})

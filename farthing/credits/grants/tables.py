@@ -17,7 +17,7 @@ from farthing.catalogue.plans.credit_grants import (
 )
 from farthing.credits.grants.enums import ApplicationReason, ApplicationStatus
 from farthing.credits.ledger.tables import Credits, Rate
-from farthing.storage.record.audited import Audited
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column
 from farthing.subscriptions.enums import SubscriptionStatus
 

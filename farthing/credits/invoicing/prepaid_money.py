@@ -11,10 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.credits.enums import CreditClass, ReferenceType, TransactionReason
 from farthing.credits.invoicing.wallets import lock_or_open_wallet
+from farthing.credits.ledger.opening import WalletKey
 from farthing.credits.ledger.posting import CreditMovement, MovementOrigin, post_all
 from farthing.credits.ledger.tables import WalletTransaction
 from farthing.credits.rules.conversion import credits_paying
-from farthing.credits.wallets.opening import WalletKey
 from farthing.payments.ports import WalletCredit
 
 

@@ -24,11 +24,11 @@ from farthing.core.money import plain, round_to
 from farthing.credits.enums import TRANSACTION, TransactionStatus, WalletStatus, WalletType
 from farthing.credits.invoicing.wallets import OpeningTerms, lock_or_open_wallet
 from farthing.credits.ledger.events import record_transaction_event
+from farthing.credits.ledger.opening import WalletKey
 from farthing.credits.ledger.posting import CreditMovement, complete, insert_new, lock_wallet, waiting_credit
 from farthing.credits.ledger.tables import Wallet, WalletTransaction
 from farthing.credits.rules.conversion import credits_for, value_of
-from farthing.credits.wallets.opening import WalletKey
-from farthing.customers.lookup import held
+from farthing.customers.lookup import lock_for_use
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.invoices.figures.computation import compute
@@ -86,7 +86,7 @@ async def draft_purchase_invoice(
     price = round_to(purchase.amount, currency.digits(wallet.currency))
     if price <= 0:
         raise ValidationFailed.of("credits_to_add", "must cost at least the smallest unit of the wallet's currency")
-    customer = await held(session, wallet.customer_id)
+    customer = await lock_for_use(session, wallet.customer_id)
     config = await current.read(session, InvoiceConfig)
     invoice = Invoice(
         id=new_id(Kind.INVOICE),

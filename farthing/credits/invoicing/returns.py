@@ -20,13 +20,13 @@ from farthing.core.money import EXACT, exact_sum
 from farthing.credits.enums import ReferenceType, TransactionReason, WalletStatus
 from farthing.credits.invoicing.prepaid_money import MoneyForWallet, credit_prepaid_wallet
 from farthing.credits.invoicing.wallets import OpeningTerms, lock_or_open_wallet
+from farthing.credits.ledger.opening import WalletKey
 from farthing.credits.ledger.posting import CreditMovement, MovementOrigin, post_all
 from farthing.credits.ledger.tables import Wallet, WalletConsumption, WalletTransaction
 from farthing.credits.rules.conversion import credits_for, value_of
 from farthing.credits.rules.lots import Consumption, last_of
-from farthing.credits.wallets.opening import WalletKey
 from farthing.invoices.tables import Invoice
-from farthing.payments.processing.outcomes import sent_back
+from farthing.payments.refunds.sent_back import record_money_sent_back
 from farthing.payments.states import SETTLING
 from farthing.payments.tables import Payment, PaymentMethodType
 from farthing.rating.totals.conversion import converted_share
@@ -85,7 +85,7 @@ async def give_back(session: AsyncSession, invoice: Invoice, amount: Decimal, no
         left = EXACT.subtract(left, part)
         if part > 0:
             movements += await _lots_of(session, invoice, debit, part)
-            await sent_back(session, invoice, payment, EXACT.add(payment.refunded_amount, part), now)
+            await record_money_sent_back(session, invoice, payment, EXACT.add(payment.refunded_amount, part), now)
     await post_all(session, movements, now)
     if left > 0:
         money = MoneyForWallet(

@@ -10,8 +10,8 @@ from farthing.api.guards import needs
 from farthing.api.work import rehearsal
 from farthing.core.clock import Clock
 from farthing.core.money import plain
-from farthing.credits.reads.consumption import InvoiceConsumption, WalletConsumptionPart, consumption_of
-from farthing.credits.wallets.schemas import (
+from farthing.credits.invoicing.consumption import InvoiceConsumption, WalletConsumptionPart, consumption_of
+from farthing.credits.schemas import (
     ConsumptionResponse,
     InvoiceConsumptionResponse,
     WalletConsumptionPartResponse,

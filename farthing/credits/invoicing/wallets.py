@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.credits.enums import WalletPriceType, WalletStatus, WalletType
 from farthing.credits.ledger.events import record_wallet_event
+from farthing.credits.ledger.opening import WalletKey, new_wallet
 from farthing.credits.ledger.tables import Wallet
-from farthing.credits.wallets.opening import WalletKey, new_wallet
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import in_array, insert_if_new
 

@@ -1,1 +1,3 @@
-"""The ledger: its tables, the one function that appends a movement, and the duty that expires lots."""
+"""The ledger: its tables, what a new wallet is like, the one function that appends a movement, and the duty that
+expires lots.
+"""

@@ -22,7 +22,7 @@ from farthing.credits.enums import (
     WalletStatus,
     WalletType,
 )
-from farthing.storage.record.audited import Audited
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, InEnvironment, Scoped, Tracked, enum_column, lower_case
 
 Rate = Numeric(20, 5)

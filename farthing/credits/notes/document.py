@@ -9,18 +9,18 @@ from decimal import Decimal
 from litestar import Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.calendar.zones import to_local, zone_or_abbreviation
+from farthing.calendar.zones import to_local
 from farthing.core.money import EXACT, ZERO
 from farthing.credits.notes.reads import lines_of
 from farthing.credits.notes.tables import CreditNote, CreditNoteLine
 from farthing.customers.tables import Customer
-from farthing.identity.settings.catalogue import InvoiceConfig, InvoicePdfConfig
+from farthing.identity.settings.catalogue import InvoicePdfConfig
 from farthing.identity.settings.current import read
 from farthing.identity.settings.logo import Logo
 from farthing.invoices.pdf.document import InvoiceDocument, Line, LineGroup, Tax, Totals
 from farthing.invoices.pdf.render import render
 from farthing.invoices.pdf.turns import typeset
-from farthing.invoices.reads.letterhead import buyer_of, seller_of
+from farthing.invoices.reads.letterhead import buyer_of, seller_of, seller_zone
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import find
 
@@ -35,7 +35,7 @@ async def note_document(session: AsyncSession, note: CreditNote) -> InvoiceDocum
 
     Rule: docs/rules/credit-notes.md#document
     """
-    zone = zone_or_abbreviation((await read(session, InvoiceConfig)).timezone)
+    zone = await seller_zone(session)
     logo = (await read(session, InvoicePdfConfig)).logo
     invoice = await find(session, Invoice, note.invoice_id)
     lines = await lines_of(session, [note.id])

@@ -8,7 +8,7 @@ from farthing.core.encoding.wire import as_wire
 from farthing.credits.notes.tables import CreditNote
 from farthing.storage.record.outbox import record_event
 
-_TOLD = (
+_SNAPSHOT_FIELDS = (
     "id",
     "credit_note_number",
     "invoice_id",
@@ -27,6 +27,6 @@ _TOLD = (
 
 async def record_note_event(session: AsyncSession, event_name: str, note: CreditNote) -> None:
     """Record an event with the note as it is now."""
-    payload = {name: as_wire(getattr(note, name)) for name in _TOLD if getattr(note, name) not in (None, "")}
+    payload = {name: as_wire(getattr(note, name)) for name in _SNAPSHOT_FIELDS if getattr(note, name) not in (None, "")}
     payload["metadata"] = dict(note.meta)
     await record_event(session, event_name, "credit_note", note.id, {"credit_note": payload})

@@ -21,8 +21,8 @@ from farthing.credits.notes.tables import CreditNote
 from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.identity.settings.current import read
 from farthing.storage.postgres import scope_of
+from farthing.storage.queries.changes import RECORDED_BY_EVENT
 from farthing.storage.queries.rows import violated
-from farthing.storage.record.changes import TOLD_BY_EVENT
 
 MOST_CLASHES = 100
 _LETTERS = string.ascii_uppercase + string.digits
@@ -69,7 +69,7 @@ async def _write(session: AsyncSession, note: CreditNote, candidate: str) -> boo
         update(CreditNote)
         .where(CreditNote.id == note.id)
         .values(credit_note_number=candidate)
-        .execution_options(synchronize_session=False, **{TOLD_BY_EVENT: True})
+        .execution_options(synchronize_session=False, **{RECORDED_BY_EVENT: True})
     )
     try:
         async with session.begin_nested():

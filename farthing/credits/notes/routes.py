@@ -32,7 +32,7 @@ from farthing.invoices.einvoice.files import file_answer, requested_format
 from farthing.invoices.reads.presentation import shown
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
-from farthing.payments.routes import GATEWAYS
+from farthing.payments.shared_by_routes import GATEWAYS
 from farthing.storage.midway import resume_point
 from farthing.storage.queries.rows import find
 

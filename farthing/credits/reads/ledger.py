@@ -13,7 +13,7 @@ from farthing.core.money import ZERO
 from farthing.credits.enums import CreditClass, WalletStatus
 from farthing.credits.ledger.tables import Wallet, WalletConsumption, WalletTransaction
 from farthing.credits.rules.lots import Consumption
-from farthing.credits.wallets.schemas import WalletListQuery, WalletTransactionQuery
+from farthing.credits.schemas import WalletListQuery, WalletTransactionQuery
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.listing import select_page
 from farthing.storage.queries.rows import in_array

@@ -12,7 +12,7 @@ from farthing.core.encoding.wire import BadField
 from farthing.core.errors import ValidationFailed
 from farthing.credits.enums import CooldownUnit, WalletStatus
 from farthing.credits.ledger.tables import Wallet
-from farthing.credits.wallets.schemas import AutoTopup, WalletAlertRequest
+from farthing.credits.schemas import AutoTopup, WalletAlertRequest
 
 _SECONDS = {CooldownUnit.SECOND: 1, CooldownUnit.MINUTE: 60, CooldownUnit.HOUR: 3600, CooldownUnit.DAY: 86400}
 

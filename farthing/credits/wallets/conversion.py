@@ -16,6 +16,7 @@ from farthing.credits.enums import (
     WalletType,
 )
 from farthing.credits.ledger.events import record_wallet_event
+from farthing.credits.ledger.opening import WalletKey, new_wallet
 from farthing.credits.ledger.posting import (
     CreditMovement,
     DebitMovement,
@@ -31,7 +32,6 @@ from farthing.credits.ports import CreditPorts
 from farthing.credits.rules.lots import Lot, consumption_key, plan_everything
 from farthing.credits.wallets import automation
 from farthing.credits.wallets.lifecycle import second_wallet
-from farthing.credits.wallets.opening import WalletKey, new_wallet
 from farthing.storage.postgres import ports_of
 from farthing.storage.queries.rows import unique
 

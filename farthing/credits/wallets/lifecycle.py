@@ -14,6 +14,7 @@ from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, InvalidOperation, ValidationFailed
 from farthing.credits.enums import WALLET, CreditClass, TransactionReason, WalletStatus, WalletType
 from farthing.credits.ledger.events import record_wallet_event
+from farthing.credits.ledger.opening import WalletKey, default_name, default_price_types, new_wallet
 from farthing.credits.ledger.posting import (
     CreditMovement,
     DebitMovement,
@@ -26,11 +27,10 @@ from farthing.credits.ledger.posting import (
 from farthing.credits.ledger.tables import Wallet
 from farthing.credits.ports import CreditPorts
 from farthing.credits.rules.lots import plan_everything
+from farthing.credits.schemas import CreateWalletRequest, UpdateWalletRequest, WalletConfig, checked_rate
 from farthing.credits.wallets import automation
-from farthing.credits.wallets.opening import WalletKey, default_name, default_price_types, new_wallet
-from farthing.credits.wallets.schemas import CreateWalletRequest, UpdateWalletRequest, WalletConfig, checked_rate
 from farthing.credits.wallets.thresholds import effective_settings
-from farthing.customers.lookup import by_external_id, held
+from farthing.customers.lookup import by_external_id, lock_for_use
 from farthing.storage.postgres import ports_of
 from farthing.storage.queries.rows import unique
 
@@ -41,7 +41,7 @@ async def create(session: AsyncSession, request: CreateWalletRequest, now: datet
     if expiry is not None and expiry < now:
         raise ValidationFailed.of("initial_credits_expiry_date_utc", "must not be in the past")
     customer_id = request.customer_id or (await by_external_id(session, request.external_customer_id or "")).id
-    customer = await held(session, customer_id)
+    customer = await lock_for_use(session, customer_id)
     currency, rate = await _terms(session, request)
     wallet = new_wallet(
         WalletKey(customer.id, currency, request.wallet_type),

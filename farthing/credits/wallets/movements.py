@@ -33,7 +33,7 @@ from farthing.credits.ledger.tables import Wallet, WalletTransaction
 from farthing.credits.rules.bonus import BonusCredits, BonusDurationUnit, BonusKind, Slab, bonus_for
 from farthing.credits.rules.conversion import credits_for
 from farthing.credits.rules.lots import ConsumptionPlan, plan_manual_debit
-from farthing.credits.wallets.schemas import DebitWalletRequest, TopUpWalletRequest
+from farthing.credits.schemas import DebitWalletRequest, TopUpWalletRequest
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import BonusCreditsTopupConfig
 from farthing.invoices.lifecycle import transitions

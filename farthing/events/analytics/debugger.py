@@ -22,7 +22,7 @@ from farthing.core.money import plain
 from farthing.customers.schemas import CustomerResponse
 from farthing.customers.tables import Customer
 from farthing.events.analytics.listing import COLUMNS, answer
-from farthing.events.analytics.unit_charges import ChargedItem
+from farthing.events.charged_items import ChargedItem
 from farthing.events.ports import EventPorts
 from farthing.events.schemas import (
     AttributedToCustomerResult,

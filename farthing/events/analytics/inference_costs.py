@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.catalogue.prices.rated import rated
 from farthing.core.clock import shifted
 from farthing.core.money import EXACT, ZERO, exact_sum, plain
-from farthing.events.analytics.unit_charges import ChargedItem
+from farthing.events.charged_items import ChargedItem
 from farthing.events.ports import EventPorts
 from farthing.events.schemas import EventCostInfo, GetHuggingFaceBillingDataResponse
 from farthing.events.tables import MeterUsage, StoredEvent

@@ -26,7 +26,8 @@ from farthing.core.clock import instant
 from farthing.core.currency import digits
 from farthing.core.enums import Status
 from farthing.core.money import EXACT, ZERO, exact_sum, plain, round_to
-from farthing.events.analytics.unit_charges import ChargedItem
+from farthing.events.charged_items import ChargedItem
+from farthing.events.groupings import CUSTOMER, PROPERTY, SOURCE
 from farthing.events.ingest.meters import meter_of
 from farthing.events.ports import EventPorts
 from farthing.events.requests import GetUsageAnalyticsRequest, conditions_of, size_of
@@ -39,7 +40,7 @@ from farthing.events.schemas import (
 from farthing.events.usage import usage_query
 from farthing.events.usage.ownership import owners_of
 from farthing.events.usage.usage_query import NOTHING, Group
-from farthing.events.usage.usage_statement import CUSTOMER, PROPERTY, SOURCE, UsageQuery
+from farthing.events.usage.usage_statement import UsageQuery
 from farthing.metering.meter import Meter
 from farthing.metering.model import BucketValue, Point, Usage
 from farthing.rating.commitments.line_commitment import CommitmentCharge, item_commitment, total_charge

@@ -26,7 +26,8 @@ from psycopg.rows import TupleRow
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.events.ingest.arrival import FIRST_SEQUENCE, MOST_IN_ONE_TRANSACTION, PLACE
+from farthing.events.ingest import statements
+from farthing.events.ingest.arrival import MOST_IN_ONE_TRANSACTION
 from farthing.events.ingest.contents import read, written
 from farthing.events.ingest.measuring import UNMEASURED, Measurements, measure_events, measure_if_cheap
 from farthing.events.ingest.meters import MeterMemory, MeterSet
@@ -35,112 +36,6 @@ from farthing.storage.postgres import clock_of
 from farthing.storage.scope import Scope
 
 ATTEMPTS = 5
-
-_LOCK_SPACE = 7007
-_LOCK = f"{_LOCK_SPACE}, hashtext(%s)"
-_BEGIN = (
-    "SELECT set_config('farthing.tenant_id', %s, true), set_config('farthing.environment_id', %s, true), "
-    f"pg_advisory_xact_lock_shared({_LOCK})"
-)
-_RULES = """
-    SELECT (SELECT version FROM meter_versions WHERE environment_id = %s),
-        (SELECT value FROM settings WHERE tenant_id = %s AND environment_id = %s AND key = 'event_ingestion_filter'
-            AND status = 'published')
-"""
-
-_ARRIVALS = "%b::int[], %b::timestamptz[], %b::timestamptz[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::bigint[]"  # noqa: E501
-_COLUMNS = "timestamp, ingested_at, id, external_customer_id, event_name, customer_id, source, properties, sent_by"
-_MEASURED = "%b::int[], %b::text[], %b::numeric[], %b::text[], %b::text[]"
-_COUNT = """
-    INSERT INTO meter_usage
-        (sequence, timestamp, meter_id, external_customer_id, quantity, key, quantity_error, owner_sequence,
-        environment_id)
-    SELECT e.sequence, e.timestamp, m.meter_id, e.external_customer_id, m.quantity, m.key, m.error, e.owner_sequence,
-        {environment}
-"""
-_NOTICE = f"""
-    INSERT INTO usage_notices (environment_id, sequence, arrived_at, external_customer_ids)
-    SELECT {{environment}}, (SELECT {FIRST_SEQUENCE}), {{arrived_at}}, {{customers}}
-"""
-_NOTICE_CHANGES = f"""
-    {_NOTICE.format(environment="%s", arrived_at="%s", customers="%s::text[]")}
-    ON CONFLICT (environment_id, sequence)
-        DO UPDATE SET external_customer_ids = usage_notices.external_customer_ids || EXCLUDED.external_customer_ids
-"""
-_NOTICE_REMOVAL = text(
-    f"""
-    {_NOTICE.format(environment=":environment", arrived_at=":arrived_at", customers="CAST(:customers AS text[])")}
-    ON CONFLICT (environment_id, sequence)
-        DO UPDATE SET external_customer_ids = usage_notices.external_customer_ids || EXCLUDED.external_customer_ids
-    """
-)
-_VOID = "SELECT event_id FROM event_versions WHERE environment_id = %s AND blocks_id AND event_id = ANY(%s)"
-_INSERT = f"""
-    WITH added AS (
-        INSERT INTO events (sequence, environment_id, {_COLUMNS})
-        SELECT (SELECT {FIRST_SEQUENCE}) + place, %b, {_COLUMNS.replace("properties", "properties::jsonb")}
-        FROM unnest({_ARRIVALS}) AS a (place, {_COLUMNS})
-        ON CONFLICT (environment_id, id) DO NOTHING
-        RETURNING {PLACE} AS place, sequence, timestamp, external_customer_id, owner_sequence
-    ), counted AS (
-        {_COUNT.format(environment="%b")}
-        FROM unnest({_MEASURED}) AS m (place, meter_id, quantity, key, error) JOIN added AS e USING (place)
-    ), noticed AS (
-        {_NOTICE.format(environment="%b", arrived_at="%b", customers="%b::text[]")}
-        WHERE EXISTS (SELECT FROM added)
-    )
-    SELECT array_agg(place) FROM added
-"""
-_LOCK_STORED = """
-    SELECT id, event_name, external_customer_id, timestamp, properties::text, source, customer_id, sequence,
-        sent_by
-    FROM events WHERE environment_id = %s AND id = ANY(%s) ORDER BY id COLLATE "C" FOR UPDATE
-"""
-_UNCOUNT = """
-    DELETE FROM meter_usage AS u
-    USING unnest(%b::text[], %b::text[], %b::timestamptz[], %b::bigint[]) AS o (name, customer, timestamp, sequence),
-        meters AS m
-    WHERE m.environment_id = %b AND m.event_name = o.name
-        AND u.environment_id = %b AND u.meter_id = m.id AND u.external_customer_id = o.customer
-        AND u.timestamp = o.timestamp AND u.sequence = o.sequence
-"""
-_REPLACE = f"""
-    WITH replaced AS (
-        UPDATE events AS e SET sequence = (SELECT {FIRST_SEQUENCE}) + a.place, timestamp = a.timestamp,
-            ingested_at = a.ingested_at, external_customer_id = a.external_customer_id, event_name = a.event_name,
-            customer_id = a.customer_id, source = a.source, properties = a.properties::jsonb,
-            sent_by = a.sent_by,
-            owner_sequence = CASE WHEN e.external_customer_id = a.external_customer_id
-                THEN coalesce(e.owner_sequence, e.sequence) END
-        FROM unnest({_ARRIVALS}) AS a (place, {_COLUMNS})
-        WHERE e.environment_id = %b AND e.id = a.id
-        RETURNING a.place, e.sequence, e.timestamp, e.external_customer_id, e.owner_sequence
-    )
-    {_COUNT.format(environment="%b")}
-    FROM unnest({_MEASURED}) AS m (place, meter_id, quantity, key, error) JOIN replaced AS e USING (place)
-"""
-_WITHDRAW = f"""
-    INSERT INTO events_withdrawn (environment_id, external_customer_id, timestamp, sequence)
-    SELECT %b, o.customer, o.timestamp, (SELECT {FIRST_SEQUENCE})
-    FROM unnest(%b::text[], %b::timestamptz[]) AS o (customer, timestamp)
-"""
-_REMOVE = f"""
-    WITH removed AS (
-        DELETE FROM events WHERE environment_id = :environment AND id = ANY(:ids)
-        RETURNING environment_id, external_customer_id, timestamp
-    )
-    INSERT INTO events_withdrawn (environment_id, external_customer_id, timestamp, sequence)
-    SELECT environment_id, external_customer_id, timestamp, (SELECT {FIRST_SEQUENCE})
-    FROM removed
-    RETURNING external_customer_id
-"""
-_REMOVE_COUNTED = """
-    DELETE FROM meter_usage AS u USING events AS e, meters AS m
-    WHERE e.environment_id = :environment AND e.id = ANY(:ids)
-        AND m.environment_id = e.environment_id AND m.event_name = e.event_name
-        AND u.environment_id = e.environment_id AND u.meter_id = m.id
-        AND u.external_customer_id = e.external_customer_id AND u.timestamp = e.timestamp AND u.sequence = e.sequence
-"""
 
 
 class Sender(msgspec.Struct, frozen=True):
@@ -270,17 +165,17 @@ async def remove_stored(session: AsyncSession, ids: Sequence[str], environment_i
     """Delete locked events and all that they count."""
     found = {"environment": environment_id, "ids": list(ids)}
     # a statement of its own, so that it sees what was counted while the lock was waited for
-    await session.execute(text(_REMOVE_COUNTED), found)
-    customers = set(await session.scalars(text(_REMOVE), found))
+    await session.execute(text(statements.REMOVE_COUNTED), found)
+    customers = set(await session.scalars(text(statements.REMOVE), found))
     notice = {"environment": environment_id, "arrived_at": clock_of(session).now(), "customers": list(customers)}
-    await session.execute(_NOTICE_REMOVAL, notice)
+    await session.execute(statements.NOTICE_REMOVAL, notice)
 
 
 async def current_meters(
     connection: psycopg.AsyncConnection[TupleRow], environment: str, memory: MeterMemory
 ) -> MeterSet:
     """The meters that stand until the connection's transaction has ended: backfills of others wait for it."""
-    await connection.execute(f"SELECT pg_advisory_xact_lock_shared({_LOCK})", (environment,))
+    await connection.execute(f"SELECT pg_advisory_xact_lock_shared({statements.LOCK})", (environment,))
     cursor = await connection.execute("SELECT version FROM meter_versions WHERE environment_id = %s", (environment,))
     row = await cursor.fetchone()
     return await memory.at(connection, environment, row[0] if row else 0)
@@ -296,7 +191,8 @@ async def measure_placed(environment: str, placed: Sequence[Placed], meters: Met
 async def await_appends(session: AsyncSession, environment_id: str) -> None:
     """Return when every append that began before this call has ended; later ones wait for this transaction."""
     await session.execute(
-        text(f"SELECT pg_advisory_xact_lock({_LOCK_SPACE}, hashtext(:environment))"), {"environment": environment_id}
+        text(f"SELECT pg_advisory_xact_lock({statements.LOCK_SPACE}, hashtext(:environment))"),
+        {"environment": environment_id},
     )
 
 
@@ -309,8 +205,8 @@ async def _append(
 ) -> Appended:
     environment = scope.environment_id
     async with connection.pipeline():
-        await connection.execute(_BEGIN, (scope.tenant_id, environment, environment))
-        cursor = await connection.execute(_RULES, (environment, scope.tenant_id, environment))
+        await connection.execute(statements.BEGIN, (scope.tenant_id, environment, environment))
+        cursor = await connection.execute(statements.RULES, (environment, scope.tenant_id, environment))
         ((version, admitted),) = await cursor.fetchall()
     if (version or 0) != measured.version:
         await memory.at(connection, environment, version or 0)
@@ -322,9 +218,9 @@ async def _append(
     parameters = [environment, *batch.columns(), environment, *batch.measured(), environment, *batch.notice()]
     ids = [arrival.event.id for _, arrival in latest]
     async with connection.pipeline():
-        cursor = await connection.execute(_INSERT, parameters, prepare=True)
+        cursor = await connection.execute(statements.INSERT, parameters, prepare=True)
         # a statement of its own, so that it sees the void of an event that the insert has waited for
-        void = await connection.execute(_VOID, (environment, ids), prepare=True)
+        void = await connection.execute(statements.VOID, (environment, ids), prepare=True)
         row, refused = await cursor.fetchone(), await void.fetchall()
     if refused:
         raise VoidedEvents(event_id for (event_id,) in refused)
@@ -435,7 +331,7 @@ async def find_changed(
 ) -> list[str]:
     """The ids of those that are stored with other content."""
     by_id = {arrival.event.id: arrival.event for _, arrival in placed}
-    cursor = await connection.execute(_LOCK_STORED, (environment, list(by_id)))
+    cursor = await connection.execute(statements.LOCK_STORED, (environment, list(by_id)))
     stored = [stored_event(*content) for *content, _, _ in await cursor.fetchall()]
     return [earlier.id for earlier in stored if not same_content(earlier, by_id[earlier.id])]
 
@@ -456,7 +352,7 @@ async def _changed(
     Raises EventsOfOthers when a sender may not replace them.
     """
     by_id = {arrival.event.id: (place, arrival) for place, arrival in again}
-    cursor = await connection.execute(_LOCK_STORED, (environment, list(by_id)))
+    cursor = await connection.execute(statements.LOCK_STORED, (environment, list(by_id)))
     stored = await cursor.fetchall()
     if len(stored) < len(by_id):
         raise _Vanished
@@ -481,17 +377,17 @@ async def _changed(
     if foreign:
         raise EventsOfOthers(foreign)
     if gone:
-        await connection.execute(_UNCOUNT, [*map(list, zip(*gone, strict=True)), environment, environment])
+        await connection.execute(statements.UNCOUNT, [*map(list, zip(*gone, strict=True)), environment, environment])
     if withdrawn:
-        await connection.execute(_WITHDRAW, [environment, *map(list, zip(*withdrawn, strict=True))])
+        await connection.execute(statements.WITHDRAW, [environment, *map(list, zip(*withdrawn, strict=True))])
         customers = list({customer for customer, _ in withdrawn})
-        await connection.execute(_NOTICE_CHANGES, [environment, changed[0][1].at, customers])
+        await connection.execute(statements.NOTICE_CHANGES, [environment, changed[0][1].at, customers])
     return changed
 
 
 async def _replace(connection: psycopg.AsyncConnection[TupleRow], environment: str, batch: _Batch) -> None:
-    await connection.execute(_REPLACE, [*batch.columns(), environment, environment, *batch.measured()])
-    await connection.execute(_NOTICE_CHANGES, [environment, *batch.notice()])
+    await connection.execute(statements.REPLACE, [*batch.columns(), environment, environment, *batch.measured()])
+    await connection.execute(statements.NOTICE_CHANGES, [environment, *batch.notice()])
 
 
 def stored_event(

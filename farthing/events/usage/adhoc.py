@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Text, and_, cast, false, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.errors import InvalidOperation, ValidationFailed
+from farthing.events.groupings import PROPERTY
 from farthing.events.ingest.measuring import measure_with
 from farthing.events.ingest.meters import live_meters
 from farthing.events.ingest.store import stored_event
@@ -20,7 +21,7 @@ from farthing.events.requests import GetUsageRequest, size_of
 from farthing.events.tables import MeterBackfill, StoredEvent
 from farthing.events.usage.ownership import OwnedEvents
 from farthing.events.usage.usage_query import ownership_of
-from farthing.events.usage.usage_statement import PROPERTY, MeasuredRows, UsageQuery, arrival_of, owned
+from farthing.events.usage.usage_statement import MeasuredRows, UsageQuery, arrival_of, owned
 from farthing.metering.filters import matches
 from farthing.metering.meter import Aggregation, AggregationType, Meter
 from farthing.storage.postgres import scope_of

@@ -36,6 +36,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, BIGINT, array
 
 from farthing.calendar.windows import WindowSize
 from farthing.calendar.zones import UTC
+from farthing.events.groupings import CUSTOMER, PROPERTY, SOURCE
 from farthing.events.tables import MeterUsage, StoredEvent
 from farthing.events.usage.cuts import INSTANT, WindowExpression, Windows
 from farthing.events.usage.ownership import OwnedEvents, Ownership
@@ -43,9 +44,6 @@ from farthing.events.usage.stretch import Stretch
 from farthing.metering.filters import Conditions
 from farthing.metering.meter import AggregationType, Meter
 
-SOURCE = "source"
-CUSTOMER = "external_customer_id"
-PROPERTY = "properties."
 END_OF_ARRIVALS = (1 << 63) - 1
 
 

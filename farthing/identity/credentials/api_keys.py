@@ -104,7 +104,7 @@ async def delete(session: AsyncSession, caller: Caller, secret_id: str) -> None:
         raise PermissionDenied(NOT_YOURS)
     secret.status = Status.ARCHIVED
     await session.flush()
-    await keys.changed(session, secret.id)
+    await keys.invalidate(session, secret.id)
 
 
 def _is_admin_person(caller: Caller) -> bool:

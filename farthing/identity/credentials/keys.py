@@ -26,7 +26,7 @@ _PREFIXES = {SecretType.PRIVATE_KEY: "sk_", SecretType.PUBLISHABLE_KEY: "pk_"}
 RANDOM_CHARACTERS = 26  # of 5 bits each: 130 bits
 
 
-async def changed(session: AsyncSession, id: str) -> None:
+async def invalidate(session: AsyncSession, id: str) -> None:
     """Make what is remembered of a key, owner, tenant or environment void when this transaction commits.
 
     At once in this process; in the others as soon as the notice arrives.

@@ -20,6 +20,10 @@ from farthing.core import trade_codes
 from farthing.core.email_address import deliverable_address
 from farthing.core.encoding.wire import BadField, Moment, Request, currency_code
 from farthing.identity.settings.logo import MAX_BASE64, Logo
+from farthing.identity.settings.onboarding import (
+    Actions,
+    ExpiryUnit,
+)
 from farthing.identity.settings.portal_sections import SECTIONS, Section, Theme
 from farthing.identity.settings.seller import (
     ElectronicAddress,
@@ -37,7 +41,6 @@ RetryDays = Annotated[list[Annotated[int, Meta(ge=1, le=365)]], Meta(min_length=
 Base64Picture = Annotated[str, Meta(max_length=MAX_BASE64)]
 SHORTEST_ACTIVITY_RETENTION = 365
 """Days: a shorter log would not outlast the year that it is asked about."""
-ExpiryUnit = Literal["DAY", "WEEK", "MONTH", "YEAR"]
 
 
 class Configuration(Request):
@@ -194,60 +197,6 @@ class TenantConfig(Configuration):
     development: Annotated[int, Meta(ge=0, lt=2**31)] = 2
     max_users: Annotated[int, Meta(ge=1, lt=2**31)] = 10
     max_meters_per_event_name: Annotated[int, Meta(ge=1, le=1000)] = 100
-
-
-class CreateCustomer(Request, tag_field="action", tag="create_customer"):
-    """Make the customer that an event names."""
-
-    default_user_id: str | None = None
-
-
-class CreateWallet(Request, tag_field="action", tag="create_wallet"):
-    """Give the new customer a wallet."""
-
-    currency: str
-    conversion_rate: Decimal = Decimal(1)
-    wallet_type: Literal["PRE_PAID", "POST_PAID"] | None = None
-    initial_credits_to_load: Decimal | None = None
-    initial_credits_expiration_duration: Annotated[int, Meta(ge=1)] | None = None
-    initial_credits_expiration_duration_unit: ExpiryUnit | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.currency = currency_code("currency", self.currency)
-        if self.conversion_rate <= 0:
-            raise BadField("conversion_rate", "must be positive")
-        if self.initial_credits_to_load is not None and self.initial_credits_to_load < 0:
-            raise BadField("initial_credits_to_load", "must not be negative")
-        duration, unit = self.initial_credits_expiration_duration, self.initial_credits_expiration_duration_unit
-        if (duration is None) != (unit is None):
-            raise BadField("initial_credits_expiration_duration_unit", "goes with a duration, and a duration with it")
-
-
-class CreateSubscription(Request, tag_field="action", tag="create_subscription"):
-    """Subscribe the new customer to a plan."""
-
-    plan_id: Text
-    billing_cycle: Literal["anniversary", "calendar"] | None = None
-    start_date: Moment | None = None
-
-
-class CreateFeatureAndPrice(Request, tag_field="action", tag="create_feature_and_price"):
-    """Make a feature for an event nobody has described yet, and price it in a plan."""
-
-    plan_id: Text
-    feature_type: Literal["metered", "boolean", "static", "config"] | None = None
-    price_start_date_time: Moment | None = None
-
-
-class RolloutToSubscriptions(Request, tag_field="action", tag="rollout_to_subscriptions"):
-    """Bring a plan's new prices to the subscriptions that have the plan."""
-
-    plan_id: Text
-
-
-Action = CreateCustomer | CreateWallet | CreateSubscription | CreateFeatureAndPrice | RolloutToSubscriptions
-Actions = Annotated[list[Action], Meta(max_length=50)]
 
 
 class CustomerOnboarding(Configuration):

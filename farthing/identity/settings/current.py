@@ -126,7 +126,7 @@ async def _changed(session: AsyncSession, kind: type[Configuration]) -> None:
         seller, dates = await read(session, EinvoiceConfig), await read(session, InvoiceConfig)
         await keep_versions(session, {SELLER: seller.terms(dates.timezone)})
     if kind is RequestConfig:  # it is remembered with the callers of the environment
-        await keys.changed(session, scope_of(session).environment_id)
+        await keys.invalidate(session, scope_of(session).environment_id)
 
 
 async def _lock(session: AsyncSession, kind: type[Configuration]) -> None:

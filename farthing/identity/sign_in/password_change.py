@@ -79,7 +79,7 @@ async def set_password(
         kept = await session.get_one(SignInSession, keep_session)
         kept.password_stamp = password_stamp(user)
     await session.flush()
-    await keys.changed(session, user.id)
+    await keys.invalidate(session, user.id)
 
 
 async def make_link(

@@ -46,7 +46,7 @@ class _FigureCheck:
 async def differences(session: AsyncSession, invoice: Invoice) -> list[Difference]:
     """Where an invoice's figures differ from its lines, terms, applications, taxes and settlements; empty if nowhere.
 
-    Read-only. Adjustments, refunds and prepaid credits have their sources on the floors above; here they are taken as
+    Read-only. Adjustments, refunds and prepaid credits have their sources in layers above; here they are taken as
     stored and held to the identities.
     """
     return await all_differences(session, [invoice])
@@ -74,14 +74,18 @@ async def all_differences(session: AsyncSession, invoices: Sequence[Invoice]) ->
     found = []
     for invoice in invoices:
         its = (lines[invoice.id], applied[invoice.id], taxes[invoice.id])
-        claims = (
+        checks = (
             *_computed(invoice, *its),
             *_identities(invoice, *its, paid.get(invoice.id, ZERO)),
             *_precision(invoice, lines[invoice.id]),
             *_sources(invoice, lines[invoice.id], applied[invoice.id]),
             *_loss(invoice, lost.get(invoice.id, ZERO)),
         )
-        found += [Difference(c.where, c.figure, str(c.stored), str(c.derived)) for c in claims if c.differs]
+        found += [
+            Difference(check.where, check.figure, str(check.stored), str(check.derived))
+            for check in checks
+            if check.differs
+        ]
     return found
 
 

@@ -20,7 +20,7 @@ from farthing.core import currency
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import ZERO, exact_sum, round_to
-from farthing.customers.lookup import held
+from farthing.customers.lookup import lock_for_use
 from farthing.invoices import events
 from farthing.invoices.events import InvoiceEvent
 from farthing.invoices.figures.computation import compute
@@ -66,7 +66,7 @@ async def create_whole(
     by a checkout stays a draft, unless it comes to nothing."""
     refuse_reserved(asked.metadata or {})
     check_subtotal(asked.subtotal, asked.line_items, asked.currency, asked.kind)
-    payer = await held(session, asked.customer_id)
+    payer = await lock_for_use(session, asked.customer_id)
     await check_references(session, asked.line_items, asked.currency)
     wanted = _row(asked, now)
     if asked.subscription_id:

@@ -17,7 +17,7 @@ from farthing.invoices.tables import Invoice
 
 
 async def notify_overdue(session: AsyncSession, now: datetime, batch: int) -> int:
-    """Tell of up to `batch` invoices that are overdue at `now` and were not told of; the number told.
+    """Record up to `batch` invoices that are overdue at `now` and were not announced; how many.
 
     Invoices that another transaction holds are left for the next run. A due date that moves arms the event again;
     a payment does not.

@@ -19,7 +19,7 @@ from farthing.core.enums import PriceType
 from farthing.core.errors import AlreadyExists, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import EXACT, ZERO, exact_sum, plain
-from farthing.customers.lookup import held
+from farthing.customers.lookup import lock_for_use
 from farthing.invoices import events
 from farthing.invoices.events import InvoiceEvent
 from farthing.invoices.figures.computation import calculate, reductions, write_figures
@@ -163,7 +163,7 @@ async def take_over_invoice(session: AsyncSession, terms: TakenOverInvoice, now:
     Lines that do not come to the total by the rules of this system are kept net, or as one line of the total. Raises
     NotFound, AlreadyExists for a number in use, ValidationFailed for a total that no lines come to.
     """
-    payer = await held(session, terms.customer_id)
+    payer = await lock_for_use(session, terms.customer_id)
     invoice = _row(terms, now)
     shape, totals = _fitting(invoice, terms)
     if await drafts.begin(session, invoice) is not invoice:
@@ -183,7 +183,7 @@ async def take_over_invoice(session: AsyncSession, terms: TakenOverInvoice, now:
 async def _issue(
     session: AsyncSession, invoice: Invoice, parts: InvoiceParts, terms: TakenOverInvoice, now: datetime
 ) -> None:
-    """Make the draft what it is: issued then, with its number, and told of as a change."""
+    """Make the draft what it is: issued then, with its number, and recorded as a change."""
     move(invoice, InvoiceStatus.FINALIZED)
     invoice.finalized_at = terms.finalized_at
     invoice.invoice_number = invoice.id  # nobody sees the id that stands in for the number
@@ -217,7 +217,7 @@ def _row(terms: TakenOverInvoice, now: datetime) -> Invoice:
         billing_period=terms.billing_period,
         source_type=TAKEN_OVER,
         tax_exempt=False,
-        # the other system has told of it
+        # the other system has announced it
         overdue_notified_at=now if overdue else None,
         meta=dict(terms.metadata or {}),
         created_at=terms.created_at,

@@ -98,7 +98,7 @@ async def finalize(
     number: str | None = None,
     parts: InvoiceParts | None = None,
 ) -> Invoice:
-    """Make a locked draft a claim: last computation with prepaid credits, its standing, its number.
+    """Finalize a locked draft: last computation with prepaid credits, what is owed of it, its number.
 
     `number` is the caller's own and takes no sequence value; known `parts` are not read again. A skipped invoice stays
     as it is. Raises ValidationFailed unless it is a draft, InvalidOperation for a subscription's draft that was never
@@ -116,12 +116,12 @@ async def finalize(
     await keep_as_issued(session, [invoice], {invoice.id: parts})
     # whoever finalizes next waits for the sequence, so everything that takes time comes before it
     await session.flush()
-    told = events.body(invoice, parts)
+    snapshot = events.body(invoice, parts)
     if number is None:
         await numbering.number(session, invoice, now)
     else:
         await numbering.number_as_given(session, invoice, number)
-    await events.record_body(session, InvoiceEvent.FINALIZED, {**told, "invoice_number": invoice.invoice_number})
+    await events.record_body(session, InvoiceEvent.FINALIZED, {**snapshot, "invoice_number": invoice.invoice_number})
     return invoice
 
 
@@ -159,9 +159,9 @@ async def finalize_all(
     # by one statement, so that the totals of payers are locked in one order, whoever else finalizes
     await update_all(session, drafts)
     await session.flush()
-    told = [events.body(invoice, parts[invoice.id]) for invoice in drafts]
+    snapshots = [events.body(invoice, parts[invoice.id]) for invoice in drafts]
     await numbering.number_all(session, drafts, now)
-    for invoice, body in zip(drafts, told, strict=True):
+    for invoice, body in zip(drafts, snapshots, strict=True):
         await events.record_body(session, InvoiceEvent.FINALIZED, {**body, "invoice_number": invoice.invoice_number})
 
 
@@ -189,7 +189,7 @@ async def _claim(
     credits: InvoiceCredits,
     rate: RateInForce | None,
 ) -> None:
-    """Make a draft a claim in all but its number: its last figures, its standing, and what follows above.
+    """Finalize a draft in all but its number: its last figures, what is owed of it, and what follows above.
 
     Credits of the currency that it was charged in pay first, then those of the one that it is converted into.
     """
@@ -212,9 +212,9 @@ async def _claim(
     if invoice.auto_completed:
         parts.paid = await record_settlement(session, invoice, SettlementKind.AUTO_COMPLETE, invoice.total)
     await settle(session, invoice, now, paid=parts.paid)
-    await effects.claimed(session, invoice, now, credits)
+    await effects.on_finalized(session, invoice, now, credits)
     if invoice.payment_status in FULLY_PAID:
-        await effects.paid(session, invoice)
+        await effects.on_paid(session, invoice)
     if invoice.auto_completed and invoice.total > 0:
         await ports_of(session, InvoicePorts).confirm_received(session, invoice, invoice.total)
 
@@ -284,7 +284,7 @@ async def void(
         refuse_reserved(metadata)
         invoice.meta = checked_metadata({**invoice.meta, **metadata})
     # payments and wallets are locked before the totals of the payer, which the change of the state locks
-    await effects.voiding(session, invoice)
+    await effects.before_voiding(session, invoice)
     expect_remainder(session, invoice)
     move(invoice, InvoiceStatus.VOIDED)
     refund = returned_by_void(invoice)
@@ -399,7 +399,7 @@ async def _settle_and_record(
     before, owed_before = invoice.payment_status, invoice.amount_remaining
     await settle(session, invoice, now, paid=paid)
     if invoice.amount_remaining == 0 and owed_before > 0:
-        await effects.recovered(session, invoice)
+        await effects.on_recovered(session, invoice)
     if invoice.payment_status in FULLY_PAID and before not in FULLY_PAID:
-        await effects.paid(session, invoice)
+        await effects.on_paid(session, invoice)
     await events.record_invoice_event(session, InvoiceEvent.PAYMENT, invoice)

@@ -28,7 +28,7 @@ async def write_off(
     invoice = await lock_row(session, Invoice, invoice_id)
     if not is_unpaid(invoice):
         raise _refused(invoice, _why_not(invoice))
-    await effects.writing_off(session, invoice)
+    await effects.before_writing_off(session, invoice)
     give_up_remainder(session, invoice, reason, now)
     invoice.collect_at = None
     await settle(session, invoice, now)

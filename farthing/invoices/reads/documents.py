@@ -22,7 +22,7 @@ from farthing.core.money import EXACT, ZERO, exact_sum, plain
 from farthing.customers.tables import Customer
 from farthing.identity.credentials.keys import derived_key
 from farthing.identity.credentials.master_key import signed_claims
-from farthing.identity.settings.catalogue import InvoiceConfig, InvoicePdfConfig
+from farthing.identity.settings.catalogue import InvoicePdfConfig
 from farthing.identity.settings.current import read
 from farthing.identity.settings.logo import Logo
 from farthing.invoices.figures.computation import published_lines
@@ -41,7 +41,7 @@ from farthing.invoices.pdf.document import (
 from farthing.invoices.pdf.render import render
 from farthing.invoices.pdf.turns import typeset
 from farthing.invoices.ports import InvoicePorts, PaymentDescription
-from farthing.invoices.reads.letterhead import buyer_of, seller_of, statements_of
+from farthing.invoices.reads.letterhead import buyer_of, seller_of, seller_zone, statements_of
 from farthing.invoices.reads.reading_zones import reading_zone
 from farthing.invoices.reads.unit_prices import UnitPrice, unit_prices
 from farthing.invoices.tables import Invoice, PaymentSettlement
@@ -63,7 +63,7 @@ async def document(session: AsyncSession, invoice: Invoice) -> InvoiceDocument:
     Periods and the due date are days of the zone in which they were cut, the issue and payments days of the seller's.
     Rule: docs/rules/invoices-and-payments.md#dates-that-people-read
     """
-    zone = zone_or_abbreviation((await read(session, InvoiceConfig)).timezone)
+    zone = await seller_zone(session)
     cut_in = zone_or_abbreviation(await reading_zone(session, invoice))
     logo = (await read(session, InvoicePdfConfig)).logo
     customer = await session.get_one(Customer, invoice.customer_id)

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from babel import Locale
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.calendar.zones import zone_or_abbreviation
 from farthing.customers.buyer import buyer_terms
 from farthing.customers.tables import Customer
 from farthing.identity.parties.versions import terms_since
-from farthing.identity.settings.catalogue import EinvoiceConfig
+from farthing.identity.settings.catalogue import EinvoiceConfig, InvoiceConfig
 from farthing.identity.settings.current import read
 from farthing.identity.tables import Tenant
 from farthing.invoices.pdf import figures
@@ -39,6 +41,11 @@ _UNTAXED = {
 def country_name(code: str) -> str:
     """The English name of a country by its two letters; anything else stays as it is."""
     return _COUNTRIES.get(code.upper(), code) if len(code) == 2 else code
+
+
+async def seller_zone(session: AsyncSession) -> ZoneInfo:
+    """The zone in which the seller's days begin, in which invoices are dated."""
+    return zone_or_abbreviation((await read(session, InvoiceConfig)).timezone)
 
 
 async def seller_of(session: AsyncSession, tenant_id: str) -> Party:

@@ -16,8 +16,8 @@ from farthing.core.encoding.wire import DecimalText, Response
 from farthing.core.money import plain
 from farthing.customers.tables import Customer
 from farthing.invoices.receivable import COUNTED, UNPAID
+from farthing.storage.connections.hot_reads import Prepared
 from farthing.storage.postgres import Database
-from farthing.storage.queries.reads import Prepared
 from farthing.storage.queries.rows import missing
 from farthing.storage.scope import Scope
 from farthing.subscriptions.reads import live

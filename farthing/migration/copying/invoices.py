@@ -209,7 +209,7 @@ async def _copy_payment(target: MigrationTarget, invoice: Invoice, record: Sourc
     when = time_of(record, "succeeded_at") or time_of(record, "created_at") or target.now
     created = await creation.create(target.session, request, when)
     effects = ports_of(target.session, InvoicePorts).hooks
-    await outcomes.succeeded(target.session, effects, invoice, created.payment, when)
+    await outcomes.record_success(target.session, effects, invoice, created.payment, when)
     target.note_part(PAYMENTS, record.get("id"), created.payment.id)
 
 

@@ -10,8 +10,8 @@ from decimal import Decimal
 from typing import Any
 
 from farthing.core.money import EXACT, exact_sum, plain
+from farthing.credits.schemas import CreateWalletRequest, TopUpWalletRequest
 from farthing.credits.wallets import lifecycle, movements
-from farthing.credits.wallets.schemas import CreateWalletRequest, TopUpWalletRequest
 from farthing.migration.copying.customers import CUSTOMERS
 from farthing.migration.copying.target import LeftOut, MigrationTarget
 from farthing.migration.source.fields import SourceRecord, decimal_of, fields_of, metadata_of, time_of

@@ -28,8 +28,8 @@ from farthing.notifications.activity.schemas import (
     ListActivityResponse,
 )
 from farthing.storage.postgres import scope_of
+from farthing.storage.queries.changes import bounded_state
 from farthing.storage.record.activities import entity_in
-from farthing.storage.record.changes import bounded_state
 from farthing.storage.record.outbox import SystemEvent
 
 _OWN_ID = re.compile(r"_[0-9A-HJKMNP-TV-Z]{26}$")

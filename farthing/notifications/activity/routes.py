@@ -1,4 +1,4 @@
-"""Endpoints of HTTP for the activity log."""
+"""HTTP endpoints of the activity log."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from farthing.catalogue.products.tables import Feature
 from farthing.core.clock import instant
 from farthing.core.money import plain
 from farthing.credits.ledger.tables import Wallet
-from farthing.credits.wallets.routes import wallet_answer
+from farthing.credits.routes import wallet_answer
 from farthing.customers.schemas import CustomerResponse
 from farthing.customers.tables import Customer
 from farthing.notifications.alerts.enums import AlertEntityType

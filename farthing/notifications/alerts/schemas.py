@@ -8,7 +8,7 @@ from farthing.catalogue.products.alerts import AlertState
 from farthing.catalogue.products.schemas import AlertCondition, FeatureResponse
 from farthing.core.encoding.wire import BadField, DecimalText, Request, Response, Timestamp
 from farthing.core.enums import Status
-from farthing.credits.wallets.schemas import WalletAlertRequest, WalletResponse
+from farthing.credits.schemas import WalletAlertRequest, WalletResponse
 from farthing.customers.schemas import CustomerResponse
 from farthing.notifications.alerts.enums import AlertEntityType, AlertType, SpendParent, SpendScope
 from farthing.storage.queries.listing import ListQuery

@@ -17,7 +17,7 @@ from farthing.catalogue.products.tables import GroupRow
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
-from farthing.credits.wallets.schemas import WalletAlertRequest
+from farthing.credits.schemas import WalletAlertRequest
 from farthing.notifications.alerts.enums import SpendScope
 from farthing.notifications.alerts.evaluation import plan_look
 from farthing.notifications.alerts.schemas import (

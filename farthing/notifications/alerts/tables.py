@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.catalogue.products.alerts import AlertState
 from farthing.notifications.alerts.enums import AlertEntityType, AlertType, SpendParent, SpendScope
-from farthing.storage.record.audited import Audited
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Exact, Scoped, Tracked, enum_column
 
 LOG_POSITIONS = Sequence("alert_logs_position", metadata=Base.metadata)

@@ -1,4 +1,4 @@
-"""Endpoints of HTTP for webhook endpoints, messages and the catalogue of events."""
+"""HTTP endpoints of webhook endpoints, messages and the catalogue of events."""
 
 from __future__ import annotations
 

@@ -18,9 +18,8 @@ from farthing.customers.tables import Customer, IntegrationEntityType
 from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice
-from farthing.payments import saved_methods
 from farthing.payments.integration_schemas import SyncRequest
-from farthing.payments.integrations import mappings
+from farthing.payments.integrations import mappings, saved_methods
 from farthing.payments.integrations.gateways import COLLECTORS, Gateways
 from farthing.payments.providers.interface import (
     Account,

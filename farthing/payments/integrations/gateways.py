@@ -22,7 +22,7 @@ COLLECTORS = tuple(gateway.value for gateway in Gateway)
 class Gateways:
     """Opens connections. One per process, or made when needed; it holds no state but the key of the safe.
 
-    `effects` is what the floors above do in an invoice's transaction when money arrives.
+    `effects` is what the layers above do in an invoice's transaction when money arrives.
     """
 
     def __init__(self, database: Database, settings: Settings, effects: InvoiceHooks) -> None:

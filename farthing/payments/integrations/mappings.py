@@ -34,7 +34,7 @@ _TABLES = MappingProxyType(
         IntegrationEntityType.SUBSCRIPTION_LINE_ITEM: "subscription_line_items",
     }
 )
-"""Where each kind of entity lives, by name: some live on floors above. An item and its price are a provider's own
+"""Where each kind of entity lives, by name: some live in layers above. An item and its price are a provider's own
 notions of what we call a feature and a price, and live in no table of ours."""
 
 

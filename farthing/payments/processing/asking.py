@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.invoices.tables import Invoice
-from farthing.payments import saved_methods
+from farthing.payments.integrations import saved_methods
 from farthing.payments.integrations.gateways import connection_to
 from farthing.payments.providers.interface import Account, ChargeLookup
 from farthing.payments.tables import DestinationType, Payment

@@ -13,6 +13,7 @@ from farthing.invoices.lifecycle import transitions
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.payments.events import record_payment_event
+from farthing.payments.locks import lock_payment
 from farthing.payments.processing import outcomes
 from farthing.payments.schemas import UpdatePaymentRequest
 from farthing.payments.states import DELETABLE, OPEN, PAYMENT, SETTLING
@@ -29,7 +30,7 @@ async def update(
     request waited for its turn, AlreadyExists for a gateway's payment id that another payment has.
     """
     seen = (await find(session, Payment, payment_id)).payment_status
-    invoice, payment = await outcomes.lock(session, payment_id)
+    invoice, payment = await lock_payment(session, payment_id)
     if payment.payment_status is not seen:
         raise VersionConflict(
             "The payment was changed by another request at the same time; please try again",
@@ -133,7 +134,7 @@ async def _move(
 
 async def remove(session: AsyncSession, payment_id: str) -> None:
     """Archive a payment that moved nothing. Raises InvalidOperation for any other."""
-    _, payment = await outcomes.lock(session, payment_id)
+    _, payment = await lock_payment(session, payment_id)
     if payment.status is not Status.PUBLISHED:
         raise InvalidOperation("payment was deleted already", {"payment_id": payment_id})
     if payment.payment_status not in DELETABLE:

@@ -17,7 +17,7 @@ from farthing.core.errors import InvalidOperation
 from farthing.core.money import EXACT, ZERO
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.tables import Invoice
-from farthing.payments import saved_methods
+from farthing.payments.integrations import saved_methods
 from farthing.payments.integrations.gateways import COLLECTORS, Gateways
 from farthing.payments.integrations.marketplaces import is_collected_by_marketplace
 from farthing.payments.ports import PaymentPorts

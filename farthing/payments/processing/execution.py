@@ -25,9 +25,10 @@ from farthing.core.money import EXACT, ZERO
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice
-from farthing.payments import saved_methods
 from farthing.payments.events import record_payment_event
+from farthing.payments.integrations import saved_methods
 from farthing.payments.integrations.gateways import Gateways, connection_to
+from farthing.payments.locks import lock_payment
 from farthing.payments.ports import PaymentPorts
 from farthing.payments.processing import outcomes
 from farthing.payments.processing.asking import find_payer, lookup_of
@@ -183,7 +184,7 @@ def check_startable(payment: Payment) -> None:
 
 async def _count(session: AsyncSession, gateways: Gateways, payment_id: str, clock: Clock) -> Payment:
     """Money that moved elsewhere, and credits, count at once, in the caller's transaction."""
-    invoice, payment = await outcomes.lock(session, payment_id)
+    invoice, payment = await lock_payment(session, payment_id)
     check_startable(payment)
     try:
         await _succeed_at_once(session, gateways, invoice, payment, clock.now())
@@ -213,7 +214,7 @@ async def _succeed_at_once(
         if payment.amount > await available(session, invoice):
             raise InvalidOperation("The amount exceeds what remains on the invoice", {"invoice_id": invoice.id})
         await ports.debit_wallet(session, invoice, payment, now)
-    await outcomes.succeeded(session, gateways.effects, invoice, payment, now)
+    await outcomes.record_success(session, gateways.effects, invoice, payment, now)
 
 
 async def pay_by_wallet(session: AsyncSession, gateways: Gateways, invoice_id: str, clock: Clock) -> Payment | None:
@@ -352,7 +353,7 @@ async def _reserve(
     A draft is finalized first, so that credits and tax cannot lower what is owed after the charge.
     """
     now = clock.now()
-    invoice, payment = await outcomes.lock(session, payment_id)
+    invoice, payment = await lock_payment(session, payment_id)
     check_startable(payment)
     if invoice is not None:
         refusal = why_not_payable(invoice)
@@ -390,12 +391,12 @@ async def finish(
     `Retryable` leaves the payment PROCESSING: nobody knows yet, and `reconciliation` asks again.
     """
     now = clock.now()
-    invoice, payment = await outcomes.lock(session, payment_id)
+    invoice, payment = await lock_payment(session, payment_id)
     if isinstance(result, ProviderCharge):
         await _apply(session, gateways, invoice, payment, result, now)
     elif not isinstance(result, Retryable):
         declined = result if isinstance(result, Declined) else Declined("", result.message)
-        await outcomes.failed(
+        await outcomes.record_failure(
             session, invoice, payment, declined.message, now, code=declined.code, is_hard=declined.is_hard
         )
     await commit_midway(session)  # what the provider did lasts, also where the answer is an error
@@ -413,11 +414,11 @@ async def _apply(
     now: datetime,
 ) -> None:
     if charge.state is ChargeState.SUCCEEDED:
-        await outcomes.succeeded(session, gateways.effects, invoice, payment, now, charge)
+        await outcomes.record_success(session, gateways.effects, invoice, payment, now, charge)
     elif charge.state is ChargeState.FAILED:
         outcomes.note_charge(payment, charge)
         reason = charge.reason or "The charge failed"
-        await outcomes.failed(session, invoice, payment, reason, now, code=charge.code, is_hard=charge.is_hard)
+        await outcomes.record_failure(session, invoice, payment, reason, now, code=charge.code, is_hard=charge.is_hard)
     else:
         await outcomes.wait_on(session, invoice, payment, charge)
 
@@ -435,7 +436,7 @@ async def _open_link(session: AsyncSession, gateways: Gateways, payment: Payment
     if provider is None or connection is None:
         raise _failure(payment.id, f"'{payment.payment_gateway}' is not connected")
     account = await saved_methods.account_at(session, provider, connection, await find_payer(session, payment))
-    invoice, payment = await outcomes.lock(session, payment.id)
+    invoice, payment = await lock_payment(session, payment.id)
     check_startable(payment)
     if invoice is not None:
         check_cap(payment.amount, await available(session, invoice))
@@ -451,7 +452,7 @@ async def _open_link(session: AsyncSession, gateways: Gateways, payment: Payment
         save_method=payment.save_card_and_make_default,
         key=payment.id,
     )
-    invoice, payment = await outcomes.lock(session, payment.id)
+    invoice, payment = await lock_payment(session, payment.id)
     if not isinstance(result, Link):
         payment.error_message = result.message
         await commit_midway(session)  # the reason lasts, although the answer is an error
@@ -482,9 +483,9 @@ async def _give_up(
     tried: bool = False,
 ) -> NoReturn:
     """Store the failure of a payment that could not be carried out, and raise it. `tried`: the invoice shows it."""
-    invoice, payment = await outcomes.lock(session, payment_id)
+    invoice, payment = await lock_payment(session, payment_id)
     if payment.payment_status in OPEN:
-        await outcomes.failed(session, invoice, payment, reason, clock.now(), tried=tried)
+        await outcomes.record_failure(session, invoice, payment, reason, clock.now(), tried=tried)
     await commit_midway(session, point)  # the failure lasts, although the answer is an error
     raise _failure(payment_id, reason)
 

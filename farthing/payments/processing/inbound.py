@@ -23,6 +23,7 @@ from farthing.core.origin import Actor, ActorType, ChangeSource, acting_as
 from farthing.identity.tables import Environment
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways, connection_to
+from farthing.payments.locks import lock_payment
 from farthing.payments.ports import PaymentPorts
 from farthing.payments.processing import outcomes
 from farthing.payments.providers.interface import (
@@ -175,7 +176,7 @@ async def _apply(
     session: AsyncSession, gateways: Gateways, payment_id: str, provider_type: str, report: Report, clock: Clock
 ) -> None:
     now, charge = clock.now(), report.charge
-    invoice, payment = await outcomes.lock(session, payment_id)
+    invoice, payment = await lock_payment(session, payment_id)
     checkouts = ports_of(session, PaymentPorts).checkouts
     if payment.checkout_session_id is not None:
         await checkouts.heard(session, payment, now)
@@ -189,11 +190,13 @@ async def _apply(
         reason = report.reason or "The payment failed"
         is_hard = charge is not None and charge.is_hard
         code = "" if charge is None else charge.code
-        await outcomes.failed(session, invoice, payment, reason, now, final=report.final, code=code, is_hard=is_hard)
+        await outcomes.record_failure(
+            session, invoice, payment, reason, now, final=report.final, code=code, is_hard=is_hard
+        )
     elif report.kind is ReportKind.LINK_EXPIRED and payment.checkout_session_id is not None:
         await checkouts.page_expired(session, payment, now)
     elif report.kind is ReportKind.LINK_EXPIRED:
-        await outcomes.failed(session, invoice, payment, "The payment link expired", now, tried=False)
+        await outcomes.record_failure(session, invoice, payment, "The payment link expired", now, tried=False)
     elif charge is not None and charge.state is ChargeState.SUCCEEDED:
         await _apply_money(session, gateways, LockedPayment(invoice, payment), report, charge, now)
 
@@ -221,7 +224,7 @@ async def _apply_money(
         log.error("webhook.other_charge", payment_id=payment.id, gateway_payment_id=charge.gateway_payment_id)
         payment.gateway_metadata = {**payment.gateway_metadata, "other_charge": charge.gateway_payment_id}
         return
-    await outcomes.succeeded(session, gateways.effects, invoice, payment, now, charge)
+    await outcomes.record_success(session, gateways.effects, invoice, payment, now, charge)
     if charge.refunded > 0:
         await settle_reported(session, invoice, payment, charge, now)
     if report.refund_failure is not None:

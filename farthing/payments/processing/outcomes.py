@@ -1,13 +1,12 @@
-"""What becomes of a payment: the only code that moves one to a final state, settles its invoice and tells of it.
+"""What becomes of a payment: the only code that moves one to a final state, settles its invoice and records it.
 
-Every function works on rows that `lock` has locked, invoice first and payment second, and leaves the commit to its
-caller, so that an outcome is one transaction.
+Every function works on rows that `lock_payment` has locked, invoice first and payment second, and leaves the commit to
+its caller, so that an outcome is one transaction.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal
 
 import structlog
 from sqlalchemy import delete, func, select
@@ -27,34 +26,14 @@ from farthing.payments.processing.creation import why_not_payable
 from farthing.payments.providers.interface import ChargeState, ProviderCharge
 from farthing.payments.refunds.records import begin_return
 from farthing.payments.states import PAYMENT, SETTLING, may_move_by_system
-from farthing.payments.tables import DestinationType, Payment, PaymentAttempt, PaymentMethodType
+from farthing.payments.tables import Payment, PaymentAttempt, PaymentMethodType
 from farthing.payments.unapplied.money import forget_payment, keep_payment
 from farthing.storage.postgres import ports_of, real_clock_of
-from farthing.storage.queries.rows import find, lock_row
 
 log = structlog.get_logger(__name__)
 
 
-async def lock(session: AsyncSession, payment_id: str) -> tuple[Invoice | None, Payment]:
-    """Lock a payment and, before it, the invoice it pays and what its checkout changes. Raises NotFound.
-
-    A payment never changes its destination, so that what the session remembers of it is good for finding the invoice.
-    """
-    payment = await session.get(Payment, payment_id) or await find(session, Payment, payment_id)
-    if payment.checkout_session_id is not None:
-        await ports_of(session, PaymentPorts).checkouts.lock(session, payment.checkout_session_id)
-    invoice = await lock_destination(session, payment)
-    return invoice, await lock_row(session, Payment, payment_id)
-
-
-async def lock_destination(session: AsyncSession, payment: Payment) -> Invoice | None:
-    """Lock the invoice a payment pays, if it pays one. Raises NotFound."""
-    if payment.destination_type is not DestinationType.INVOICE:
-        return None
-    return await lock_row(session, Invoice, payment.destination_id)
-
-
-async def succeeded(
+async def record_success(
     session: AsyncSession,
     effects: InvoiceHooks,
     invoice: Invoice | None,
@@ -168,7 +147,7 @@ async def take_back(
     await transitions.resettle(session, invoice, now, effects=effects)
 
 
-async def failed(
+async def record_failure(
     session: AsyncSession,
     invoice: Invoice | None,
     payment: Payment,
@@ -220,19 +199,6 @@ async def wait_on(session: AsyncSession, invoice: Invoice | None, payment: Payme
     payment.payment_status = PaymentStatus.PENDING
     payment.processing_since = None
     payment.payment_url = charge.confirmation_url
-    await record_payment_event(session, "payment.updated", payment, invoice)
-
-
-async def sent_back(
-    session: AsyncSession, invoice: Invoice | None, payment: Payment, in_all: Decimal, now: datetime
-) -> None:
-    """The provider has sent `in_all` of a payment back, everything before included. The invoice does not change."""
-    if payment.payment_status not in SETTLING or in_all <= payment.refunded_amount:
-        return
-    payment.refunded_amount = in_all
-    whole = in_all >= payment.amount
-    payment.payment_status = PaymentStatus.REFUNDED if whole else PaymentStatus.PARTIALLY_REFUNDED
-    payment.refunded_at = now
     await record_payment_event(session, "payment.updated", payment, invoice)
 
 

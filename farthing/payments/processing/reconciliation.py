@@ -13,6 +13,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from farthing.core.errors import FarthingError
 from farthing.invoices.receivable import PaymentStatus
 from farthing.payments.integrations.gateways import Gateways, connection_to
+from farthing.payments.locks import lock_payment
 from farthing.payments.processing import outcomes
 from farthing.payments.processing.asking import find_account, lookup_of
 from farthing.payments.providers.interface import ChargeState, Declined, Fatal, Provider, Retryable
@@ -107,20 +108,22 @@ async def _ask(session: AsyncSession, gateways: Gateways, provider: Provider, pa
     if isinstance(found, (Declined, Retryable, Fatal)):
         log.warning("payment.unreconciled", payment_id=payment.id, reason=found.message)
         return
-    invoice, payment = await outcomes.lock(session, payment.id)
+    invoice, payment = await lock_payment(session, payment.id)
     if payment.payment_status is PaymentStatus.PROCESSING:
         if found is None:
             collecting_waits_until = None if invoice is None else invoice.collect_at
-            await outcomes.failed(session, invoice, payment, "The provider never received the charge", now)
+            await outcomes.record_failure(session, invoice, payment, "The provider never received the charge", now)
             if invoice is not None:
                 # nobody has refused to pay: a collection that was interrupted is tried again
                 invoice.collect_at = collecting_waits_until
         elif found.state is ChargeState.SUCCEEDED:
-            await outcomes.succeeded(session, gateways.effects, invoice, payment, now, found)
+            await outcomes.record_success(session, gateways.effects, invoice, payment, now, found)
         elif found.state is ChargeState.FAILED:
             outcomes.note_charge(payment, found)
             reason = found.reason or "The charge failed"
-            await outcomes.failed(session, invoice, payment, reason, now, code=found.code, is_hard=found.is_hard)
+            await outcomes.record_failure(
+                session, invoice, payment, reason, now, code=found.code, is_hard=found.is_hard
+            )
         else:
             await outcomes.wait_on(session, invoice, payment, found)
     await commit_midway(session)
@@ -147,6 +150,6 @@ async def _close_page(
         if isinstance(closed, (Retryable, Fatal)):
             log.warning("payment.page_still_open", payment_id=payment.id, reason=closed.message)
             return
-    _, payment = await outcomes.lock(session, payment.id)
+    _, payment = await lock_payment(session, payment.id)
     payment.withdrawal_due = False
     await commit_midway(session)

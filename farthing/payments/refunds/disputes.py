@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.money import EXACT, ZERO, plain
 from farthing.invoices.tables import Invoice
 from farthing.payments.events import record_payment_event
-from farthing.payments.processing import outcomes
 from farthing.payments.providers.interface import Dispute, DisputeState
 from farthing.payments.refunds.events import record_refund_event
 from farthing.payments.refunds.records import mark_succeeded, new_dispute_refund
+from farthing.payments.refunds.sent_back import record_money_sent_back
 from farthing.payments.refunds.tables import RefundReason
 from farthing.payments.tables import DestinationType, Payment
 from farthing.payments.unapplied.money import withdraw
@@ -67,6 +67,6 @@ async def _give_up_money(
         return
     await record_refund_event(session, "refund.created", refund)
     await mark_succeeded(session, refund, now)
-    await outcomes.sent_back(session, invoice, payment, EXACT.add(payment.refunded_amount, amount), now)
+    await record_money_sent_back(session, invoice, payment, EXACT.add(payment.refunded_amount, amount), now)
     if payment.destination_type is DestinationType.CUSTOMER:
         await withdraw(session, payment, amount)

@@ -8,7 +8,7 @@ from farthing.core.encoding.wire import as_wire
 from farthing.payments.refunds.tables import RefundRecord
 from farthing.storage.record.outbox import record_event
 
-_TOLD = (
+_SNAPSHOT_FIELDS = (
     "id",
     "customer_id",
     "invoice_id",
@@ -35,5 +35,5 @@ _TOLD = (
 
 async def record_refund_event(session: AsyncSession, event_name: str, refund: RefundRecord) -> None:
     """Record an event with the refund as it is now."""
-    payload = {name: as_wire(getattr(refund, name)) for name in _TOLD if getattr(refund, name) is not None}
+    payload = {name: as_wire(getattr(refund, name)) for name in _SNAPSHOT_FIELDS if getattr(refund, name) is not None}
     await record_event(session, event_name, "refund", refund.id, {"refund": payload})

@@ -15,7 +15,7 @@ from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.refunds.retry import retry_refund
 from farthing.payments.refunds.schemas import ListRefundsResponse, RefundQuery, RefundResponse
 from farthing.payments.refunds.tables import RefundRecord, RefundStatus
-from farthing.payments.routes import GATEWAYS, READ, WRITE
+from farthing.payments.shared_by_routes import GATEWAYS, READ, WRITE
 from farthing.storage.queries.listing import select_page
 from farthing.storage.queries.rows import find
 

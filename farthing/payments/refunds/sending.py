@@ -16,7 +16,7 @@ from farthing.invoices.lifecycle import transitions
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways, connection_to
-from farthing.payments.processing import outcomes
+from farthing.payments.locks import lock_payment
 from farthing.payments.providers.interface import (
     Capability,
     Fatal,
@@ -34,6 +34,7 @@ from farthing.payments.refunds.records import (
     return_key,
     sum_by_hand,
 )
+from farthing.payments.refunds.sent_back import record_money_sent_back
 from farthing.payments.refunds.tables import REFUND, UNDERWAY, RefundDestination, RefundRecord, RefundStatus
 from farthing.payments.refunds.unapplied import withdraw_unrecorded
 from farthing.payments.tables import Payment
@@ -58,7 +59,7 @@ async def lock_refund(session: AsyncSession, refund_id: str) -> LockedRefund:
     invoice = await lock_row(session, Invoice, refund.invoice_id) if refund.invoice_id else None
     payment = None
     if refund.unapplied_money_id is not None and refund.payment_id is not None:
-        invoice, payment = await outcomes.lock(session, refund.payment_id)
+        invoice, payment = await lock_payment(session, refund.payment_id)
     elif refund.payment_id is not None:
         payment = await lock_row(session, Payment, refund.payment_id)
     return LockedRefund(await lock_row(session, RefundRecord, refund_id), invoice, payment)
@@ -158,7 +159,7 @@ async def _apply(session: AsyncSession, locked: LockedRefund, answer: SentBack |
     refund.gateway_refund_id = answer.gateway_refund_id
     if answer.settled:
         in_all = EXACT.add(locked.payment.refunded_amount, refund.amount)
-        await outcomes.sent_back(session, locked.invoice, locked.payment, in_all, now)
+        await record_money_sent_back(session, locked.invoice, locked.payment, in_all, now)
         await complete_refund(session, locked, now)
 
 
@@ -182,7 +183,7 @@ async def settle_reported(
     names none those that the amount covers, the oldest first. What was given back by hand it does not know of."""
     reported = EXACT.add(charge.refunded, await sum_by_hand(session, payment))
     news = EXACT.subtract(reported, payment.refunded_amount)
-    await outcomes.sent_back(session, invoice, payment, reported, now)
+    await record_money_sent_back(session, invoice, payment, reported, now)
     if news <= ZERO:
         return
     waiting = await session.scalars(

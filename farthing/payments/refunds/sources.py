@@ -15,7 +15,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.money import EXACT, ZERO
 from farthing.invoices.tables import Invoice, PaymentSettlement, SettlementKind
-from farthing.payments.processing import outcomes
 from farthing.payments.refunds.events import record_refund_event
 from farthing.payments.refunds.records import (
     RefundCause,
@@ -25,6 +24,7 @@ from farthing.payments.refunds.records import (
     new_record,
     sum_underway,
 )
+from farthing.payments.refunds.sent_back import record_money_sent_back
 from farthing.payments.refunds.tables import RefundDestination, RefundRecord, RefundStatus
 from farthing.payments.states import SETTLING
 from farthing.payments.tables import Payment, PaymentMethodType
@@ -72,7 +72,7 @@ async def record_source_refunds(
         await record_refund_event(session, "refund.created", refund)
         if not through_gateway:
             in_all = EXACT.add(payment.refunded_amount, part.amount)
-            await outcomes.sent_back(session, cause.invoice, payment, in_all, now)
+            await record_money_sent_back(session, cause.invoice, payment, in_all, now)
             await mark_succeeded(session, refund, now)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.core.money import ZERO
 from farthing.core.states import StateMachine
-from farthing.storage.record.audited import Audited
+from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
 
 

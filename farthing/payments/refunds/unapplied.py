@@ -19,7 +19,7 @@ from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.money import EXACT, ZERO, exact_sum, plain
 from farthing.customers.tables import Customer
 from farthing.invoices.tables import Invoice
-from farthing.payments.processing import outcomes
+from farthing.payments.locks import lock_destination
 from farthing.payments.refunds.events import record_refund_event
 from farthing.payments.refunds.records import (
     BalanceRefund,
@@ -28,6 +28,7 @@ from farthing.payments.refunds.records import (
     new_balance_refund,
     sum_underway,
 )
+from farthing.payments.refunds.sent_back import record_money_sent_back
 from farthing.payments.refunds.tables import UNDERWAY, RefundDestination, RefundRecord, RefundStatus
 from farthing.payments.states import SETTLING
 from farthing.payments.tables import DestinationType, Payment, PaymentMethodType
@@ -220,8 +221,8 @@ async def _record(
     await record_refund_event(session, "refund.created", refund)
     if part.destination is RefundDestination.OUT_OF_BAND:
         if payment is not None:
-            invoice = await outcomes.lock_destination(session, payment)
+            invoice = await lock_destination(session, payment)
             in_all = EXACT.add(payment.refunded_amount, amount)
-            await outcomes.sent_back(session, invoice, payment, in_all, now)
+            await record_money_sent_back(session, invoice, payment, in_all, now)
         await mark_succeeded(session, refund, now)
     return refund

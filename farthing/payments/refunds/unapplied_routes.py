@@ -17,7 +17,7 @@ from farthing.payments.refunds.schemas import (
 from farthing.payments.refunds.sending import send_waiting
 from farthing.payments.refunds.tables import RefundRecord
 from farthing.payments.refunds.unapplied import refund_unapplied_money
-from farthing.payments.routes import GATEWAYS, WRITE
+from farthing.payments.shared_by_routes import GATEWAYS, WRITE
 from farthing.payments.unapplied import reads
 from farthing.storage.midway import resume_point
 from farthing.storage.queries.rows import in_array

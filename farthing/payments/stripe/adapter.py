@@ -37,11 +37,6 @@ def check_connection(draft: ConnectionDraft) -> None:
         )
 
 
-def is_live(secret_key: str) -> bool:
-    """Whether a key moves real money."""
-    return secret_key.split("_")[1:2] == ["live"]
-
-
 def _mode_of(secrets: Mapping[str, Any], name: str, kinds: tuple[str, ...]) -> str | None:
     """The mode of a key, "test" or "live"; None if there is none."""
     value = secrets.get(name)

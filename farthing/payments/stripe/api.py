@@ -30,6 +30,11 @@ Operation = Callable[[stripe.StripeClient], Awaitable[stripe.StripeObject]]
 _CREDENTIAL = re.compile(r"\b(?:sk|rk|pk|whsec)_[\w*]+")
 
 
+def is_live(secret_key: str) -> bool:
+    """Whether a key moves real money."""
+    return secret_key.split("_")[1:2] == ["live"]
+
+
 class StripeTransport(stripe.HTTPClient):
     """One request over one connection, within limits of time and size, without redirects."""
 

@@ -33,9 +33,8 @@ from farthing.payments.providers.interface import (
     Urls,
 )
 from farthing.payments.providers.registry import ProviderSupport
-from farthing.payments.stripe.adapter import is_live
 from farthing.payments.stripe.amounts import InexactAmount, from_stripe_amount, to_stripe_amount
-from farthing.payments.stripe.api import Operation, StripeApi, keyed
+from farthing.payments.stripe.api import Operation, StripeApi, is_live, keyed
 from farthing.payments.stripe.objects import (
     CHARGE,
     CUSTOMER,

@@ -10,7 +10,7 @@ from litestar import Controller, get, post
 from farthing.core.encoding.wire import DecimalText, Request, Response, Timestamp
 from farthing.core.errors import ValidationFailed
 from farthing.payments.integrations.gateways import Gateways
-from farthing.payments.routes import GATEWAYS
+from farthing.payments.shared_by_routes import GATEWAYS
 from farthing.payments.testing_provider import pages
 from farthing.payments.testing_provider.pages import Delivered, Delivery
 from farthing.payments.testing_provider.provider import BEHAVIOURS, SUCCESS

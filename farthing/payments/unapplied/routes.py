@@ -11,7 +11,7 @@ from farthing.customers.tables import Customer
 from farthing.invoices.reads.presentation import shown
 from farthing.invoices.schemas import InvoiceResponse
 from farthing.invoices.tables import Invoice
-from farthing.payments.routes import READ, WRITE
+from farthing.payments.shared_by_routes import READ, WRITE
 from farthing.payments.unapplied import reads
 from farthing.payments.unapplied.allocation import Allocation, allocate_by_hand, allocate_oldest_first
 from farthing.payments.unapplied.money import move_overpayment

@@ -10,7 +10,7 @@ from farthing.core.money import EXACT, ZERO, share
 
 @dataclass(frozen=True, slots=True)
 class InvoiceBalance:
-    """An invoice's claim after adjustments, what remains of it after payments, and what was paid beyond it."""
+    """What an invoice asks for after adjustments, what remains of it after payments, and what was paid beyond it."""
 
     amount_due: Decimal
     amount_remaining: Decimal

@@ -9,6 +9,7 @@ from farthing.api.guards import needs
 from farthing.core.clock import Clock
 from farthing.core.encoding.csv_table import CSV_MEDIA_TYPE
 from farthing.core.errors import NotFound
+from farthing.invoices.reads.letterhead import seller_zone
 from farthing.reporting.analytics import views
 from farthing.reporting.analytics.catalogue import METRICS
 from farthing.reporting.analytics.definition import Question, read_definition, read_report
@@ -26,7 +27,6 @@ from farthing.reporting.analytics.schemas import (
     Variables,
 )
 from farthing.reporting.analytics.tables import AnalyticsView
-from farthing.reporting.analytics.views import seller_zone
 from farthing.reporting.files import OR_PARQUET, TableFormat, table_file
 from farthing.storage.queries.rows import find
 

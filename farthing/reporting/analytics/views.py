@@ -8,18 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import msgspec
 from sqlalchemy import delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.calendar.zones import zone_or_abbreviation
 from farthing.core.encoding.decoding import convert
 from farthing.core.errors import AlreadyExists, InvalidOperation
 from farthing.core.ids import Kind, new_id
-from farthing.identity.settings.catalogue import InvoiceConfig
-from farthing.identity.settings.current import read
+from farthing.invoices.reads.letterhead import seller_zone
 from farthing.reporting.analytics.definition import check_definition
 from farthing.reporting.analytics.schemas import (
     AnalyticsViewDefinition,
@@ -35,11 +32,6 @@ MOST_VIEWS = 200
 
 # views are made one after the other in an environment, so that none is made beyond the limit
 _IN_TURN = text("SELECT pg_advisory_xact_lock(hashtextextended('analytics views ' || :environment, 0))")
-
-
-async def seller_zone(session: AsyncSession) -> ZoneInfo:
-    """The zone in which the seller's days begin."""
-    return zone_or_abbreviation((await read(session, InvoiceConfig)).timezone)
 
 
 async def create_view(session: AsyncSession, request: SaveAnalyticsViewRequest, now: datetime) -> AnalyticsView:

@@ -10,9 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.products.tables import MeterRow
 from farthing.core.money import EXACT, ZERO
+from farthing.events.groupings import SOURCE
 from farthing.events.ingest.meters import meter_of
 from farthing.events.usage.usage_query import grouped_of
-from farthing.events.usage.usage_statement import SOURCE, UsageQuery
+from farthing.events.usage.usage_statement import UsageQuery
 from farthing.reporting.revenue.lines import RevenueLine
 from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.snapshot.loading import load

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.charges import MeteredCharge
 from farthing.billing.calculation.usage_charges import Answers, Spread, UsageRange, buckets_of, plan, value_of
-from farthing.billing.periods.inputs import measured
+from farthing.billing.measurement import measure_usage
 from farthing.calendar.period import Period
 from farthing.calendar.zones import first_instant_at, to_local
 from farthing.catalogue.products.tables import MeterRow
@@ -75,7 +75,7 @@ async def usage_by_day(
     asked = [(usage, usage.spreads()) for usage in planned]
     ranges = list({part: None for _, spreads in asked for spread in spreads for part in spread})
     meters = {usage.meter.id: usage.meter for usage in planned}
-    answers = await measured(session, ranges, meters) if ranges else {}
+    answers = await measure_usage(session, ranges, meters) if ranges else {}
     return {usage.line.id: _through(usage, spreads, answers, prices) for usage, spreads in asked}
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.orm.attributes import instance_state, set_committed_value
 
 from farthing.storage.ports import CompanionStatement
 from farthing.storage.postgres import apply_defaults, clock_of, scope_of
-from farthing.storage.record.changes import note_changed, note_new
+from farthing.storage.queries.changes import note_changed, note_new
 from farthing.storage.tables import Base, Tracked
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, NotFound
 from farthing.storage.postgres import apply_defaults
-from farthing.storage.record.changes import note_new
+from farthing.storage.queries.changes import note_new
 from farthing.storage.tables import Base
 
 Row = TypeVar("Row", bound=Base)

@@ -18,9 +18,9 @@ from sqlalchemy.orm import Session
 from farthing.core.clock import Clock
 from farthing.core.ids import Kind, new_id
 from farthing.core.origin import LONGEST_LABEL, ChangeOrigin
+from farthing.storage.audited import Audited
 from farthing.storage.postgres import ORIGIN
-from farthing.storage.record.audited import Audited
-from farthing.storage.record.changes import EntityChange, state_of
+from farthing.storage.queries.changes import EntityChange, state_of
 from farthing.storage.scope import Scope
 from farthing.storage.tables import Base, OfTenant
 

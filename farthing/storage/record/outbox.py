@@ -21,9 +21,9 @@ from farthing.core.composition import Composition
 from farthing.storage.ports import OutboxPorts
 from farthing.storage.postgres import clock_of
 from farthing.storage.queries.bulk import insert_records
+from farthing.storage.queries.changes import changes_of, notes_of
 from farthing.storage.record import activities
 from farthing.storage.record.activities import RecordedEvent
-from farthing.storage.record.changes import changes_of, notes_of
 from farthing.storage.tables import Base, Scoped
 
 POSITIONS = Sequence("system_events_position", metadata=Base.metadata)

@@ -32,7 +32,7 @@ from farthing.subscriptions.enums import (
     SubscriptionStatus,
     SubscriptionType,
 )
-from farthing.subscriptions.events import changed
+from farthing.subscriptions.events import record_change
 from farthing.subscriptions.item_changes import ItemAction, ItemChange, closing
 from farthing.subscriptions.line_items.rows import ItemOrigin, commit_item, line_item, meters_of, overridden, prices_of
 from farthing.subscriptions.outcome import Outcome
@@ -75,7 +75,7 @@ async def add(
     association, items = await attach(
         session, subscription, request, now, begin=begin, awaiting_payment=awaiting_payment
     )
-    await changed(session, subscription)
+    await record_change(session, subscription)
     snapshot = await load_one(session, subscription.id)
     return association, Outcome(
         subscription,
@@ -221,7 +221,7 @@ async def settle_pending(session: AsyncSession, association_id: str, *, paid: bo
         move_addon(association, AddonStatus.CANCELLED)
         association.cancelled_at = now
         association.status = Status.ARCHIVED
-    await changed(session, subscription)
+    await record_change(session, subscription)
     if not paid:
         return Outcome(subscription)
     snapshot = await load_one(session, subscription.id)
@@ -252,7 +252,7 @@ async def remove(session: AsyncSession, request: RemoveAddonRequest, now: dateti
         raise ValidationFailed.of("effective_date", "must lie in the current period")
     before = await load_one(session, subscription.id)
     ended = await end(session, association, at, now, request.reason or "")
-    await changed(session, subscription)
+    await record_change(session, subscription)
     return association, Outcome(
         subscription,
         changes=closing(before, at, {item.id for item in ended}),

@@ -30,7 +30,7 @@ from farthing.subscriptions.enums import (
     SubscriptionStatus,
     SubscriptionType,
 )
-from farthing.subscriptions.events import changed, record_subscription_event
+from farthing.subscriptions.events import record_change, record_subscription_event
 from farthing.subscriptions.lifecycle import hierarchy
 from farthing.subscriptions.lifecycle.creation import open_or_wait, opening_status, require_payable_start
 from farthing.subscriptions.outcome import Billable, Outcome
@@ -82,7 +82,7 @@ async def activate(session: AsyncSession, subscription_id: str, start: datetime,
     move(subscription, opening_status(subscription.payment_behavior, trial, None))
     await hierarchy.mirror(session, subscription)
     await _apply_grants(session, subscription, now)
-    await changed(session, subscription)
+    await record_change(session, subscription)
     if subscription.subscription_status is not SubscriptionStatus.INCOMPLETE:
         await record_subscription_event(session, subscription, "activated")
     return open_or_wait(subscription, now)
@@ -187,7 +187,7 @@ async def paid_for(session: AsyncSession, subscription_id: str, *, paid: bool) -
     move(subscription, SubscriptionStatus.ACTIVE)
     await hierarchy.mirror(session, subscription)
     await _apply_grants(session, subscription, clock_of(session).now())
-    await changed(session, subscription, "activated")
+    await record_change(session, subscription, "activated")
     return subscription
 
 
@@ -222,7 +222,7 @@ async def end_trial(session: AsyncSession, subscription: Subscription, at: datet
     if not activating:
         move(subscription, SubscriptionStatus.ACTIVE)
     await hierarchy.mirror(session, subscription)
-    await changed(session, subscription, *([] if activating else ["activated"]))
+    await record_change(session, subscription, *([] if activating else ["activated"]))
     return Billable(subscription.id, InvoiceTrigger.TRIAL_END, period, activating=activating)
 
 
@@ -246,5 +246,5 @@ async def change_trial_end(
         raise ValidationFailed.of("new_trial_end", "must not be after the end of the subscription")
     subscription.trial_end = subscription.current_period_end = new_end
     await hierarchy.mirror(session, subscription)
-    await changed(session, subscription)
+    await record_change(session, subscription)
     return Outcome(subscription)

@@ -20,6 +20,7 @@ from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.storage.postgres import ports_of
 from farthing.storage.queries.rows import lock_row
 from farthing.subscriptions.addons import lifecycle
+from farthing.subscriptions.change_tables import SubscriptionPause
 from farthing.subscriptions.dates import open_period, recurrence
 from farthing.subscriptions.enums import (
     AddonStatus,
@@ -32,7 +33,7 @@ from farthing.subscriptions.enums import (
     SubscriptionStatus,
     SubscriptionType,
 )
-from farthing.subscriptions.events import changed
+from farthing.subscriptions.events import record_change
 from farthing.subscriptions.item_changes import closing
 from farthing.subscriptions.lifecycle import hierarchy, schedules
 from farthing.subscriptions.line_items.add import mixes_periods
@@ -41,12 +42,7 @@ from farthing.subscriptions.planned_terms import PlannedEnd
 from farthing.subscriptions.ports import SubscriptionPorts
 from farthing.subscriptions.snapshot.loading import load_one
 from farthing.subscriptions.states import LIVE, move, move_pause, require
-from farthing.subscriptions.tables import (
-    AddonAssociation,
-    Subscription,
-    SubscriptionLineItem,
-    SubscriptionPause,
-)
+from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem
 
 
 class CancelSubscriptionRequest(Request):
@@ -239,7 +235,7 @@ async def finish(
         await lifecycle.end(session, association, min(at, now), now, reason)
     await ports_of(session, SubscriptionPorts).credit_grants.end(session, subscription.id, at, None)
     await hierarchy.mirror(session, subscription)
-    await changed(session, subscription, "cancelled")
+    await record_change(session, subscription, "cancelled")
 
 
 async def _schedule(
@@ -262,7 +258,7 @@ async def _schedule(
         subscription.end_date = at
         subscription.current_period_end = min(subscription.current_period_end, at)
     await hierarchy.mirror(session, subscription)
-    await changed(session, subscription)
+    await record_change(session, subscription)
 
 
 async def plan_end(
@@ -308,7 +304,7 @@ async def uncancel(session: AsyncSession, subscription_id: str, now: datetime) -
             "The cancellation has taken effect", {"subscription_id": subscription.id, "cancel_at": instant(at)}
         )
     await schedules.call_off(session, subscription, now)
-    await changed(session, subscription)
+    await record_change(session, subscription)
     return subscription
 
 

@@ -229,7 +229,7 @@ async def _people(
     for id in sorted({customer_id, *filter(None, [payer_id]), *below, *inline}):  # noqa: A001 (a row's id)
         if id in exclusive:
             await lock_row(session, Customer, id)
-        rows[id] = await lookup.held(session, id)
+        rows[id] = await lookup.lock_for_use(session, id)
     return (
         rows[customer_id],
         rows[payer_id] if payer_id else None,

@@ -17,7 +17,7 @@ from farthing.core.enums import Status
 from farthing.storage.postgres import ports_of
 from farthing.storage.queries.rows import lock_row
 from farthing.subscriptions.enums import SubscriptionStatus
-from farthing.subscriptions.events import changed
+from farthing.subscriptions.events import record_change
 from farthing.subscriptions.lifecycle import hierarchy
 from farthing.subscriptions.ports import SubscriptionPorts
 from farthing.subscriptions.states import require
@@ -74,4 +74,4 @@ async def _take_back(session: AsyncSession, subscription: Subscription, status: 
     await ports_of(session, SubscriptionPorts).credit_grants.discard(session, ids, status)
     for member in gone:
         member.status = status
-        await changed(session, member)
+        await record_change(session, member)

@@ -17,11 +17,12 @@ from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.customers.tables import Customer
 from farthing.storage.queries.rows import find, lock_row
+from farthing.subscriptions.change_tables import SubscriptionPause
 from farthing.subscriptions.dates import recurrence
 from farthing.subscriptions.enums import PauseStatus, SubscriptionStatus, SubscriptionType
-from farthing.subscriptions.events import changed, record_subscription_event
+from farthing.subscriptions.events import record_change, record_subscription_event
 from farthing.subscriptions.states import LIVE, move_pause, require
-from farthing.subscriptions.tables import Subscription, SubscriptionPause
+from farthing.subscriptions.tables import Subscription
 
 _MIRRORED = (
     "subscription_status",
@@ -86,7 +87,7 @@ async def mirror(session: AsyncSession, parent: Subscription) -> None:
             names: Sequence[str] = _MIRRORED
         elif parent.subscription_status is SubscriptionStatus.CANCELLED:
             release(child)
-            await changed(session, child)
+            await record_change(session, child)
             continue
         else:
             names = _ALONGSIDE if child.trial_end is None else (*_ALONGSIDE, *_same_trial(child, parent))
@@ -96,7 +97,7 @@ async def mirror(session: AsyncSession, parent: Subscription) -> None:
             setattr(child, name, getattr(parent, name))
         if session.is_modified(child):
             ended = before is not child.subscription_status is SubscriptionStatus.CANCELLED
-            await changed(session, child, *(["cancelled"] if ended else []))
+            await record_change(session, child, *(["cancelled"] if ended else []))
 
 
 def _same_trial(child: Subscription, parent: Subscription) -> Sequence[str]:
@@ -200,7 +201,7 @@ async def disinherit(
         child.cancelled_at = now
         child.end_date = max(now, child.start_date)
         child.pause_status, child.active_pause_id, child.pause_due_at = PauseStatus.NONE, None, None
-        await changed(session, child, "cancelled")
+        await record_change(session, child, "cancelled")
         ended.append(child)
     return ended
 
@@ -286,11 +287,11 @@ async def group(session: AsyncSession, parent: Subscription, child_ids: Sequence
             )
         child.subscription_type = SubscriptionType.GROUPED_INVOICING
         child.parent_subscription_id = parent.id
-        await changed(session, child)
+        await record_change(session, child)
         made.append(child)
     if made and parent.subscription_type is not SubscriptionType.PARENT:
         parent.subscription_type = SubscriptionType.PARENT
-        await changed(session, parent)
+        await record_change(session, parent)
     return made
 
 
@@ -302,7 +303,7 @@ async def ungroup(session: AsyncSession, child_ids: Sequence[str]) -> list[Subsc
         if child.subscription_type is not SubscriptionType.GROUPED_INVOICING:
             raise InvalidOperation("The subscription is not grouped", {"subscription_id": child.id})
         release(child)
-        await changed(session, child)
+        await record_change(session, child)
         made.append(child)
     return made
 

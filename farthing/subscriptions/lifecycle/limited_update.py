@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.storage.queries.rows import find, lock_row
 from farthing.subscriptions.enums import CancellationType, SubscriptionStatus, SubscriptionType
-from farthing.subscriptions.events import changed
+from farthing.subscriptions.events import record_change
 from farthing.subscriptions.lifecycle import cancellation, hierarchy, schedules
 from farthing.subscriptions.schemas.requests import UpdateSubscriptionRequest
 from farthing.subscriptions.states import LIVE, SUBSCRIPTION, require
@@ -40,7 +40,7 @@ async def update(
         await cancellation.cancel_now(session, subscription, now, now)
         return subscription
     await hierarchy.mirror(session, subscription)
-    await changed(session, subscription)
+    await record_change(session, subscription)
     return subscription
 
 

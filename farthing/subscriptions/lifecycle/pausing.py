@@ -21,6 +21,7 @@ from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.storage.documents import encode
 from farthing.storage.queries.rows import find, lock_row
+from farthing.subscriptions.change_tables import SubscriptionPause
 from farthing.subscriptions.dates import open_period, recurrence
 from farthing.subscriptions.enums import (
     PauseMode,
@@ -31,11 +32,11 @@ from farthing.subscriptions.enums import (
     SubscriptionStatus,
     SubscriptionType,
 )
-from farthing.subscriptions.events import changed
+from farthing.subscriptions.events import record_change
 from farthing.subscriptions.lifecycle import hierarchy, schedules
 from farthing.subscriptions.planned_terms import instant_kept, planned_end
 from farthing.subscriptions.states import move, move_pause, require
-from farthing.subscriptions.tables import Subscription, SubscriptionPause
+from farthing.subscriptions.tables import Subscription
 
 
 class PauseSubscriptionRequest(Request):
@@ -131,7 +132,7 @@ async def pause(
     if at_once:
         move(subscription, SubscriptionStatus.PAUSED)
     await hierarchy.mirror(session, subscription)
-    await changed(session, subscription, *(["paused"] if at_once else []))
+    await record_change(session, subscription, *(["paused"] if at_once else []))
     return subscription, made, impact
 
 
@@ -173,7 +174,7 @@ async def begin(session: AsyncSession, subscription: Subscription) -> None:
     subscription.pause_status = PauseStatus.ACTIVE
     subscription.pause_due_at = made.pause_end
     await hierarchy.mirror(session, subscription)
-    await changed(session, subscription, "paused")
+    await record_change(session, subscription, "paused")
 
 
 async def resume(
@@ -223,7 +224,7 @@ async def end(session: AsyncSession, subscription: Subscription, at: datetime) -
         subscription.current_period_end = ends
         move(subscription, SubscriptionStatus.ACTIVE)
     await hierarchy.mirror(session, subscription)
-    await changed(session, subscription, *(["resumed"] if begun else []))
+    await record_change(session, subscription, *(["resumed"] if begun else []))
 
 
 async def _shift_schedules(session: AsyncSession, subscription: Subscription, new_end: datetime) -> None:

@@ -17,13 +17,14 @@ from farthing.core.ids import Kind, new_id
 from farthing.storage.documents import Document, encode
 from farthing.storage.queries.listing import ListQuery, select_page
 from farthing.storage.queries.rows import find, lock_row, unique
+from farthing.subscriptions.change_tables import SubscriptionSchedule
 from farthing.subscriptions.dates import recurrence
 from farthing.subscriptions.enums import ScheduleStatus, ScheduleType
-from farthing.subscriptions.events import changed, record_schedule_event
+from farthing.subscriptions.events import record_change, record_schedule_event
 from farthing.subscriptions.lifecycle import hierarchy
 from farthing.subscriptions.planned_terms import PlannedEnd, instant_kept, planned_end
 from farthing.subscriptions.states import move_schedule
-from farthing.subscriptions.tables import Subscription, SubscriptionSchedule
+from farthing.subscriptions.tables import Subscription
 
 OF_CANCELLATION = frozenset({"cancellation_type", "cancellation_reason", "effective_date"})
 """The metadata that a cancellation writes on its subscription."""
@@ -82,7 +83,7 @@ async def drop_pending(session: AsyncSession, subscription_id: str, now: datetim
     return dropped
 
 
-def executed(schedule: SubscriptionSchedule, result: Mapping[str, Any], now: datetime) -> None:
+def mark_executed(schedule: SubscriptionSchedule, result: Mapping[str, Any], now: datetime) -> None:
     """Mark a schedule as done."""
     move_schedule(schedule, ScheduleStatus.EXECUTED)
     schedule.executed_at = now
@@ -90,7 +91,7 @@ def executed(schedule: SubscriptionSchedule, result: Mapping[str, Any], now: dat
 
 
 async def fail(session: AsyncSession, subscription: Subscription, schedule: SubscriptionSchedule, message: str) -> None:
-    """Mark what could not be done as failed, and tell of it.
+    """Mark what could not be done as failed, and record an event.
 
     A refusal is final: the boundary it waited for passes in the same transaction, and a rule does not change its mind.
     What no rule refused, a crash say, undoes the whole advance instead, and is tried again with it.
@@ -129,7 +130,7 @@ async def cancel(session: AsyncSession, schedule_id: str, now: datetime) -> Subs
     else:
         move_schedule(schedule, ScheduleStatus.CANCELLED)
         schedule.cancelled_at = now
-    await changed(session, subscription)
+    await record_change(session, subscription)
     return schedule
 
 

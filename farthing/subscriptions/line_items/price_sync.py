@@ -22,7 +22,7 @@ from farthing.catalogue.products.tables import MeterRow
 from farthing.core.enums import PriceType, Status
 from farthing.storage.queries.rows import find
 from farthing.subscriptions.enums import LineItemOwner, SubscriptionStatus, SubscriptionType
-from farthing.subscriptions.events import changed
+from farthing.subscriptions.events import record_change
 from farthing.subscriptions.line_items.rows import ItemOrigin, line_item, meters_of
 from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
 
@@ -47,7 +47,7 @@ class SyncCounts:
     async def count(self, session: AsyncSession, subscription: Subscription, made: int, ended: int) -> None:
         """Count a subscription with the lines it was given and lost, and record that it changed if there are any."""
         if made or ended:
-            await changed(session, subscription)
+            await record_change(session, subscription)
         self.subscriptions += 1
         self.created += made
         self.ended += ended

@@ -23,7 +23,7 @@ from farthing.core.errors import InvalidOperation, ValidationFailed, VersionConf
 from farthing.rating.pricing.quantity import below_minimum
 from farthing.storage.queries.rows import find, lock_row, unique
 from farthing.subscriptions.enums import ProrationBehavior, SubscriptionStatus, SubscriptionType
-from farthing.subscriptions.events import changed
+from farthing.subscriptions.events import record_change
 from farthing.subscriptions.item_changes import ItemAction, ItemChange, closing
 from farthing.subscriptions.line_items.add import extra_item, mixes_periods
 from farthing.subscriptions.line_items.rows import commit_item, meters_of, successor
@@ -68,7 +68,7 @@ async def add(
     draft = subscription.subscription_status is SubscriptionStatus.DRAFT
     item = await extra_item(session, subscription, request, now, begin=None if draft else now)
     proration = request.proration_behavior or ProrationBehavior.NONE
-    await changed(session, subscription)
+    await record_change(session, subscription)
     made = (await load_one(session, subscription.id)).item(item.id)
     assert made is not None, "it was just written"
     change = ItemChange(ItemAction.ADD, item.start_date, after=made)
@@ -93,7 +93,7 @@ async def update(
     if not pricing.changes_money and not request.commits:
         if request.metadata is not None:
             item.meta = request.metadata
-        await changed(session, subscription)
+        await record_change(session, subscription)
         return item, Outcome(subscription)
     _demand_changeable(subscription, "change a line item of")
     at = request.effective_from or max(now, item.start_date)
@@ -114,7 +114,7 @@ async def update(
     await _succeed(session, version)
     if request.commitment is not None:
         await commit_item(session, subscription, version, request.commitment, await meters_of(session, [price]), now)
-    await changed(session, subscription)
+    await record_change(session, subscription)
     after = (await load_one(session, subscription.id)).item(version.id)
     change = ItemChange(ItemAction.REPRICE, at, before, after)
     proration = request.proration_behavior or ProrationBehavior.NONE
@@ -143,7 +143,7 @@ async def end(
     proration = request.proration_behavior or ProrationBehavior.NONE
     before = await load_one(session, subscription.id)
     item.end_date = at
-    await changed(session, subscription)
+    await record_change(session, subscription)
     return item, Outcome(subscription, changes=closing(before, at, {item.id}), proration=proration, at=at)
 
 
@@ -164,7 +164,7 @@ async def change_quantities(
         await _succeed(session, version)
         made[version.id] = change
     if made:
-        await changed(session, subscription)
+        await record_change(session, subscription)
     return Outcome(
         subscription,
         changes=tuple(

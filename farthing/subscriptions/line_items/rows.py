@@ -27,15 +27,15 @@ from farthing.storage.documents import encode_all
 from farthing.storage.queries.rows import find
 from farthing.subscriptions.enums import CommitmentType, LineItemOwner
 from farthing.subscriptions.planned_terms import StoredTimeBucket, StoredTimeOfDay
-from farthing.subscriptions.schemas.requests import (
+from farthing.subscriptions.schemas.commitments import (
     CommitmentBucketRequest,
     LineItemCommitmentConfig,
-    OverrideLineItemRequest,
     SubscriptionPriceCreateRequest,
     factor,
     money,
     quantity,
 )
+from farthing.subscriptions.schemas.requests import OverrideLineItemRequest
 from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
 
 ONETIME_LASTS = timedelta(seconds=1)

@@ -30,7 +30,7 @@ from farthing.subscriptions.enums import (
     SubscriptionStatus,
     SubscriptionType,
 )
-from farthing.subscriptions.events import changed, record_subscription_event
+from farthing.subscriptions.events import record_change, record_subscription_event
 from farthing.subscriptions.lifecycle import cancellation, creation, hierarchy, schedules
 from farthing.subscriptions.line_items.add import mixes_periods
 from farthing.subscriptions.outcome import Billable, Outcome
@@ -152,7 +152,7 @@ async def replace_plan(
     """
     at = at or now
     found = await find(session, Subscription, subscription_id)
-    await lookup.held(session, found.customer_id)
+    await lookup.lock_for_use(session, found.customer_id)
     subscription = await lock_row(session, Subscription, subscription_id)
     await require_replaceable(session, subscription, target)
     called_off = subscription.cancel_at
@@ -183,7 +183,7 @@ async def replace_plan(
     await carry_over.carry(session, had, subscription, fresh, at, now)
     for child in children:
         child.parent_subscription_id = fresh.id
-        await changed(session, child)
+        await record_change(session, child)
     if children:
         fresh.subscription_type = former_type
         await hierarchy.mirror(session, fresh)
@@ -252,7 +252,7 @@ async def schedule_replacement(
     schedule = await schedules.plan(
         session, subscription, ScheduleType.PLAN_CHANGE, subscription.current_period_end, planned
     )
-    await changed(session, subscription)
+    await record_change(session, subscription)
     return subscription, schedule.id
 
 

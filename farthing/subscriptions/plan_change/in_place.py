@@ -37,7 +37,7 @@ from farthing.subscriptions.enums import (
     SubscriptionStatus,
     SubscriptionType,
 )
-from farthing.subscriptions.events import changed
+from farthing.subscriptions.events import record_change
 from farthing.subscriptions.item_changes import ItemAction, ItemChange
 from farthing.subscriptions.lifecycle import schedules
 from farthing.subscriptions.line_items.rows import ItemOrigin, line_item, meters_of, prices_of
@@ -281,7 +281,7 @@ async def change_plan(
     await grants.change_plan(session, subscription, former_plan_id, at, now, prorates)
     if metadata:
         subscription.meta = {**subscription.meta, **metadata}
-    await changed(session, subscription, "plan_changed")
+    await record_change(session, subscription, "plan_changed")
     trialing = snapshot.status is SubscriptionStatus.TRIALING
     return planned, Outcome(
         subscription,
@@ -359,7 +359,7 @@ async def schedule_change(
     schedule = await schedules.plan(
         session, subscription, ScheduleType.PLAN_CHANGE, subscription.current_period_end, planned, metadata
     )
-    await changed(session, subscription)
+    await record_change(session, subscription)
     return subscription, schedule.id, dropped
 
 

@@ -29,6 +29,7 @@ from farthing.customers.tables import Customer
 from farthing.storage.documents import decode_all
 from farthing.storage.postgres import ports_of
 from farthing.storage.queries.listing import by_id
+from farthing.subscriptions.change_tables import SubscriptionPause, SubscriptionSchedule
 from farthing.subscriptions.enums import PauseStatus, ScheduleStatus, ScheduleType
 from farthing.subscriptions.planned_terms import (
     PlannedReplacement,
@@ -55,14 +56,7 @@ from farthing.subscriptions.schemas.responses import (
     TimeOfDayBucketResponse,
     TimeOfDayResponse,
 )
-from farthing.subscriptions.tables import (
-    AddonAssociation,
-    Subscription,
-    SubscriptionLineItem,
-    SubscriptionPause,
-    SubscriptionPhase,
-    SubscriptionSchedule,
-)
+from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem, SubscriptionPhase
 
 Wanted = Mapping[str, set[str]]
 
@@ -108,7 +102,7 @@ async def subscription_answers(
 async def subscription_answer(
     session: AsyncSession, row: Subscription, now: datetime, **given: Any
 ) -> SubscriptionResponse:
-    """One subscription whole; `given` holds what a floor above adds, such as `latest_invoice`."""
+    """One subscription whole; `given` holds what a layer above adds, such as `latest_invoice`."""
     parts = (await _parts(session, [row], WHOLE, now))[row.id]
     return SubscriptionResponse.of(row, **_own(row), **{**parts, **given})
 

@@ -31,7 +31,7 @@ from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import PriceType, Status
 from farthing.core.money import EXACT, ZERO, plain
 from farthing.customers.tables import Customer
-from farthing.events.analytics.unit_charges import ChargedItem
+from farthing.events.charged_items import ChargedItem
 from farthing.rating.totals.discounts import CouponType
 from farthing.storage.queries.listing import by_id
 from farthing.subscriptions.dates import effective_end

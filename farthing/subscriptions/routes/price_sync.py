@@ -1,4 +1,4 @@
-"""Doors to the synchronisation of line items with prices.
+"""Endpoints of the synchronisation of line items with prices.
 
 A run works through its subscriptions page by page, each page a transaction of its own, so what a run that is cut off
 has done stays done, and the next one goes on from there.

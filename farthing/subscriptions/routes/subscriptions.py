@@ -1,7 +1,7 @@
-"""Doors to subscriptions that end in no invoice: reading, searching, the limited update, schedules.
+"""Endpoints of subscriptions that never make an invoice: reading, searching, the limited update, schedules.
 
-What may end in an invoice (create, activate, cancel, pause, change, modify, line items, addons) has its doors on the
-billing floor.
+What may end in an invoice (create, activate, cancel, pause, change, modify, line items, addons) has its endpoints in
+`billing`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from farthing.customers.tables import Customer
 from farthing.storage.queries.listing import ListQuery
 from farthing.storage.queries.rows import find
 from farthing.subscriptions.addons import lifecycle
+from farthing.subscriptions.change_tables import SubscriptionSchedule
 from farthing.subscriptions.enums import ScheduleStatus
 from farthing.subscriptions.lifecycle import cancellation, limited_update, schedules
 from farthing.subscriptions.reads import lookup
@@ -57,7 +58,7 @@ from farthing.subscriptions.schemas.responses import (
     SubscriptionResponseV2,
     SubscriptionScheduleResponse,
 )
-from farthing.subscriptions.tables import Subscription, SubscriptionSchedule
+from farthing.subscriptions.tables import Subscription
 
 MAY_READ = [needs("subscription", "read")]
 MAY_WRITE = [needs("subscription", "write")]
@@ -210,7 +211,7 @@ class SubscriptionSchedules(Controller):
 
 
 class ScheduleAliases(Controller):
-    """Other spellings of the same doors, which generated clients use."""
+    """Other spellings of the same endpoints, which generated clients use."""
 
     tags = ("Subscriptions",)
 

@@ -25,6 +25,7 @@ from farthing.rating.commitments.windows import TimeOfDayBucket, WindowTerms
 from farthing.rating.pricing.price import RatedPrice
 from farthing.storage.documents import decode_all
 from farthing.storage.queries.rows import in_array, not_found
+from farthing.subscriptions.change_tables import SubscriptionPause
 from farthing.subscriptions.dates import open_period, recurrence
 from farthing.subscriptions.enums import (
     AddonStatus,
@@ -36,6 +37,7 @@ from farthing.subscriptions.enums import (
 )
 from farthing.subscriptions.planned_terms import StoredTimeBucket
 from farthing.subscriptions.snapshot.entitlements import Entitled, GrantTerms, OpenedWindow
+from farthing.subscriptions.snapshot.opened_windows import load_opened_windows
 from farthing.subscriptions.snapshot.values import (
     AddonWindow,
     ItemCommitment,
@@ -45,13 +47,7 @@ from farthing.subscriptions.snapshot.values import (
     SubscriptionSnapshot,
     UsageCustomer,
 )
-from farthing.subscriptions.tables import (
-    AddonAssociation,
-    Subscription,
-    SubscriptionLineItem,
-    SubscriptionPause,
-)
-from farthing.subscriptions.usage_windows import EntitlementGrant
+from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem
 
 _HAPPENED = (PauseStatus.ACTIVE, PauseStatus.COMPLETED)
 
@@ -184,7 +180,7 @@ async def _parts(session: AsyncSession, found: Sequence[_FoundRow], since: datet
     parts.items = await _items(session, [row.id for row in rows], since)
     parts.addons = await _addons(session, [found_row.row.id for found_row in found if found_row.has_addons])
     parts.entitled = await _entitled(session, rows, parts.addons)
-    parts.opened = await _opened(session, rows, parts.entitled, since)
+    parts.opened = await load_opened_windows(session, rows, parts.entitled, since)
     parts.pauses = await _pauses(session, [found_row.row.id for found_row in found if found_row.has_pauses])
     parts.plans = {found_row.row.plan_id: found_row.plan_name or "" for found_row in found}
     parts.customers = {found_row.row.customer_id: found_row.external_id or "" for found_row in found}
@@ -363,32 +359,6 @@ async def _entitled(
                 found[subscription.id] += [
                     entitled(row, meter_id, addon) for row, meter_id in by_owner[EntitlementOwner.ADDON, addon.addon_id]
                 ]
-    return found
-
-
-async def _opened(
-    session: AsyncSession,
-    rows: Sequence[Subscription],
-    included: Mapping[str, Sequence[Entitled]],
-    since: datetime | None,
-) -> dict[str, list[OpenedWindow]]:
-    """The usage windows, from the open periods or `since` on, of the subscriptions that have a grant."""
-    having = [row for row in rows if any(source.grant is not None for source in included.get(row.id, ()))]
-    found: dict[str, list[OpenedWindow]] = defaultdict(list)
-    if not having:
-        return found
-    first = min(row.full_period_start for row in having)
-    table = EntitlementGrant
-    for window in await session.scalars(
-        select(table)
-        .where(
-            in_array(table.subscription_id, [row.id for row in having]),
-            table.valid_to > (first if since is None else min(since, first)),
-        )
-        .order_by(table.valid_from, table.id)
-        .execution_options(populate_existing=True)
-    ):
-        found[window.subscription_id].append(window.as_value())
     return found
 
 

@@ -23,7 +23,7 @@ from farthing.subscriptions.enums import (
     SubscriptionStatus,
     SubscriptionType,
 )
-from farthing.subscriptions.schemas.requests import CommitmentFields, factor, money, quantity
+from farthing.subscriptions.schemas.commitments import CommitmentFields, factor, money, quantity
 
 
 class TakenOverPause(Request, kw_only=True):

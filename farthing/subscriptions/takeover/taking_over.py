@@ -20,19 +20,14 @@ from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.customers import lookup
 from farthing.storage.queries.rows import find
+from farthing.subscriptions.change_tables import SubscriptionPause
 from farthing.subscriptions.dates import open_at
 from farthing.subscriptions.enums import LineItemOwner, PauseStatus, SubscriptionStatus
 from farthing.subscriptions.events import record_phase_event, record_subscription_event
 from farthing.subscriptions.line_items.price_sync import target_sequence
 from farthing.subscriptions.line_items.rows import ItemOrigin, commit_item, line_item, meters_of
 from farthing.subscriptions.states import move
-from farthing.subscriptions.tables import (
-    AddonAssociation,
-    Subscription,
-    SubscriptionLineItem,
-    SubscriptionPause,
-    SubscriptionPhase,
-)
+from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem, SubscriptionPhase
 from farthing.subscriptions.takeover.requests import (
     TakenOverAddon,
     TakenOverLineItem,
@@ -52,8 +47,8 @@ async def take_over_subscription(session: AsyncSession, terms: TakenOverSubscrip
     InvalidOperation for an archived plan, ValidationFailed.
     """
     for customer_id in sorted({terms.customer_id, terms.invoicing_customer_id or terms.customer_id}):
-        await lookup.held(session, customer_id)
-    customer = await lookup.held(session, terms.customer_id)
+        await lookup.lock_for_use(session, customer_id)
+    customer = await lookup.lock_for_use(session, terms.customer_id)
     plan = await lock_for_use(session, Plan, terms.plan_id)
     columns = {
         name: getattr(terms, name) for name in terms.__struct_fields__ if name not in _OTHERWISE and name not in _PERIOD

@@ -11,7 +11,8 @@ import msgspec
 
 from farthing.core.encoding.decoding import holds_nul
 from farthing.metering.canonical import json_number
-from farthing.transfer.imports.rows import RowProblem, SourceRow, UnreadableFile
+from farthing.transfer.imports.rows import SourceRow, UnreadableFile
+from farthing.transfer.tasks.problems import RowProblem
 
 _JSON: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=json_number)
 MOST_REMEMBERED = 10_000

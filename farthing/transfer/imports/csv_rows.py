@@ -15,10 +15,10 @@ from farthing.transfer.imports.content import FileContent, FileLine
 from farthing.transfer.imports.rows import (
     LONGEST_CELL,
     LONGEST_ROW_BYTES,
-    RowProblem,
     SourceRow,
     UnreadableFile,
 )
+from farthing.transfer.tasks.problems import RowProblem
 
 MOST_COLUMNS = 1000
 _DELIMITERS = (",", ";", "\t")

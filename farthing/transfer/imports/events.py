@@ -16,7 +16,8 @@ from farthing.core.ids import Kind, stable_id
 from farthing.events.ingest.incoming import LARGEST_EVENT_BYTES, AcceptedTimes, IngestEventRequest, arrival_of
 from farthing.events.ingest.store import Arrival, Sender
 from farthing.transfer.imports.columns import BadCell, ColumnSet, problems_of
-from farthing.transfer.imports.rows import RowProblem, SourceRow
+from farthing.transfer.imports.rows import SourceRow
+from farthing.transfer.tasks.problems import RowProblem
 
 COLUMNS = ColumnSet(
     required=("event_name", "external_customer_id"),

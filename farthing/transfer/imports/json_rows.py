@@ -17,7 +17,8 @@ import msgspec
 from farthing.core.encoding.decoding import holds_nul
 from farthing.metering.canonical import json_number
 from farthing.transfer.imports.content import FileContent
-from farthing.transfer.imports.rows import LONGEST_ROW_BYTES, RowProblem, SourceRow, UnreadableFile
+from farthing.transfer.imports.rows import LONGEST_ROW_BYTES, SourceRow, UnreadableFile
+from farthing.transfer.tasks.problems import RowProblem
 
 _DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=json_number)
 _SCANNER = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str)

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from farthing.transfer.tasks.problems import RowProblem
+
 MOST_ROWS = 10_000_000
 LONGEST_ROW_BYTES = 1024 * 1024
 LONGEST_CELL = 256 * 1024
@@ -13,16 +15,6 @@ LONGEST_CELL = 256 * 1024
 
 class UnreadableFile(Exception):
     """The file cannot be read, from here on or at all; the message says why, in words for whoever sent it."""
-
-
-@dataclass(frozen=True, slots=True)
-class RowProblem:
-    """Why a row is not imported. `column` is "" where no single one is to blame."""
-
-    row: int
-    line: int
-    column: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,9 @@ from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
 from farthing.transfer.imports.columns import BadCell, ColumnSet, problems_of
 from farthing.transfer.imports.events import EventRows
-from farthing.transfer.imports.rows import RowProblem, SourceRow
+from farthing.transfer.imports.rows import SourceRow
 from farthing.transfer.tasks.lifecycle import TaskProgress, TaskRun, record_progress
+from farthing.transfer.tasks.problems import RowProblem
 
 _OUT_OF_RANGE = "a value is out of the range that can be stored"
 _CONFLICT = "conflicts with what is stored"

@@ -20,8 +20,8 @@ from farthing.storage.postgres import scope_of
 from farthing.storage.queries.rows import lock_row, set_changed
 from farthing.transfer.enums import TASK_STATES, TaskStatus
 from farthing.transfer.files import UPLOAD_KEPT
-from farthing.transfer.imports.rows import RowProblem
 from farthing.transfer.tables import StoredFile, Task, TaskProblem
+from farthing.transfer.tasks.problems import RowProblem
 
 MOST_SUMMARIZED = 100
 LONGEST_REASON = 500

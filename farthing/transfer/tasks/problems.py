@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,6 +15,16 @@ from farthing.transfer.tables import TaskProblem
 
 ROWS_AT_ONCE = 5000
 HEAD = ("row", "line", "column", "reason")
+
+
+@dataclass(frozen=True, slots=True)
+class RowProblem:
+    """Why a row is not imported. `column` is "" where no single one is to blame."""
+
+    row: int
+    line: int
+    column: str
+    reason: str
 
 
 async def list_problems(

@@ -18,8 +18,8 @@ from farthing.core.caller import DELETE, READ, WRITE, Caller
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, PermissionDenied
 from farthing.core.origin import ChangeSource
+from farthing.identity.authentication import HeaderAuthenticator
 from farthing.identity.credentials.actors import actor_of_user
-from farthing.identity.credentials.authentication import HeaderAuthenticator
 from farthing.identity.environments import visible
 from farthing.identity.roles import permissions_of
 from farthing.identity.sign_in.sessions import valid_session

@@ -15,7 +15,7 @@ from farthing.core.composition import Composition
 from farthing.core.encoding.times import read_typed_time
 from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.identity.tables import EnvironmentType
-from farthing.payments.routes import provide_gateways
+from farthing.payments.shared_by_routes import provide_gateways
 from farthing.storage.postgres import Database
 from farthing.web.access.visitors import changes, form_of, shows, visitor_of
 from farthing.web.rendering.answers import HttpRequest, done, go, refused, render

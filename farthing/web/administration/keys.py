@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.composition import Composition
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, ValidationFailed
+from farthing.identity.authentication import HeaderAuthenticator
 from farthing.identity.credentials import api_keys
-from farthing.identity.credentials.authentication import HeaderAuthenticator
 from farthing.identity.tables import Secret, SecretType, User
 from farthing.storage.postgres import Database
 from farthing.web.access.visitors import changes, form_of, shows, visitor_of

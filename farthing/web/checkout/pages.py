@@ -33,7 +33,7 @@ from farthing.invoices.figures.computation import published_lines
 from farthing.invoices.reads.reading_zones import reading_zone
 from farthing.invoices.tables import Invoice
 from farthing.notifications.email.content.wording import LANGUAGES, CurrencyAmount, written
-from farthing.payments.routes import provide_gateways
+from farthing.payments.shared_by_routes import provide_gateways
 from farthing.payments.tables import Payment
 from farthing.payments.testing_provider import pages as test_pages
 from farthing.payments.testing_provider.pages import Delivery

@@ -19,8 +19,8 @@ from farthing.core.encoding.decoding import convert
 from farthing.core.enums import PriceType, Status
 from farthing.core.errors import FarthingError
 from farthing.credits.ledger.tables import Wallet
+from farthing.credits.schemas import UpdateWalletRequest
 from farthing.credits.wallets import lifecycle
-from farthing.credits.wallets.schemas import UpdateWalletRequest
 from farthing.customers.tables import Customer
 from farthing.notifications.alerts import settings
 from farthing.notifications.alerts.enums import AlertEntityType, AlertType, SpendScope

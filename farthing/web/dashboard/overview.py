@@ -16,9 +16,9 @@ from farthing.billing.dunning.tables import OPEN_CASES
 from farthing.calendar.zones import first_instant_at, to_local
 from farthing.core.caller import READ
 from farthing.core.clock import Clock
+from farthing.invoices.reads.letterhead import seller_zone
 from farthing.invoices.receivable import UNPAID
 from farthing.reporting.analytics.catalogue import METRICS
-from farthing.reporting.analytics.views import seller_zone
 from farthing.web.access.visitors import shows, visitor_of
 from farthing.web.dashboard.earnings import MRR_MOVEMENTS, Compared, earnings_by_currency
 from farthing.web.dashboard.named_ranges import RANGES, named_days

@@ -17,8 +17,8 @@ from farthing.core.errors import FarthingError, InvalidOperation
 from farthing.credits.enums import TransactionReason
 from farthing.credits.ledger.tables import Wallet, WalletTransaction
 from farthing.credits.reads.ledger import active_wallets, find_purchase_invoice
+from farthing.credits.schemas import TopUpWalletRequest
 from farthing.credits.wallets import movements
-from farthing.credits.wallets.schemas import TopUpWalletRequest
 from farthing.invoices.receivable import is_unpaid
 from farthing.storage.queries.rows import not_found
 from farthing.web.access.visitors import form_of

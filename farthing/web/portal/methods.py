@@ -7,9 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.composition import Composition
 from farthing.core.errors import FarthingError, InvalidOperation, NotFound
-from farthing.payments import saved_methods
-from farthing.payments.routes import provide_gateways
+from farthing.payments.integrations import saved_methods
 from farthing.payments.schemas import SetupIntentRequest
+from farthing.payments.shared_by_routes import provide_gateways
 from farthing.payments.testing_provider import pages as test_pages
 from farthing.payments.testing_provider.pages import Delivery, Visit
 from farthing.payments.testing_provider.tables import HostedPageKind, HostedPageState

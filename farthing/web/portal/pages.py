@@ -32,7 +32,7 @@ from farthing.invoices.reads.reading_zones import reading_zone, reading_zones
 from farthing.invoices.receivable import InvoiceStatus, is_unpaid
 from farthing.invoices.receivables.summary import SummaryScope, summarise
 from farthing.invoices.tables import Invoice
-from farthing.payments.routes import provide_gateways
+from farthing.payments.shared_by_routes import provide_gateways
 from farthing.payments.states import OPEN
 from farthing.payments.tables import Payment
 from farthing.payments.testing_provider import pages as test_pages

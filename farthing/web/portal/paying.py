@@ -14,11 +14,11 @@ from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.errors import InvalidOperation
 from farthing.invoices.tables import Invoice
-from farthing.payments import saved_methods
+from farthing.payments.integrations import saved_methods
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing import execution
-from farthing.payments.routes import provide_gateways
 from farthing.payments.schemas import CreatePaymentRequest
+from farthing.payments.shared_by_routes import provide_gateways
 from farthing.payments.tables import DestinationType, Gateway, Payment, PaymentMethodType
 from farthing.web.rendering.answers import go
 

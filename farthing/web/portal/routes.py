@@ -1,4 +1,4 @@
-"""Doors of the customer portal: what one customer may see of itself, over JSON.
+"""Endpoints of the customer portal: what one customer may see of itself, over JSON.
 
 Rule: docs/rules/customers.md#portal
 """
@@ -102,7 +102,7 @@ class PortalInvoices(wire.Response):
     pagination: Pagination
 
 
-class PortalDoors(Controller):
+class PortalEndpoints(Controller):
     """What a customer may see of itself, and little it may change."""
 
     path = "/customer/portal"

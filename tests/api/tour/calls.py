@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import httpx
 
 from tests.account import Account
-from tests.api.doors import BY_ID
+from tests.api.endpoints import BY_ID
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Call:
     @property
     def url(self) -> str:
         """The path under /v1. A template with one parameter takes the one value given, whatever its name."""
-        door = BY_ID[self.operation]
-        if len(self.path) == 1 and len(door.path_parameters) == 1:
-            return door.url(next(iter(self.path.values())))
-        return door.url(**self.path)
+        endpoint = BY_ID[self.operation]
+        if len(self.path) == 1 and len(endpoint.path_parameters) == 1:
+            return endpoint.url(next(iter(self.path.values())))
+        return endpoint.url(**self.path)
 
 
 class Traveller(Protocol):

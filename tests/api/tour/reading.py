@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.api.doors import BY_ID, Door
+from tests.api.endpoints import BY_ID, Endpoint
 from tests.api.tour.building import ACME, COUPON_CODE, FAR, QUESTION
 from tests.api.tour.calls import Call, Made, Traveller
 
@@ -121,8 +121,8 @@ async def read(go: Traveller, made: Made) -> None:
     await go(Call("getCustomerWallets", query={"id": made["customer"], "include_real_time_balance": True}))
     for operation in ("getWebhookDashboard", "listWebhookEvents"):
         await go(Call(operation))
-    for door in lists():
-        await go(Call(door.id, body={} if door.method == "POST" else None))
+    for endpoint in lists():
+        await go(Call(endpoint.id, body={} if endpoint.method == "POST" else None))
 
 
 async def _read_figures(go: Traveller, made: Made) -> None:
@@ -140,13 +140,17 @@ async def _read_figures(go: Traveller, made: Made) -> None:
         await go(Call(operation, body=about))
 
 
-def lists() -> list[Door]:
+def lists() -> list[Endpoint]:
     """Every list and search that is about nothing in particular."""
     return [
-        door
-        for door in BY_ID.values()
-        if not door.path_parameters
-        and door.operation
-        and (door.path.endswith(("/search", "/forex/query")) if door.method == "POST" else "limit" in door.query)
-        and door.id != "getEntityIntegrationMappings"
+        endpoint
+        for endpoint in BY_ID.values()
+        if not endpoint.path_parameters
+        and endpoint.operation
+        and (
+            endpoint.path.endswith(("/search", "/forex/query"))
+            if endpoint.method == "POST"
+            else "limit" in endpoint.query
+        )
+        and endpoint.id != "getEntityIntegrationMappings"
     ]

@@ -15,7 +15,7 @@ import farthing
 from farthing.storage.record.outbox import SystemEvent
 from farthing.storage.tables import Base
 from tests.account import Account
-from tests.api.doors import BY_ID
+from tests.api.endpoints import BY_ID
 from tests.api.tour.building import build
 from tests.api.tour.calls import Call, OverHttp
 from tests.api.tour.changing import change, end

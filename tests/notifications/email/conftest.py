@@ -58,7 +58,7 @@ class Seller(Account):
     async def become(self, type: EnvironmentType = EnvironmentType.PRODUCTION) -> None:
         async with self.database.transaction(SYSTEM) as session:
             await session.execute(update(Environment).where(Environment.id == self.environment_id).values(type=type))
-            await keys.changed(session, self.environment_id)
+            await keys.invalidate(session, self.environment_id)
 
     async def mail(self, **fields: Any) -> None:
         """Set fields of email_config."""

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from sqlalchemy import exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.collection.dunning import renews
+from farthing.billing.run.renewal_notice import renews
 from farthing.calendar.zones import to_local, zone_or_abbreviation
 from farthing.catalogue.plans.tables import Plan
 from farthing.catalogue.products.alerts import AlertState

@@ -52,11 +52,12 @@ from farthing.reporting.analytics.metrics.monthly_revenue import (
 )
 from farthing.reporting.analytics.periods import Timeline
 from farthing.reporting.analytics.schemas import AnalyticsFilterOperator
+from farthing.subscriptions.change_tables import SubscriptionPause
 from farthing.subscriptions.enums import LineItemOwner, PauseStatus, SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.line_items.lineage import later_versions
 from farthing.subscriptions.snapshot.loading import load
 from farthing.subscriptions.snapshot.service_periods import counted_periods
-from farthing.subscriptions.tables import Subscription, SubscriptionLineItem, SubscriptionPause
+from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
 
 _RECURRING = (SubscriptionStatus.ACTIVE, SubscriptionStatus.PAUSED, SubscriptionStatus.CANCELLED)
 """States of subscriptions that stand for recurring revenue now, or did."""

@@ -18,7 +18,7 @@ from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.products.tables import Feature
 from farthing.core.encoding.parquet_table import ColumnKind
 from farthing.core.enums import Status
-from farthing.events.analytics.unit_charges import ChargedItem
+from farthing.events.charged_items import ChargedItem
 from farthing.events.ports import EventPorts
 from farthing.events.usage.ownership import OwnedEvents, holders_of
 from farthing.rating.pricing.cost import price_quantity

@@ -13,10 +13,10 @@ from farthing.core.encoding.parquet_table import ColumnKind
 from farthing.core.enums import Status
 from farthing.customers.tables import Customer
 from farthing.events.analytics.usage_cost import analytics
+from farthing.events.groupings import SOURCE
 from farthing.events.requests import GetUsageAnalyticsRequest
 from farthing.events.schemas import UsageAnalyticItem
 from farthing.events.tables import StoredEvent
-from farthing.events.usage.usage_statement import SOURCE
 from farthing.storage.postgres import scope_of
 from farthing.transfer.exports.selections.selection import Column, ExportRequest, ExportSelection, Rows, texts
 

@@ -40,8 +40,8 @@ from farthing.subscriptions.tables import Subscription
 from farthing.web.access.visitors import shows, visitor_of
 from farthing.web.dashboard import usage
 from farthing.web.dashboard.accounts.wallets import wallets_of
+from farthing.web.dashboard.annotations import annotations_of
 from farthing.web.dashboard.overview import AGES, age_parts
-from farthing.web.dashboard.receivables.annotations import annotations_of
 from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, render

@@ -23,8 +23,8 @@ from farthing.credits.reads.real_time import real_time_balances
 from farthing.credits.reads.statement import statement_of
 from farthing.credits.reads.statement_pdf import as_pdf
 from farthing.credits.rules.real_time import RealTimeBalance
+from farthing.credits.schemas import CreateWalletRequest, DebitWalletRequest, TopUpWalletRequest
 from farthing.credits.wallets import lifecycle, movements
-from farthing.credits.wallets.schemas import CreateWalletRequest, DebitWalletRequest, TopUpWalletRequest
 from farthing.credits.wallets.thresholds import effective_settings
 from farthing.customers.tables import Customer
 from farthing.identity.settings import current

@@ -23,7 +23,7 @@ from farthing.catalogue.prices import lifecycle, versions
 from farthing.catalogue.prices.enums import PriceUnitType
 from farthing.catalogue.prices.schemas import CreatePriceRequest, DeletePriceRequest, PricingChange, UpdatePriceRequest
 from farthing.catalogue.prices.tables import Price
-from farthing.catalogue.prices.terms import changed
+from farthing.catalogue.prices.terms import apply_change
 from farthing.catalogue.products.enums import FeatureType
 from farthing.catalogue.products.tables import Feature
 from farthing.core.clock import Clock
@@ -306,7 +306,7 @@ async def _change_page(
     former = calculate(row, quantity, units)
     try:
         asked = convert(creation_of(form.sections, form.given), PricingChange)
-        calculation = calculate(repriced(row, changed(row, asked)), quantity, units)
+        calculation = calculate(repriced(row, apply_change(row, asked)), quantity, units)
     except FarthingError as error:
         calculation = unfinished(former.quantity, error)
     return form_page(request, page, form, calculation=calculation, former=former, seen=_fingerprint(form.given))

@@ -23,7 +23,7 @@ from farthing.invoices.receivable import UNPAID
 from farthing.invoices.tables import Invoice
 from farthing.web.access.visitors import shows, visitor_of
 from farthing.web.dashboard.accounts.customers import Debt, debts, owed_currencies
-from farthing.web.dashboard.lists.cells import date_text, linked
+from farthing.web.dashboard.lists.cells import day_column, linked
 from farthing.web.dashboard.lists.showing import file_of_list, show_list
 from farthing.web.dashboard.receivables.invoices import zone_of
 from farthing.web.rendering import wording
@@ -149,14 +149,8 @@ def _columns(currencies: Sequence[str], now: datetime) -> tuple[ListColumn[Custo
             sort=Customer.status.expression,
             is_shown=False,
         ),
-        ListColumn(
-            "created",
-            "Since",
-            lambda row: wording.day(row.customer.created_at, row.zone),
-            lambda row: date_text(row.customer.created_at, row.zone),
-            sort=Customer.created_at.expression,
-            is_number=True,
-            is_wide=True,
+        day_column(
+            "created", "Since", Customer.created_at.expression, lambda row: row.customer.created_at, is_shown=True
         ),
     )
 

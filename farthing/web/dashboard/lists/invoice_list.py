@@ -22,7 +22,7 @@ from farthing.invoices.receivable import UNPAID, BillingReason, InvoiceStatus, I
 from farthing.invoices.tables import Invoice
 from farthing.web.access.visitors import shows
 from farthing.web.dashboard.accounts.customers import names_of
-from farthing.web.dashboard.lists.cells import date_text, linked
+from farthing.web.dashboard.lists.cells import date_text, day_column, linked
 from farthing.web.dashboard.lists.showing import file_of_list, show_list
 from farthing.web.dashboard.receivables.invoices import zone_of
 from farthing.web.rendering import wording
@@ -141,27 +141,6 @@ def _money(key: str, label: str, column: Any, *, is_shown: bool = False) -> List
     )
 
 
-def _day(
-    key: str,
-    label: str,
-    column: ColumnElement[Any],
-    read: Callable[[InvoiceRow], datetime | None],
-    *,
-    is_shown: bool = False,
-) -> ListColumn[InvoiceRow]:
-    """A column of a day of the invoice, in the zone in which its periods were cut."""
-    return ListColumn(
-        key,
-        label,
-        lambda row: wording.day(read(row), row.zone),
-        lambda row: date_text(read(row), row.zone),
-        sort=column,
-        is_number=True,
-        is_shown=is_shown,
-        is_wide=True,
-    )
-
-
 _ISSUED = func.coalesce(Invoice.issue_date, Invoice.finalized_at)
 COLUMNS: tuple[ListColumn[InvoiceRow], ...] = (
     ListColumn(
@@ -180,9 +159,9 @@ COLUMNS: tuple[ListColumn[InvoiceRow], ...] = (
         sort=_CUSTOMER_NAME,
     ),
     ListColumn("state", "State", _state_cell, lambda row: row.standing),
-    _day("issued", "Issued", _ISSUED, lambda row: row.issued_at, is_shown=True),
+    day_column("issued", "Issued", _ISSUED, lambda row: row.issued_at, is_shown=True),
     ListColumn("period", "For", _for_cell, _for_text, sort=Invoice.period_end.expression, is_wide=True),
-    _day("due", "Due", Invoice.due_date.expression, lambda row: row.invoice.due_date, is_shown=True),
+    day_column("due", "Due", Invoice.due_date.expression, lambda row: row.invoice.due_date, is_shown=True),
     ListColumn(
         "currency",
         "Currency",
@@ -220,8 +199,8 @@ COLUMNS: tuple[ListColumn[InvoiceRow], ...] = (
         sort=Invoice.billing_reason.expression,
         is_shown=False,
     ),
-    _day("paid-at", "Paid on", Invoice.paid_at.expression, lambda row: row.invoice.paid_at),
-    _day("created", "Created", Invoice.created_at.expression, lambda row: row.invoice.created_at),
+    day_column("paid-at", "Paid on", Invoice.paid_at.expression, lambda row: row.invoice.paid_at),
+    day_column("created", "Created", Invoice.created_at.expression, lambda row: row.invoice.created_at),
 )
 
 

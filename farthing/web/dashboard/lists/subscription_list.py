@@ -20,7 +20,7 @@ from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.subscriptions.tables import Subscription
 from farthing.web.access.visitors import shows
 from farthing.web.dashboard.accounts.customers import names_of
-from farthing.web.dashboard.lists.cells import date_text, linked
+from farthing.web.dashboard.lists.cells import date_text, day_column, linked
 from farthing.web.dashboard.lists.showing import file_of_list, show_list
 from farthing.web.dashboard.receivables.invoices import zone_of
 from farthing.web.rendering import wording
@@ -71,25 +71,6 @@ class SubscriptionRow:
 _ENDS = func.coalesce(Subscription.cancel_at, Subscription.end_date)
 
 
-def _day(
-    key: str,
-    label: str,
-    column: ColumnElement[Any],
-    read: Callable[[SubscriptionRow], datetime | None],
-) -> ListColumn[SubscriptionRow]:
-    """A column of a day, in the zone of the subscription."""
-    return ListColumn(
-        key,
-        label,
-        lambda row: wording.day(read(row), row.zone),
-        lambda row: date_text(read(row), row.zone),
-        sort=column,
-        is_number=True,
-        is_shown=key == "started",
-        is_wide=True,
-    )
-
-
 def _period_text(row: SubscriptionRow) -> str:
     start, end = row.subscription.current_period_start, row.subscription.current_period_end
     return f"{date_text(start, row.zone)} to {date_text(end, row.zone)}"
@@ -138,10 +119,12 @@ COLUMNS: tuple[ListColumn[SubscriptionRow], ...] = (
         sort=Subscription.currency.expression,
         is_wide=True,
     ),
-    _day("started", "Since", Subscription.start_date.expression, lambda row: row.subscription.start_date),
-    _day("trial-end", "Trial ends", Subscription.trial_end.expression, lambda row: row.subscription.trial_end),
-    _day("ends", "Ends", _ENDS, lambda row: row.ends_at),
-    _day("created", "Created", Subscription.created_at.expression, lambda row: row.subscription.created_at),
+    day_column(
+        "started", "Since", Subscription.start_date.expression, lambda row: row.subscription.start_date, is_shown=True
+    ),
+    day_column("trial-end", "Trial ends", Subscription.trial_end.expression, lambda row: row.subscription.trial_end),
+    day_column("ends", "Ends", _ENDS, lambda row: row.ends_at),
+    day_column("created", "Created", Subscription.created_at.expression, lambda row: row.subscription.created_at),
     ListColumn(
         "lookup-key",
         "Lookup key",

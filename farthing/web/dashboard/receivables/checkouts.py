@@ -13,7 +13,7 @@ from farthing.core.checkout import CheckoutAction, CheckoutStatus
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.errors import FarthingError
-from farthing.payments.routes import provide_gateways
+from farthing.payments.shared_by_routes import provide_gateways
 from farthing.settings import Settings
 from farthing.web.access.visitors import changes, shows
 from farthing.web.dashboard.accounts.customers import names_of

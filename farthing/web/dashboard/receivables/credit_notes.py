@@ -35,7 +35,7 @@ from farthing.payments.refunds.sending import send_waiting
 from farthing.payments.refunds.tables import UNDERWAY, RefundRecord, RefundStatus
 from farthing.payments.refunds.unapplied import refund_unapplied_money
 from farthing.payments.refunds.unapplied_routes import RefundPoint
-from farthing.payments.routes import provide_gateways
+from farthing.payments.shared_by_routes import provide_gateways
 from farthing.payments.unapplied.allocation import allocate_oldest_first
 from farthing.payments.unapplied.money import move_overpayment
 from farthing.payments.unapplied.schemas import AllocateMoneyRequest

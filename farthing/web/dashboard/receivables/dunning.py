@@ -15,7 +15,7 @@ from farthing.identity.settings.catalogue import DunningConfig
 from farthing.identity.settings.current import read
 from farthing.invoices.lifecycle import write_off
 from farthing.invoices.routes import effects_of
-from farthing.payments.routes import provide_gateways
+from farthing.payments.shared_by_routes import provide_gateways
 from farthing.web.access.visitors import changes, form_of, shows
 from farthing.web.dashboard.accounts.customers import names_of
 from farthing.web.rendering.answers import HttpRequest, done, refused, render

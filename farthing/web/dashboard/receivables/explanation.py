@@ -1,4 +1,4 @@
-"""Where a line's number came from, told again from its sources: the price, the quantity, and the events behind it.
+"""Where a line's number came from, worked out anew from its sources: the price, the quantity, and the events behind it.
 
 Nothing here decides an amount. What is stored on the line is shown; beside it stands what the price and the events
 say today, so that a reader can see that they agree.

@@ -35,7 +35,7 @@ from farthing.payments.tables import Payment
 from farthing.storage.queries.rows import find, lock_row
 from farthing.web.access.visitors import changes, shows, visitor_of
 from farthing.web.dashboard.accounts.customers import names_of
-from farthing.web.dashboard.receivables.annotations import annotations_of
+from farthing.web.dashboard.annotations import annotations_of
 from farthing.web.dashboard.receivables.conversion import converted_figures, missing_rate
 from farthing.web.dashboard.receivables.explanation import explain
 from farthing.web.dashboard.timeline import newest_activities
@@ -133,7 +133,7 @@ class InvoicePages(Controller):
     async def finalize(
         self, invoice_id: str, request: HttpRequest, session: AsyncSession, clock: Clock
     ) -> Response[str]:
-        """Make a draft a claim."""
+        """Finalize a draft."""
         try:
             invoice = await lock_row(session, Invoice, invoice_id)
             await transitions.finalize(session, invoice, clock.now(), effects=effects_of(session))

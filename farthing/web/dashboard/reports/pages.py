@@ -17,7 +17,7 @@ from farthing.core.clock import Clock
 from farthing.core.errors import FarthingError, NotFound
 from farthing.core.money import ZERO
 from farthing.invoices.pdf.figures import grouped
-from farthing.reporting.analytics.views import seller_zone
+from farthing.invoices.reads.letterhead import seller_zone
 from farthing.reporting.files import TableFormat, table_file
 from farthing.web.access.visitors import shows, visitor_of
 from farthing.web.dashboard.lists.invoice_list import currencies_of

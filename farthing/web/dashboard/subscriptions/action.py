@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.changes import modifications
-from farthing.billing.changes.plan_change_schemas import ChangedInvoice
+from farthing.billing.plan_change_schemas import ChangedInvoice
 from farthing.billing.schemas import ExecuteSubscriptionModifyRequest
 from farthing.calendar.billing import BillingPeriod
 from farthing.catalogue.enums import PriceEntityType

@@ -17,7 +17,7 @@ from farthing.core.composition import Composition
 from farthing.core.errors import FarthingError, NotFound
 from farthing.core.ids import new_ulid
 from farthing.payments.integrations.gateways import Gateways
-from farthing.payments.routes import provide_gateways
+from farthing.payments.shared_by_routes import provide_gateways
 from farthing.storage.queries.rows import find, lock_row
 from farthing.subscriptions.tables import Subscription
 from farthing.web.access.visitors import changes, form_of, prepares

@@ -11,8 +11,8 @@ from markupsafe import Markup
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.billing.changes import answers
 from farthing.billing.changes.apply_outcome import perform
-from farthing.billing.reads import answers
 from farthing.billing.schemas import SubscriptionModifyType
 from farthing.calendar.zones import to_local, zone_or_abbreviation
 from farthing.catalogue.plans.tables import Plan
@@ -22,9 +22,10 @@ from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.storage.queries.rows import find, in_array
+from farthing.subscriptions.change_tables import SubscriptionSchedule
 from farthing.subscriptions.enums import CancellationType, ScheduleStatus, ScheduleType
 from farthing.subscriptions.lifecycle import activation, cancellation, schedules
-from farthing.subscriptions.tables import Subscription, SubscriptionSchedule
+from farthing.subscriptions.tables import Subscription
 from farthing.web.dashboard.subscriptions.action import (
     SubscriptionAction,
     credits_of,

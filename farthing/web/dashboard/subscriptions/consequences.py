@@ -12,8 +12,8 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.changes.plan_change_schemas import ChangedInvoice
-from farthing.billing.periods import previews
+from farthing.billing.plan_change_schemas import ChangedInvoice
+from farthing.billing.reads import previews
 from farthing.billing.schemas import GetPreviewInvoiceRequest
 from farthing.billing.tables import ProrationSettlement
 from farthing.core.encoding.times import read_time

@@ -17,8 +17,9 @@ from farthing.credits.grants.reads import included_in_subscriptions
 from farthing.invoices.reads.reading_zones import reading_zones
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import find
+from farthing.subscriptions.change_tables import SubscriptionPause
 from farthing.subscriptions.enums import SubscriptionStatus, SubscriptionType
-from farthing.subscriptions.tables import Subscription, SubscriptionLineItem, SubscriptionPause
+from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
 from farthing.web.access.visitors import shows, visitor_of
 from farthing.web.dashboard.accounts.customers import names_of
 from farthing.web.dashboard.accounts.entitlements import usage_windows_of

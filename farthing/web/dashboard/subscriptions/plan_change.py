@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.changes import plan_change
-from farthing.billing.changes.plan_change_schemas import (
+from farthing.billing.plan_change_schemas import (
     SubscriptionChangeRequest,
     SubscriptionChangeV2Request,
     SubscriptionChangeV2Response,

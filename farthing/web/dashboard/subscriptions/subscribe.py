@@ -11,9 +11,9 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.work import rehearsal
+from farthing.billing.changes import answers
 from farthing.billing.changes.in_two_steps import OpenedSubscription, open_and_collect
 from farthing.billing.changes.opening import open_subscription
-from farthing.billing.reads import answers
 from farthing.calendar.billing import BillingPeriod
 from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.plans.tables import Plan
@@ -25,7 +25,7 @@ from farthing.core.errors import FarthingError
 from farthing.core.ids import new_ulid
 from farthing.customers.tables import Customer
 from farthing.payments.integrations.gateways import Gateways
-from farthing.payments.routes import provide_gateways
+from farthing.payments.shared_by_routes import provide_gateways
 from farthing.storage.queries.rows import find
 from farthing.subscriptions.reads.late_prices import warn_of_late_prices
 from farthing.web.access.visitors import changes, form_of, prepares

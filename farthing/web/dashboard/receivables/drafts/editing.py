@@ -10,7 +10,7 @@ from litestar import Controller, Response, get, post
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.errors import as_domain_error
-from farthing.billing.periods import previews
+from farthing.billing.reads import previews
 from farthing.calendar.zones import to_local, zone_or_abbreviation
 from farthing.core.clock import Clock
 from farthing.core.encoding.decoding import convert

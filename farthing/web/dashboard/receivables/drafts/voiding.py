@@ -21,7 +21,7 @@ from farthing.invoices.tables import Invoice
 from farthing.payments.refunds.sending import send_waiting
 from farthing.payments.refunds.tables import RefundDestination, RefundRecord, RefundStatus
 from farthing.payments.refunds.unapplied_routes import RefundPoint
-from farthing.payments.routes import provide_gateways
+from farthing.payments.shared_by_routes import provide_gateways
 from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, form_of
 from farthing.web.rendering import wording

@@ -26,8 +26,8 @@ from farthing.invoices.tables import Invoice, PaymentSettlement
 from farthing.payments.processing import changes as payment_changes
 from farthing.payments.processing.descriptions import PROVIDER_METHODS, method_of, reference_of
 from farthing.payments.refunds.tables import RefundReason, RefundRecord
-from farthing.payments.routes import provide_gateways
 from farthing.payments.schemas import UpdatePaymentRequest
+from farthing.payments.shared_by_routes import provide_gateways
 from farthing.payments.states import SETTLING
 from farthing.payments.tables import DestinationType, Payment, PaymentAttempt, PaymentMethodType
 from farthing.payments.unapplied.tables import UnappliedMoney

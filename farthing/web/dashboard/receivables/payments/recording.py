@@ -24,7 +24,7 @@ from farthing.invoices.reads.reading_zones import reading_zones
 from farthing.invoices.tables import Invoice
 from farthing.payments.processing.descriptions import RECORDED_METHODS
 from farthing.payments.processing.received import ReceivedTransfer, oldest_first, open_invoices, record_received
-from farthing.payments.routes import provide_gateways
+from farthing.payments.shared_by_routes import provide_gateways
 from farthing.payments.unapplied.allocation import Allocation
 from farthing.payments.unapplied.reads import balances
 from farthing.reporting.statement.account import account_currencies

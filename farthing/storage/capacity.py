@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 import psycopg
 
+from farthing.storage.connections.hot_reads import HOT_READS
 from farthing.storage.postgres import OVERFLOW, UnsafeDatabase
-from farthing.storage.queries.reads import HOT_READS
 
 INGEST = 3
 LISTENER = 1

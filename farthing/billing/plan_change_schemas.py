@@ -1,4 +1,4 @@
-"""What the doors of plan changes take and answer, with the names and fields of the wire."""
+"""What endpoints of plan changes take and answer, with the names and fields of the wire."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from farthing.subscriptions.enums import (
     SubscriptionStatus,
 )
 from farthing.subscriptions.planned_terms import RequestedQuantity
-from farthing.subscriptions.schemas.requests import quantity as checked_quantity
+from farthing.subscriptions.schemas.commitments import quantity as checked_quantity
 from farthing.subscriptions.schemas.responses import SubscriptionResponse
 
 

@@ -60,7 +60,7 @@ async def preview(
     session.add(invoice)
     await session.flush()
     wanted = InvoiceRequest(subscription.id, occasion, period, invoice.id, repeats=not exclude_invoiced)
-    await write(session, [invoice], await gather(session, [wanted], now), now, told=False)
+    await write(session, [invoice], await gather(session, [wanted], now), now, records_events=False)
     if invoice.invoice_status is InvoiceStatus.SKIPPED:
         transitions.move(invoice, InvoiceStatus.DRAFT)
     answer = await shown(session, invoice)
@@ -133,7 +133,7 @@ async def compute(session: AsyncSession, invoice_id: str, now: datetime) -> tupl
 async def recompute(
     session: AsyncSession, invoice_id: str, now: datetime, effects: InvoiceHooks, *, finalize: bool
 ) -> Invoice:
-    """Compute a subscription's draft in place, and make it a claim if asked for. Raises InvalidOperation."""
+    """Compute a subscription's draft in place, and finalize it if asked to. Raises InvalidOperation."""
     invoice = await _held(session, invoice_id)
     if invoice.invoice_status is not InvoiceStatus.DRAFT:
         raise InvalidOperation(

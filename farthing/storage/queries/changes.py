@@ -23,14 +23,14 @@ from sqlalchemy.orm.unitofwork import UOWTransaction
 
 from farthing.core.encoding.wire import as_wire
 from farthing.core.enums import Status
-from farthing.storage.record.audited import ARCHIVED, CREATED, DELETED, UPDATED, Audited
+from farthing.storage.audited import ARCHIVED, CREATED, DELETED, UPDATED, Audited
 from farthing.storage.tables import Base
 
 LARGEST_VALUE = 8 * 1024
 """Bytes of JSON of one value in `changes`; of a larger one it is only said that it changed."""
 LARGEST_STATE = 64 * 1024
-TOLD_BY_EVENT = "told_by_event"
-"""Option of a statement that needs no look at its rows: an event of the same transaction tells of what it writes."""
+RECORDED_BY_EVENT = "recorded_by_event"
+"""Option of a statement that needs no look at its rows: an event of the same transaction records what it writes."""
 _NOTES = "changes.notes"
 _UNNOTED = "changes.unnoted"
 _MARKS = "changes.marks"
@@ -235,7 +235,7 @@ def _note_statement(state: ORMExecuteState) -> Result[Any] | None:
     if not (state.is_update or state.is_delete) or state.bind_mapper is None:
         return None
     table: type[Base] = state.bind_mapper.class_
-    if table.audit is None or TOLD_BY_EVENT in state.execution_options or _UNNOTED in state.session.info:
+    if table.audit is None or RECORDED_BY_EVENT in state.execution_options or _UNNOTED in state.session.info:
         return None
     if state.is_update and _is_bookkeeping(state, table):
         return None

@@ -28,9 +28,7 @@ from farthing.credits.reads.statement import WalletStatement, as_csv, statement_
 from farthing.credits.reads.statement_pdf import as_pdf
 from farthing.credits.rules.conversion import value_of
 from farthing.credits.rules.lots import Consumption
-from farthing.credits.wallets import lifecycle, movements
-from farthing.credits.wallets.conversion import convert_to_postpaid
-from farthing.credits.wallets.schemas import (
+from farthing.credits.schemas import (
     AutoTopupResponse,
     ConsumptionResponse,
     CooldownResponse,
@@ -56,6 +54,8 @@ from farthing.credits.wallets.schemas import (
     WalletTransactionQuery,
     WalletTransactionResponse,
 )
+from farthing.credits.wallets import lifecycle, movements
+from farthing.credits.wallets.conversion import convert_to_postpaid
 from farthing.credits.wallets.voiding import void_credit
 from farthing.customers.lookup import by_external_id
 from farthing.customers.schemas import CustomerResponse

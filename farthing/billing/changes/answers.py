@@ -1,4 +1,4 @@
-"""Answers of the doors of billing, made of what the flows came to."""
+"""What billing's endpoints answer about a change, made of what it came to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.billing.calculation.proration import Proration
 from farthing.billing.changes.apply_outcome import Performed
 from farthing.billing.changes.give_back import ReturnedCredit
-from farthing.billing.changes.plan_change_schemas import (
+from farthing.billing.changes.replacement import Replaced
+from farthing.billing.plan_change_schemas import (
     BillingCycleInfo,
     ChangedInvoice,
     ChangedLineItem,
@@ -26,7 +27,6 @@ from farthing.billing.changes.plan_change_schemas import (
     ProrationDetails,
     SubscriptionSummary,
 )
-from farthing.billing.changes.replacement import Replaced
 from farthing.billing.schemas import AddAddonToSubscriptionResponse, CancelSubscriptionResponse, ProrationDetail
 from farthing.calendar.period import Period
 from farthing.catalogue.plans.tables import Plan
@@ -55,7 +55,7 @@ ENDED = "(preview-ended)"
 PREVIEWED = "preview"
 
 
-async def begun(
+async def describe_opening(
     session: AsyncSession, subscription: Subscription, invoice: Invoice | None, now: datetime
 ) -> SubscriptionResponse:
     """A subscription that began, with its opening invoice and what its caller may not have meant."""
@@ -68,7 +68,7 @@ async def begun(
     return await subscription_answer(session, subscription, now, **given)
 
 
-async def attached(
+async def describe_attachment(
     session: AsyncSession, association: AddonAssociation, invoice: Invoice | None
 ) -> AddAddonToSubscriptionResponse:
     """An addon that was attached, or waits for its payment, and the invoice of its charge."""
@@ -77,7 +77,7 @@ async def attached(
     return AddAddonToSubscriptionResponse(**fields, invoice=None if invoice is None else await shown(session, invoice))
 
 
-def cancelled(done: Cancellation, proration: Proration, now: datetime) -> CancelSubscriptionResponse:
+def describe_cancellation(done: Cancellation, proration: Proration, now: datetime) -> CancelSubscriptionResponse:
     """What a cancellation came to, with the credit for each fee that was paid and not had."""
     details = [
         ProrationDetail(
@@ -119,16 +119,16 @@ def _days(span: timedelta) -> int:
 
 def changed_items(changes: Sequence[ItemChange]) -> list[ChangedLineItem]:
     """The line items that were ended, made and re-pointed."""
-    told = []
+    answers = []
     for change in changes:
         if change.carried and change.after is not None:
-            told.append(_item(change.after, ChangedLineItemAction.UPDATED, change.after.end))
+            answers.append(_item(change.after, ChangedLineItemAction.UPDATED, change.after.end))
             continue
         if change.before is not None:
-            told.append(_item(change.before, ChangedLineItemAction.ENDED, change.at))
+            answers.append(_item(change.before, ChangedLineItemAction.ENDED, change.at))
         if change.after is not None:
-            told.append(_item(change.after, ChangedLineItemAction.CREATED, change.after.end))
-    return told
+            answers.append(_item(change.after, ChangedLineItemAction.CREATED, change.after.end))
+    return answers
 
 
 def _item(item: LineItemSnapshot, action: ChangedLineItemAction, end: datetime | None) -> ChangedLineItem:

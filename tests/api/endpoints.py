@@ -17,7 +17,7 @@ SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 
 
 @dataclass(frozen=True)
-class Door:
+class Endpoint:
     """One registered route with one method; `operation` is its part of the OpenAPI document."""
 
     method: str
@@ -77,18 +77,18 @@ class Door:
         return re.sub(r"\{([^}:]*)[^}]*\}", fill, self.path.removeprefix("/v1"))
 
 
-def _doors() -> Iterator[Door]:
+def _endpoints() -> Iterator[Endpoint]:
     for route in APP.routes:
         if not route.path_format.startswith("/v1/"):
             continue
         for handler in getattr(route, "route_handlers", ()):
             for method in sorted(handler.http_methods - {"OPTIONS", "HEAD"}):
                 operation = DOCUMENT["paths"].get(route.path_format, {}).get(method.lower(), {})
-                yield Door(method, route.path_format, handler, operation)
+                yield Endpoint(method, route.path_format, handler, operation)
 
 
-DOORS = sorted(_doors(), key=lambda door: (door.path, door.method))
-BY_ID = {door.id: door for door in DOORS}
+ENDPOINTS = sorted(_endpoints(), key=lambda endpoint: (endpoint.path, endpoint.method))
+BY_ID = {endpoint.id: endpoint for endpoint in ENDPOINTS}
 
 
 def resolved(schema: dict[str, Any]) -> dict[str, Any]:

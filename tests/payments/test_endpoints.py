@@ -1,4 +1,4 @@
-"""Every door of payments: malformed input is refused in words, strangers find nothing, roles hold."""
+"""Every endpoint of payments: malformed input is refused in words, strangers find nothing, roles hold."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def test_an_unknown_id_is_not_found(till: Till, method: str, path: str) ->
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), answer.text
 
 
-DOORS: list[tuple[str, str, Any]] = [
+ENDPOINTS: list[tuple[str, str, Any]] = [
     ("GET", "/payments/{payment}", None),
     ("PUT", "/payments/{payment}", {"metadata": {"a": "b"}}),
     ("DELETE", "/payments/{payment}", None),
@@ -89,7 +89,7 @@ DOORS: list[tuple[str, str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "body"), DOORS)
+@pytest.mark.parametrize(("method", "path", "body"), ENDPOINTS)
 async def test_strangers_and_other_environments_find_nothing(
     till: Till, stranger: Account, method: str, path: str, body: Any
 ) -> None:
@@ -131,7 +131,9 @@ async def test_a_stranger_cannot_pay_link_or_sync_what_is_not_theirs(till: Till,
     assert await till.standing({"id": ids["invoice"]}) == ("PENDING", "0", "100")
 
 
-@pytest.mark.parametrize(("method", "path", "body"), [*DOORS, ("POST", "/payments", {}), ("GET", "/payments", None)])
+@pytest.mark.parametrize(
+    ("method", "path", "body"), [*ENDPOINTS, ("POST", "/payments", {}), ("GET", "/payments", None)]
+)
 async def test_a_key_that_may_only_send_events_is_refused(till: Till, method: str, path: str, body: Any) -> None:
     ids = await made(till)
     key = await till.account.new_key(["event_ingestor"])

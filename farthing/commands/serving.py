@@ -1,0 +1,78 @@
+"""The commands that run a process: `farthing serve`, `worker`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+import farthing
+from farthing.commands.running import DataDir, console, read_settings, with_database
+from farthing.settings import Settings
+
+if TYPE_CHECKING:
+    from farthing.identity.bootstrap import FirstStart
+    from farthing.storage.postgres import Database
+
+
+def serve(
+    *,
+    data_dir: DataDir = None,
+    host: Annotated[str | None, Parameter(help="Address to listen on (FARTHING_HOST).")] = None,
+    port: Annotated[int | None, Parameter(help="Port to listen on (FARTHING_PORT).")] = None,
+    demo: Annotated[bool, Parameter(help="Load a small company's books on first start.", negative="")] = False,
+) -> None:
+    """Serve the API, and work on jobs; with no FARTHING_DATABASE_URL, run PostgreSQL too."""
+    from farthing import listener, server
+    from farthing.storage.capacity import demand_of
+
+    settings = read_settings(data_dir=data_dir, host=host, port=port)
+    listener.check_free(settings)
+
+    async def started(database: Database, first: FirstStart | None) -> None:
+        _greet(settings, first)
+        if demo:
+            from farthing.demo import ensure_demo
+
+            await ensure_demo(settings, database, console)
+        elif first is not None:
+            await _invite_owner(settings, database)
+
+    async def task(database: Database) -> None:
+        await server.serve(settings, database, started)
+
+    with_database(settings, task, demand_of(settings.pool_size, works=settings.worker))
+
+
+def _greet(settings: Settings, first: FirstStart | None) -> None:
+    console.print(f"Farthing {farthing.__version__} at [bold]{settings.base_url}[/bold]", markup=True)
+    if first is None:
+        return
+    if settings.bootstrap_api_key:
+        console.print("API key: the one in FARTHING_BOOTSTRAP_API_KEY")
+    else:
+        console.print(f"API key: [bold]{first.api_key}[/bold]  (shown once; keep it)", markup=True)
+
+
+async def _invite_owner(settings: Settings, database: Database) -> None:
+    """Print how the first person of a new deployment signs in."""
+    from farthing.identity.bootstrap import OWNER_EMAIL
+    from farthing.identity.sign_in import operator
+
+    link = await operator.link_for(database, settings, OWNER_EMAIL)
+    console.print(f"Sign in: as [bold]{OWNER_EMAIL}[/bold], once you have set a password at", markup=True)
+    console.print(f"  {link.url}")
+    console.print(f"  (works once, until {link.expires_at:%Y-%m-%d %H:%M} UTC)")
+
+
+def worker(*, data_dir: DataDir = None) -> None:
+    """Work on jobs and periodic duties only."""
+    from farthing import server
+    from farthing.storage.capacity import demand_of
+
+    settings = read_settings(data_dir=data_dir)
+
+    async def task(database: Database) -> None:
+        await server.work_until_stopped(settings, database)
+
+    with_database(settings, task, demand_of(settings.pool_size, works=True))

@@ -1,0 +1,113 @@
+"""The statements that put events into the store, change them there and take them out again."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+from farthing.events.ingest.arrival import FIRST_SEQUENCE, PLACE
+
+LOCK_SPACE = 7007
+LOCK = f"{LOCK_SPACE}, hashtext(%s)"
+BEGIN = (
+    "SELECT set_config('farthing.tenant_id', %s, true), set_config('farthing.environment_id', %s, true), "
+    f"pg_advisory_xact_lock_shared({LOCK})"
+)
+RULES = """
+    SELECT (SELECT version FROM meter_versions WHERE environment_id = %s),
+        (SELECT value FROM settings WHERE tenant_id = %s AND environment_id = %s AND key = 'event_ingestion_filter'
+            AND status = 'published')
+"""
+
+ARRIVALS = "%b::int[], %b::timestamptz[], %b::timestamptz[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::bigint[]"  # noqa: E501
+COLUMNS = "timestamp, ingested_at, id, external_customer_id, event_name, customer_id, source, properties, sent_by"
+MEASURED = "%b::int[], %b::text[], %b::numeric[], %b::text[], %b::text[]"
+COUNT = """
+    INSERT INTO meter_usage
+        (sequence, timestamp, meter_id, external_customer_id, quantity, key, quantity_error, owner_sequence,
+        environment_id)
+    SELECT e.sequence, e.timestamp, m.meter_id, e.external_customer_id, m.quantity, m.key, m.error, e.owner_sequence,
+        {environment}
+"""
+NOTICE = f"""
+    INSERT INTO usage_notices (environment_id, sequence, arrived_at, external_customer_ids)
+    SELECT {{environment}}, (SELECT {FIRST_SEQUENCE}), {{arrived_at}}, {{customers}}
+"""
+NOTICE_CHANGES = f"""
+    {NOTICE.format(environment="%s", arrived_at="%s", customers="%s::text[]")}
+    ON CONFLICT (environment_id, sequence)
+        DO UPDATE SET external_customer_ids = usage_notices.external_customer_ids || EXCLUDED.external_customer_ids
+"""
+NOTICE_REMOVAL = text(
+    f"""
+    {NOTICE.format(environment=":environment", arrived_at=":arrived_at", customers="CAST(:customers AS text[])")}
+    ON CONFLICT (environment_id, sequence)
+        DO UPDATE SET external_customer_ids = usage_notices.external_customer_ids || EXCLUDED.external_customer_ids
+    """
+)
+VOID = "SELECT event_id FROM event_versions WHERE environment_id = %s AND blocks_id AND event_id = ANY(%s)"
+INSERT = f"""
+    WITH added AS (
+        INSERT INTO events (sequence, environment_id, {COLUMNS})
+        SELECT (SELECT {FIRST_SEQUENCE}) + place, %b, {COLUMNS.replace("properties", "properties::jsonb")}
+        FROM unnest({ARRIVALS}) AS a (place, {COLUMNS})
+        ON CONFLICT (environment_id, id) DO NOTHING
+        RETURNING {PLACE} AS place, sequence, timestamp, external_customer_id, owner_sequence
+    ), counted AS (
+        {COUNT.format(environment="%b")}
+        FROM unnest({MEASURED}) AS m (place, meter_id, quantity, key, error) JOIN added AS e USING (place)
+    ), noticed AS (
+        {NOTICE.format(environment="%b", arrived_at="%b", customers="%b::text[]")}
+        WHERE EXISTS (SELECT FROM added)
+    )
+    SELECT array_agg(place) FROM added
+"""
+LOCK_STORED = """
+    SELECT id, event_name, external_customer_id, timestamp, properties::text, source, customer_id, sequence,
+        sent_by
+    FROM events WHERE environment_id = %s AND id = ANY(%s) ORDER BY id COLLATE "C" FOR UPDATE
+"""
+UNCOUNT = """
+    DELETE FROM meter_usage AS u
+    USING unnest(%b::text[], %b::text[], %b::timestamptz[], %b::bigint[]) AS o (name, customer, timestamp, sequence),
+        meters AS m
+    WHERE m.environment_id = %b AND m.event_name = o.name
+        AND u.environment_id = %b AND u.meter_id = m.id AND u.external_customer_id = o.customer
+        AND u.timestamp = o.timestamp AND u.sequence = o.sequence
+"""
+REPLACE = f"""
+    WITH replaced AS (
+        UPDATE events AS e SET sequence = (SELECT {FIRST_SEQUENCE}) + a.place, timestamp = a.timestamp,
+            ingested_at = a.ingested_at, external_customer_id = a.external_customer_id, event_name = a.event_name,
+            customer_id = a.customer_id, source = a.source, properties = a.properties::jsonb,
+            sent_by = a.sent_by,
+            owner_sequence = CASE WHEN e.external_customer_id = a.external_customer_id
+                THEN coalesce(e.owner_sequence, e.sequence) END
+        FROM unnest({ARRIVALS}) AS a (place, {COLUMNS})
+        WHERE e.environment_id = %b AND e.id = a.id
+        RETURNING a.place, e.sequence, e.timestamp, e.external_customer_id, e.owner_sequence
+    )
+    {COUNT.format(environment="%b")}
+    FROM unnest({MEASURED}) AS m (place, meter_id, quantity, key, error) JOIN replaced AS e USING (place)
+"""
+WITHDRAW = f"""
+    INSERT INTO events_withdrawn (environment_id, external_customer_id, timestamp, sequence)
+    SELECT %b, o.customer, o.timestamp, (SELECT {FIRST_SEQUENCE})
+    FROM unnest(%b::text[], %b::timestamptz[]) AS o (customer, timestamp)
+"""
+REMOVE = f"""
+    WITH removed AS (
+        DELETE FROM events WHERE environment_id = :environment AND id = ANY(:ids)
+        RETURNING environment_id, external_customer_id, timestamp
+    )
+    INSERT INTO events_withdrawn (environment_id, external_customer_id, timestamp, sequence)
+    SELECT environment_id, external_customer_id, timestamp, (SELECT {FIRST_SEQUENCE})
+    FROM removed
+    RETURNING external_customer_id
+"""
+REMOVE_COUNTED = """
+    DELETE FROM meter_usage AS u USING events AS e, meters AS m
+    WHERE e.environment_id = :environment AND e.id = ANY(:ids)
+        AND m.environment_id = e.environment_id AND m.event_name = e.event_name
+        AND u.environment_id = e.environment_id AND u.meter_id = m.id
+        AND u.external_customer_id = e.external_customer_id AND u.timestamp = e.timestamp AND u.sequence = e.sequence
+"""
