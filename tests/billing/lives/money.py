@@ -121,7 +121,8 @@ class Money:
         invoice = await self.customer.invoice(document)
         body = {"destination_type": "INVOICE", "destination_id": invoice["id"], "payment_method_type": "CREDITS"}
         body |= {"amount": str(amount), "currency": "usd", "process_payment": True, **self.customer.key}
-        await self.customer.office.account.post("/payments", body, 201 if allowed else 400)
+        refused = 404 if wallet.is_frozen else 400
+        await self.customer.office.account.post("/payments", body, 201 if allowed else refused)
         if allowed:
             self.customer.books.pay_by_wallet(document, wallet, amount, now)
         return f"pay {amount} of {document.reason} {document.name} by wallet: {allowed}"

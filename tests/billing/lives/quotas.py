@@ -66,7 +66,7 @@ class Quotas:
         """What the duty stores: the whole cycle that ended lately, unless it was counted since, and what is open."""
         moments = sorted(moments)
         over_at = self.time.ended_at
-        cycle = self.time.open_period
+        cycle = self.time.period_at(now)
         ended = over_at if over_at is not None and over_at <= now else cycle.start
         if ended > max(now - LATEST_COUNT, self.time.start):
             last = self.time.periods[self.time.period_of(ended - timedelta(microseconds=1))]
