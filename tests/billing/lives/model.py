@@ -264,10 +264,11 @@ class LifeModel:
         """What the next invoice will charge for the usage of the open period, before tax."""
         if not self.time.serves:
             return NOTHING
-        period = self.time.open_period
-        lines = [line for line in self._closing(period, {}) if line.is_usage]
+        closed, following = self.time.roll()
+        lines = [*self._closing(closed, self.settlements.standing), *self._advance(following)]
         self.discounts.apply(lines, self.books.documents)
-        return sum((line.net for line in lines), NOTHING)
+        self.time.roll_back()
+        return sum((line.net for line in lines if line.is_usage), NOTHING)
 
     # lines
 

@@ -45,6 +45,10 @@ class ServiceTime:
         self.periods.append(self._following())
         return closed, self.open_period
 
+    def roll_back(self) -> None:
+        """Undo that the last period was begun, of which nobody is told."""
+        self.periods.pop()
+
     def _following(self) -> Period:
         start = self.open_period.end
         end = boundary_after(start, self.anchor)
