@@ -90,6 +90,8 @@ FAULTS = {
     ),
     "a grant of another size": "UPDATE credit_grants SET credits = credits + 1 WHERE subscription_id IS NOT NULL",
     "a grant of another priority": "UPDATE credit_grants SET priority = 7 WHERE subscription_id IS NOT NULL",
+    "a grant that lasts otherwise": "UPDATE credit_grants SET expiration_type = 'DURATION', expiration_duration = 3, "
+    "expiration_duration_unit = 'WEEK' WHERE subscription_id IS NOT NULL",
     "less left of a lot": "UPDATE wallet_transactions SET credits_available = credits_available - 1 "
     "WHERE credits_available > 1",
     "a purchase that was given up": "UPDATE wallet_transactions SET transaction_status = 'failed' "

@@ -11,8 +11,6 @@ from typing import Any
 from farthing.billing.collection.collect import collect_due
 from farthing.billing.entitlement_grants.evaluation import GrantEvaluation
 from farthing.core.clock import FixedClock
-from farthing.credits.grants.sweep import GrantSweep
-from farthing.credits.ledger.expiry import expire_due
 from tests.billing.counter import Body, cancel, do, modify, open_items, opened, seats
 from tests.billing.lateness import settled
 from tests.billing.lives.customer import Customer
@@ -22,6 +20,7 @@ from tests.billing.lives.money import Money, random_terms, request_of
 from tests.billing.lives.quotas import QuotaTerms
 from tests.billing.lives.records import Coupon, Item
 from tests.billing.lives.taxes import Taxes
+from tests.billing.lives.wallet_deeds import sweep
 from tests.billing.lives.wallets import Slab
 from tests.billing.office import ARREAR, Office
 from tests.payments.till import Till
@@ -85,10 +84,7 @@ class Life:
         assert (await GrantEvaluation(account.database, account.scope, now).run()).failed == {}
         assert (await self.office.run(now)).failed == {}
         assert await collect_due(account.database, account.scope, Till(account).gateways(), clock) == {}
-        failed = (await GrantSweep(account.database, account.scope, now).run()).failed
-        assert not failed or any(wallet.is_frozen for wallet in self.model.books.wallets), failed
-        async with account.database.transaction(account.scope, clock=clock) as session:
-            await expire_due(session, now)
+        await sweep(self.office, now, fails=any(wallet.is_frozen for wallet in self.model.books.wallets))
         self.model.run(now)
 
     async def _use(self, until: datetime) -> None:

@@ -97,6 +97,10 @@ class LifeModel:
         if draft is not None and draft.reference + self.delay + self.patience <= now:
             self._issue(draft, now)
             self.books.collect(draft, now)
+        self.sweep(now)
+
+    def sweep(self, now: datetime) -> None:
+        """Give what is granted and due, cut what rolls over, and take out what has expired."""
         self.give(now)
         self._roll_over(now)
         self.books.expire(now)

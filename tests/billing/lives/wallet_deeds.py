@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
 from sqlalchemy import select
 
 from farthing.core.clock import FixedClock
+from farthing.credits.grants.sweep import GrantSweep
+from farthing.credits.ledger.expiry import expire_due
 from farthing.credits.ledger.tables import WalletTransaction
 from farthing.credits.wallets.evaluation import evaluate_customer
 from tests.billing.lives.arithmetic import NOTHING, in_cents
@@ -18,6 +20,7 @@ from tests.billing.lives.comparison import modelled_balances
 from tests.billing.lives.customer import Balances, Body, Customer
 from tests.billing.lives.top_ups import AutomaticTopUp
 from tests.billing.lives.wallets import Lot, Wallet, nine_digits
+from tests.billing.office import Office
 
 REASONS = [
     "FREE_CREDIT_GRANT",
@@ -49,6 +52,7 @@ class WalletDeeds:
             "unfreeze": (2, self.unfreeze),
             "automatic": (2, self.automatic),
             "look": (3, self.look),
+            "sweep": (2, self.sweep),
         }
 
     async def _post(self, path: str, body: Body, allowed: int) -> None:
@@ -241,3 +245,19 @@ class WalletDeeds:
                 await evaluate_customer(session, customer.id, customer.now)
             customer.model.look(customer.now)
         return f"look: {shown}"
+
+    async def sweep(self) -> str:
+        """What is granted and due is given, what rolls over is cut, and what has expired is taken out."""
+        customer = self.customer
+        await sweep(customer.office, customer.now, fails=any(wallet.is_frozen for wallet in customer.books.wallets))
+        customer.model.sweep(customer.now)
+        return "sweep"
+
+
+async def sweep(office: Office, now: datetime, *, fails: bool) -> None:
+    """Let the duties of credits go; whether something may fail, because a wallet is frozen."""
+    account = office.account
+    failed = (await GrantSweep(account.database, account.scope, now).run()).failed
+    assert fails or not failed, failed
+    async with account.database.transaction(account.scope, clock=FixedClock(now)) as session:
+        await expire_due(session, now)
