@@ -1,6 +1,8 @@
-"""Credits: debits per second, real-time balances by events and lots, and the sweeps of grants and of expired lots.
+"""Credits: debits per second, real-time balances by events and lots, the sweeps of grants and of expired lots, and what
+wallets cost the billing run.
 
-`BENCH_CREDITS_SHARE=0.01` does a hundredth of the work, to see that it runs.
+`BENCH_CREDITS_SHARE=0.01` does a hundredth of the work, to see that it runs; `BENCH_CREDITS=grants,billing` only these
+parts.
 """
 
 from __future__ import annotations
@@ -20,8 +22,9 @@ import psutil
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from benchmarks.billing_run import START, company
+from benchmarks.billing_run import BILLED, FINALIZED, START, company
 from benchmarks.harness import Report, Service, median_ms, service
+from farthing.billing.run.passes import Run
 from farthing.core.clock import FixedClock
 from farthing.credits.grants.sweep import GrantSweep
 from farthing.credits.ledger.expiry import expire_due
@@ -31,6 +34,7 @@ from farthing.credits.reads.real_time import real_time_balances
 from farthing.storage.embedded import EmbeddedPostgres
 from farthing.storage.migrations import upgrade
 from farthing.storage.postgres import Database
+from farthing.storage.scope import Scope
 from farthing.wiring import wire
 
 SECTION = "Credits"
@@ -42,20 +46,15 @@ EVENTS = (100, 1_000, 10_000)
 LOTS = (1, 100, 1_000)
 GRANTS = max(int(10_000 * SHARE), 10)
 EXPIRED = max(int(100_000 * SHARE), 100)
+BILLED_SUBSCRIPTIONS = max(int(10_000 * SHARE), 20)
+PARTS = os.environ.get("BENCH_CREDITS", "debits,real_time,grants,expiry,billing").split(",")
 
 
 async def measure(report: Report) -> None:
     """Debits over HTTP, the rest in this process on a database of its own."""
-    with service() as running:
-        for count, name in ((1, "one wallet"), (WALLETS, f"{WALLETS} wallets")):
-            rate = await _debits(running, count)
-            report.add(SECTION, f"debits per second over HTTP, {CLIENTS} clients, {name}", f"{rate:,.0f}")
-    for events, lots in (*((events, 1) for events in EVENTS), *((EVENTS[0], lots) for lots in LOTS[1:])):
-        async with _database() as database:
-            await _real_time(report, database, events, lots)
-    for sweep in (_grants, _expiry):
-        async with _database() as database:
-            await sweep(report, database)
+    parts = {"debits": _debits, "real_time": _real_times, "grants": _grants, "expiry": _expiry, "billing": _billing}
+    for name in PARTS:
+        await parts[name](report)
     report.add(SECTION, "resident memory after all of it", f"{psutil.Process().memory_info().rss / 2**20:.0f} MB")
 
 
@@ -73,7 +72,14 @@ async def _database() -> AsyncIterator[Database]:
             await database.close()
 
 
-async def _debits(running: Service, wallets: int) -> float:
+async def _debits(report: Report) -> None:
+    with service() as running:
+        for count, name in ((1, "one wallet"), (WALLETS, f"{WALLETS} wallets")):
+            rate = await _debit_rate(running, count)
+            report.add(SECTION, f"debits per second over HTTP, {CLIENTS} clients, {name}", f"{rate:,.0f}")
+
+
+async def _debit_rate(running: Service, wallets: int) -> float:
     """Debits of one credit each, by clients that take turns over the wallets."""
     async with running.client() as client:
         paths = []
@@ -99,6 +105,12 @@ async def _debits(running: Service, wallets: int) -> float:
         return DEBITS / (time.perf_counter() - began)
 
 
+async def _real_times(report: Report) -> None:
+    for events, lots in (*((events, 1) for events in EVENTS), *((EVENTS[0], lots) for lots in LOTS[1:])):
+        async with _database() as database:
+            await _real_time(report, database, events, lots)
+
+
 async def _real_time(report: Report, database: Database, events: int, lots: int) -> None:
     """One wallet whose customer has one subscription, so many events in the month and so many open lots."""
     scope = await company(database, 2)
@@ -118,7 +130,7 @@ async def _real_time(report: Report, database: Database, events: int, lots: int)
         wallet = new_wallet(WalletKey(customer_id, "usd"))
         session.add(wallet)
         await session.flush()
-        await _fill(await session.connection(), wallet.id, lots, START + timedelta(days=300))
+        await _fill(await session.connection(), lots, START + timedelta(days=300))
     await _analyze(database)
     statements: Counter[str] = Counter()
     event.listen(database.engine.sync_engine, "before_cursor_execute", lambda *_: statements.update(["sent"]))
@@ -130,14 +142,16 @@ async def _real_time(report: Report, database: Database, events: int, lots: int)
 
     await look()
     sent = statements["sent"]
-    median = await median_ms(look, times=max(int(100 * SHARE), 5), warm=5)
+    times, warm, worked = max(int(100 * SHARE), 5), 5, time.process_time()
+    median = await median_ms(look, times=times, warm=warm)
+    cpu = (time.process_time() - worked) / (times + warm) * 1000
     budget = "< 15 ms" if events == EVENTS[-1] else ""
     what = f"real-time balance, {events:,} events, {lots:,} lots"
-    report.add(SECTION, what, f"{median:.1f} ms, {sent} statements", budget)
+    report.add(SECTION, what, f"{median:.1f} ms ({cpu:.1f} ms), {sent} statements", budget)
 
 
-async def _fill(connection: AsyncConnection, wallet_id: str, lots: int, expiry: datetime) -> None:
-    """Give an empty wallet so many lots of one credit."""
+async def _fill(connection: AsyncConnection, lots: int, expiry: datetime) -> None:
+    """Give every wallet, all of them empty, so many lots of one credit."""
     await connection.execute(
         text(
             "INSERT INTO wallet_transactions (wallet_id, customer_id, currency, transaction_status, type, "
@@ -147,14 +161,12 @@ async def _fill(connection: AsyncConnection, wallet_id: str, lots: int, expiry: 
             "created_by, updated_by, id) "
             "SELECT id, customer_id, currency, 'completed', 'credit', 'FREE_CREDIT_GRANT', 'free', 1, 1, n - 1, n, 1, "
             "'REQUEST', 'bench', '', '{}', false, false, n, 1, :expiry, tenant_id, environment_id, 'published', "
-            "created_at, updated_at, '', '', id || '-' || n FROM wallets, generate_series(1, :lots) AS n "
-            "WHERE wallets.id = :wallet"
+            "created_at, updated_at, '', '', id || '-' || n FROM wallets, generate_series(1, :lots) AS n"
         ),
-        {"wallet": wallet_id, "lots": lots, "expiry": expiry},
+        {"lots": lots, "expiry": expiry},
     )
     await connection.execute(
-        text("UPDATE wallets SET last_seq = :lots, credit_balance = :lots, balance = :lots WHERE id = :wallet"),
-        {"wallet": wallet_id, "lots": lots},
+        text("UPDATE wallets SET last_seq = :lots, credit_balance = :lots, balance = :lots"), {"lots": lots}
     )
 
 
@@ -164,7 +176,12 @@ async def _analyze(database: Database) -> None:
         await autocommit.execute(text("VACUUM ANALYZE"))
 
 
-async def _grants(report: Report, database: Database) -> None:
+async def _grants(report: Report) -> None:
+    async with _database() as database:
+        await _sweep_grants(report, database)
+
+
+async def _sweep_grants(report: Report, database: Database) -> None:
     """A sweep of applications that are due, each for a subscription and a new wallet of its own."""
     scope = await company(database, GRANTS)
     own = "tenant_id, environment_id, 'published', created_at, updated_at, '', ''"
@@ -200,17 +217,15 @@ async def _grants(report: Report, database: Database) -> None:
     report.add(SECTION, f"grants sweep, {GRANTS:,} due", f"{seconds:.1f} s, {seconds / GRANTS * 1000:.2f} ms each")
 
 
-async def _expiry(report: Report, database: Database) -> None:
+async def _expiry(report: Report) -> None:
+    async with _database() as database:
+        await _sweep_expired(report, database)
+
+
+async def _sweep_expired(report: Report, database: Database) -> None:
     """A sweep of expired lots, spread over a hundred wallets."""
     scope = await company(database, 100)
-    async with database.transaction(scope) as session:
-        customers = (await session.scalars(text("SELECT id FROM customers"))).all()
-        wallets = [new_wallet(WalletKey(customer_id, "usd")) for customer_id in customers]
-        session.add_all(wallets)
-        await session.flush()
-        for wallet in wallets:
-            await _fill(await session.connection(), wallet.id, EXPIRED // len(wallets), START + timedelta(days=1))
-    await _analyze(database)
+    wallets = await _open_wallets(database, scope, 1, EXPIRED // 100, START + timedelta(days=1))
     began, now = time.perf_counter(), START + timedelta(days=3)
     swept = 0
     while True:
@@ -220,6 +235,45 @@ async def _expiry(report: Report, database: Database) -> None:
             break
         swept += done
     seconds = time.perf_counter() - began
-    assert swept == EXPIRED // len(wallets) * len(wallets), swept
+    assert swept == EXPIRED // wallets * wallets, swept
     measured = f"{seconds:.1f} s, {swept / seconds:,.0f} a second"
-    report.add(SECTION, f"expiry sweep, {swept:,} lots in {len(wallets)} wallets", measured)
+    report.add(SECTION, f"expiry sweep, {swept:,} lots in {wallets} wallets", measured)
+
+
+async def _open_wallets(database: Database, scope: Scope, every: int, lots: int, expiry: datetime) -> int:
+    """Give every so manieth customer a wallet with lots of one credit; how many there are."""
+    async with database.transaction(scope) as session:
+        customers = (await session.scalars(text("SELECT id FROM customers ORDER BY id"))).all()[::every]
+        session.add_all(new_wallet(WalletKey(customer_id, "usd")) for customer_id in customers)
+        await session.flush()
+        await _fill(await session.connection(), lots, expiry)
+    await _analyze(database)
+    return len(customers)
+
+
+async def _billing(report: Report) -> None:
+    """The billing run without wallets, and with one for every second customer."""
+    seconds = [await _billing_seconds(every) for every in (0, 2)]
+    for name, (wall, cpu) in zip(("no wallets", "wallets for half"), seconds, strict=True):
+        what = f"billing run, {BILLED_SUBSCRIPTIONS:,} subscriptions, {name}"
+        report.add(SECTION, what, f"{wall:.1f} s ({cpu:.1f} s)")
+    (without, without_cpu), (with_wallets, with_cpu) = seconds
+    times = f"{with_wallets / without:.2f} ({with_cpu / without_cpu:.2f} of this process's CPU)"
+    report.add(SECTION, "with wallets, times without", times, "< 1.3")
+
+
+async def _billing_seconds(every: int) -> tuple[float, float]:
+    """Wall time and this process's CPU for a month's invoices."""
+    async with _database() as database:
+        scope = await company(database, BILLED_SUBSCRIPTIONS)
+        if every:
+            await _open_wallets(database, scope, every, 2, START + timedelta(days=300))
+        began, worked = time.perf_counter(), time.process_time()
+        for moment in (BILLED, FINALIZED):
+            done = await Run(database, scope, moment).all()
+            assert done.failed == {}, list(done.failed.items())[:3]
+        seconds = time.perf_counter() - began, time.process_time() - worked
+        async with database.transaction(scope, read_only=True) as session:
+            paid = await session.scalar(text("SELECT count(*) FROM invoices WHERE total_prepaid_credits_applied > 0"))
+        assert paid == (len(range(0, BILLED_SUBSCRIPTIONS, every)) if every else 0), paid
+        return seconds

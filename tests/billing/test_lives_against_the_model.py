@@ -66,6 +66,11 @@ async def test_a_life_is_billed_as_the_model_says(office: Office, seed: int) -> 
         "given back": (await comparison.given_back(office), given_back),
         "grants": (await comparison.granted(office), comparison.modelled_grants(model.grants)),
         "wallets": (await comparison.wallets(office), comparison.modelled_wallets(books)),
+        "balances": (
+            [(moment, shown) for moment, shown, _ in life.money.customer.balances],
+            [(moment, due) for moment, _, due in life.money.customer.balances],
+        ),
+        "windows": (await comparison.windows(office), comparison.modelled_windows(model.usage.quotas)),
         "unapplied": ([await comparison.unapplied(office)], [plain(books.unapplied)]),
         "faults": (await faults(office), []),
         "totals": (await unreconciled(office.account), []),

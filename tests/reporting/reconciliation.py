@@ -58,7 +58,7 @@ SUMS = {
     "set aside by notes": """
         SELECT currency, sum(amount) FROM unapplied_money WHERE credit_note_id IS NOT NULL GROUP BY 1
     """,
-    "wallet value": "SELECT currency, sum(balance) FROM wallets WHERE wallet_status <> 'closed' GROUP BY 1",
+    "value of active wallets": "SELECT currency, sum(balance) FROM wallets WHERE wallet_status = 'active' GROUP BY 1",
     "taken by invoices": """
         SELECT currency, sum(amount) FROM wallet_transactions
         WHERE transaction_reason IN ('CREDIT_ADJUSTMENT', 'INVOICE_PAYMENT') GROUP BY 1
@@ -102,7 +102,9 @@ async def unreconciled(account: Account) -> list[str]:
     seen = await _seen_by_customers(account)
     for name, other in (("unpaid", "remaining"), ("aged", "remaining"), ("unapplied", "unapplied")):
         found += _differing(f"{name} of customers", seen[name], other, sums[other])
-    found += _differing("wallets of customers", seen["wallets"], "wallet value", sums["wallet value"])
+    found += _differing(
+        "wallets of customers", seen["wallets"], "value of active wallets", sums["value of active wallets"]
+    )
     stated = await _stated(account)
     found += _differing("unpaid on statements", stated["unpaid"], "remaining", sums["remaining"])
     credit = _added(sums["overpaid"], sums["unapplied"])

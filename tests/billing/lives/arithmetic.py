@@ -49,3 +49,10 @@ def boundary_after(moment: datetime, anchor: datetime) -> datetime:
     """The next time that it is the anchor's day of a month, or the last of a shorter month, at the anchor's clock."""
     since = (moment.year - anchor.year) * 12 + moment.month - anchor.month
     return next(day for day in (months_after(anchor, since + ahead) for ahead in range(3)) if day > moment)
+
+
+def time_after(moment: datetime, number: int, unit: str) -> datetime:
+    """So many days or weeks of 24 hours, calendar months or years later."""
+    if unit in {"DAY", "WEEK"}:
+        return moment + timedelta(days=number * (7 if unit == "WEEK" else 1))
+    return months_after(moment, number * (12 if unit == "YEAR" else 1))

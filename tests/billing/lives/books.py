@@ -14,12 +14,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 
-from tests.billing.lives.arithmetic import NOTHING
+from tests.billing.lives.arithmetic import NOTHING, in_cents, time_after
 from tests.billing.lives.notes import Note, Part, ceiling, divided, within
 from tests.billing.lives.records import Document, Line
-from tests.billing.lives.wallets import Lot, Movement, Taken, Wallet, last_of
+from tests.billing.lives.wallets import Lot, Movement, Slab, Taken, Wallet, last_of, nine_digits
 
+TOPPED_UP = "Auto top-up triggered for low ongoing balance"
 GRACE = timedelta(hours=6)
 LONGEST_WAIT = timedelta(days=30)
 PAID = {"SUCCEEDED", "OVERPAID", "PARTIALLY_REFUNDED", "REFUNDED"}
@@ -28,7 +30,8 @@ PAID = {"SUCCEEDED", "OVERPAID", "PARTIALLY_REFUNDED", "REFUNDED"}
 @dataclass
 class Books:
     """`adjustments` are the debits of prepaid wallets by invoice, `wallet_payments` those of postpaid ones; `waiting`
-    are the credits that an invoice sells, until it is paid. `unapplied` is money that stands on no invoice."""
+    are the credits that an invoice sells, until it is paid. `unapplied` is money that stands on no invoice,
+    `slabs` what purchases bring, the largest first."""
 
     documents: list[Document] = field(default_factory=list)
     wallets: list[Wallet] = field(default_factory=list)
@@ -38,9 +41,14 @@ class Books:
     waiting: dict[Document, tuple[Wallet, Lot]] = field(default_factory=dict)
     sold: set[Document] = field(default_factory=set)
     successors: dict[Wallet, Wallet] = field(default_factory=dict)
+    slabs: list[Slab] = field(default_factory=list)
     unapplied: Decimal = NOTHING
 
     # wallets
+
+    def active_wallet(self, *, is_prepaid: bool) -> Wallet | None:
+        wallet = self.open_wallet(is_prepaid=is_prepaid)
+        return None if wallet is None or wallet.is_frozen else wallet
 
     def open_wallet(self, *, is_prepaid: bool) -> Wallet | None:
         wallets = [wallet for wallet in self.wallets if wallet.is_prepaid == is_prepaid and not wallet.is_closed]
@@ -90,7 +98,7 @@ class Books:
     def issue(self, document: Document, now: datetime) -> None:
         """An invoice becomes final: the prepaid wallet takes off usage what it can."""
         document.final_at = now
-        wallet = self.open_wallet(is_prepaid=True)
+        wallet = self.active_wallet(is_prepaid=True)
         if wallet is None or document in self.sold:
             return
         at = now if document.period_end is None else min(document.period_end, now)
@@ -104,7 +112,7 @@ class Books:
 
     def collect(self, document: Document, now: datetime) -> None:
         """The postpaid wallet pays what it can of a new invoice of a subscription."""
-        wallet = self.open_wallet(is_prepaid=False)
+        wallet = self.active_wallet(is_prepaid=False)
         at = now if document.period_end is None else min(document.period_end, now)
         if wallet is not None and (amount := min(wallet.usable(at), document.remaining)):
             self.pay_by_wallet(document, wallet, amount, now)
@@ -128,12 +136,50 @@ class Books:
         document.paid -= over
         self.unapplied += over
 
-    def sell(self, wallet: Wallet, lot: Lot, document: Document, now: datetime) -> None:
+    def bonus_on(
+        self, lot: Lot, wallet: Wallet, named: Decimal | None = None, pinned: datetime | None = None
+    ) -> Lot | None:
+        """What a purchase brings: the credits `named` for it, else those of the first slab that it reaches, descending;
+        they expire at the time `pinned`, else as the slab says."""
+        credits, expiry = named or NOTHING, pinned
+        slab = next((slab for slab in self.slabs if slab.threshold <= lot.credits), None)
+        if named is None and slab is not None:
+            credits = slab.bonus(lot.credits)
+            if pinned is None and slab.lasts is not None:
+                expiry = time_after(lot.created, *slab.lasts)
+        if not credits:
+            return None
+        worth = nine_digits(Fraction(credits) * Fraction(wallet.price))
+        return Lot("PURCHASED_CREDIT_BONUS", credits, worth, lot.created, "free", expiry, lot.priority)
+
+    def sell(self, wallet: Wallet, lot: Lot, reason: str, name: str, now: datetime) -> None:
         """An invoice asks for the price of credits that wait."""
+        line = Line(f"Purchase {lot.credits.normalize():f} Credits", None, now, now, in_cents(Fraction(lot.amount)))
+        document = Document(reason, now, None, list, name, lines=[line])
         self.documents.append(document)
         self.sold.add(document)
         self.waiting[document] = wallet, lot
         self.issue(document, now)
+
+    def sold_by(self, wallet: Wallet) -> list[Document]:
+        """The invoices that wait for the price of a wallet's credits."""
+        return [document for document, (for_wallet, _) in self.waiting.items() if for_wallet is wallet]
+
+    def top_up(self, wallet: Wallet, credits: Decimal, now: datetime) -> None:
+        """Let a wallet that is low top itself up, unless it waits."""
+        terms = wallet.top_up
+        is_unpaid = any(lot in wallet.added for _, lot in self.waiting.values())
+        if terms is None or credits > terms.threshold or terms.waits(wallet.added, now, is_unpaid=is_unpaid):
+            return
+        reason = "PURCHASED_CREDIT_INVOICED" if terms.is_invoiced else "PURCHASED_CREDIT_DIRECT"
+        amount = nine_digits(Fraction(terms.amount) * Fraction(wallet.price))
+        lot = Lot(reason, terms.amount, amount, now, "purchased")
+        lot.bonus = self.bonus_on(lot, wallet)
+        wallet.added.append(lot)
+        if terms.is_invoiced:
+            self.sell(wallet, lot, "WALLET_AUTO_TOPUP", TOPPED_UP, now)
+        else:
+            wallet.add_with_bonus(lot)
 
     def _complete(self, wallet: Wallet, lot: Lot) -> None:
         asked_for = wallet
@@ -145,6 +191,9 @@ class Books:
             if wallet.rate != asked_for.rate:
                 part.credits = wallet.credits_for(asked_for.worth(part.credits))
             wallet.add(part)
+        if lot in asked_for.added:
+            asked_for.added.remove(lot)
+            wallet.added.append(lot)
 
     # notes
 
@@ -210,7 +259,9 @@ class Books:
         left = document.paid + document.prepaid - document.refunded
         document.voided = True
         document.refunded += left
-        self.waiting.pop(document, None)
+        if document in self.waiting:
+            wallet, lot = self.waiting.pop(document)
+            wallet.added = [added for added in wallet.added if added is not lot]
         returned: list[tuple[Wallet, Lot]] = []
         debits = [self.adjustments[document]] if document in self.adjustments else []
         for wallet, movement in [*debits, *reversed(self.wallet_payments[document])]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -17,9 +17,13 @@ from farthing.credits.ledger.tables import WalletConsumption, WalletTransaction
 from farthing.invoices.line_tables import InvoiceLineItem, TaxAppliedRow
 from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice
+from farthing.subscriptions.usage_windows import EntitlementGrant
+from tests.billing.lives.arithmetic import rounded
 from tests.billing.lives.books import Books
 from tests.billing.lives.grants import Grant
+from tests.billing.lives.quotas import Quotas
 from tests.billing.lives.records import Document, Line
+from tests.billing.lives.top_ups import RealTimeBalance
 from tests.billing.lives.wallets import Movement, Wallet
 from tests.billing.office import Office
 
@@ -119,12 +123,17 @@ def modelled_wallets(books: Books) -> list[Any]:
     """Every wallet, and every movement of its chain."""
     rows: list[Any] = []
     for number, wallet in enumerate(books.wallets, start=1):
-        kind, status = "PRE_PAID" if wallet.is_prepaid else "POST_PAID", "closed" if wallet.is_closed else "active"
-        worth = wallet.worth(wallet.balance) if wallet.balance >= 0 else -wallet.worth(-wallet.balance)
-        rows.append((number, kind, status, plain(wallet.balance), plain(worth)))
+        kind, status = "PRE_PAID" if wallet.is_prepaid else "POST_PAID", _status_of(wallet)
+        rows.append((number, kind, status, plain(wallet.balance), plain(wallet.signed_worth(wallet.balance))))
         chain = enumerate(wallet.movements, start=1)
         rows += [(number, place, *_modelled_movement(movement, wallet)) for place, movement in chain]
     return rows
+
+
+def _status_of(wallet: Wallet) -> str:
+    if wallet.is_closed:
+        return "closed"
+    return "frozen" if wallet.is_frozen else "active"
 
 
 def _modelled_movement(movement: Movement, wallet: Wallet) -> tuple[Any, ...]:
@@ -171,7 +180,7 @@ def modelled_grants(grants: Sequence[Grant]) -> list[Any]:
         (
             written(application.start),
             written(application.end),
-            application.became or "pending",
+            application.became or ("failed" if application.failures else "pending"),
             plain(application.credits),
         )
         for grant in grants
@@ -192,3 +201,40 @@ async def unapplied(office: Office) -> str:
     async with office.account.transaction(read_only=True) as session:
         left = await session.scalar(text("SELECT coalesce(sum(amount - allocated), 0) FROM unapplied_money"))
     return plain(Decimal(left or 0))
+
+
+def modelled_balances(balances: Iterable[RealTimeBalance]) -> list[tuple[str, ...]]:
+    """Real-time balances as the API shows them."""
+    return [
+        (
+            plain(balance.balance),
+            plain(balance.charges),
+            "" if balance.unpaid is None else plain(balance.unpaid),
+        )
+        for balance in balances
+    ]
+
+
+def modelled_windows(quotas: Quotas | None) -> list[tuple[str, ...]]:
+    """The windows of quotas that were stored: from, to, what was used, and whether that is all."""
+    stored = [] if quotas is None else sorted(quotas.stored, key=lambda window: window.start)
+    return [
+        (
+            written(window.start),
+            written(window.end),
+            plain(rounded(window.used, 9)),
+            "exhausted" if window.is_exhausted else "active",
+        )
+        for window in stored
+    ]
+
+
+async def windows(office: Office) -> list[tuple[str, ...]]:
+    """The same, as the books have it."""
+    row = EntitlementGrant
+    async with office.account.transaction(read_only=True) as session:
+        rows = await session.scalars(select(row).order_by(row.valid_from))
+        return [
+            (written(window.valid_from), written(window.valid_to), plain(window.usage), window.grant_status.value)
+            for window in rows
+        ]

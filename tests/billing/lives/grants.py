@@ -13,12 +13,14 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
-from tests.billing.lives.arithmetic import months_after, part_of, rounded
+from tests.billing.lives.arithmetic import months_after, part_of, rounded, time_after
 from tests.billing.lives.records import Period
 from tests.billing.lives.wallets import Lot
 
 MONTHS = {"MONTHLY": 1, "QUARTERLY": 3, "HALF_YEARLY": 6, "ANNUAL": 12}
 DAYS = {"DAILY": 1, "WEEKLY": 7}
+FIRST_RETRY = timedelta(seconds=10)
+LONGEST_RETRY = timedelta(hours=6)
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,17 @@ class Application:
     became: str = ""
     lot: Lot | None = None
     rolls_over: bool = False
+    failures: int = 0
+    tried_again_at: datetime | None = None
+
+    @property
+    def due_at(self) -> datetime:
+        return self.tried_again_at or self.start
+
+    def fail(self, now: datetime) -> None:
+        """It is tried again after ten seconds, and after twice as long each time, up to six hours."""
+        self.tried_again_at = now + min(FIRST_RETRY * 2**self.failures, LONGEST_RETRY)
+        self.failures += 1
 
 
 @dataclass(eq=False)
@@ -120,7 +133,4 @@ class Grant:
             return None
         if isinstance(self.terms.lasts, str):
             return billing_end
-        number, unit = self.terms.lasts
-        if unit in {"DAY", "WEEK"}:
-            return start + timedelta(days=number * (7 if unit == "WEEK" else 1))
-        return months_after(start, number * (12 if unit == "YEAR" else 1))
+        return time_after(start, *self.terms.lasts)

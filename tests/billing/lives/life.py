@@ -9,16 +9,19 @@ from decimal import Decimal
 from typing import Any
 
 from farthing.billing.collection.collect import collect_due
+from farthing.billing.entitlement_grants.evaluation import GrantEvaluation
 from farthing.core.clock import FixedClock
-from farthing.credits.grants.sweep import GrantSweep
-from farthing.credits.ledger.expiry import expire_due
 from tests.billing.counter import Body, cancel, do, modify, open_items, opened, seats
 from tests.billing.lateness import settled
+from tests.billing.lives.customer import Customer
 from tests.billing.lives.grants import GrantTerms
 from tests.billing.lives.model import LifeModel
 from tests.billing.lives.money import Money, random_terms, request_of
+from tests.billing.lives.quotas import QuotaTerms
 from tests.billing.lives.records import Coupon, Item
 from tests.billing.lives.taxes import Taxes
+from tests.billing.lives.wallet_deeds import sweep
+from tests.billing.lives.wallets import Slab
 from tests.billing.office import ARREAR, Office
 from tests.payments.till import Till
 from tests.subscriptions.shop import at, fixed
@@ -78,11 +81,10 @@ class Life:
     async def _attend(self, now: datetime) -> None:
         """Let the duties do what is due, each in its turn."""
         account, clock = self.office.account, FixedClock(now)
+        assert (await GrantEvaluation(account.database, account.scope, now).run()).failed == {}
         assert (await self.office.run(now)).failed == {}
         assert await collect_due(account.database, account.scope, Till(account).gateways(), clock) == {}
-        assert (await GrantSweep(account.database, account.scope, now).run()).failed == {}
-        async with account.database.transaction(account.scope, clock=clock) as session:
-            await expire_due(session, now)
+        await sweep(self.office, now, fails=any(wallet.is_frozen for wallet in self.model.books.wallets))
         self.model.run(now)
 
     async def _use(self, until: datetime) -> None:
@@ -266,12 +268,15 @@ async def begun(office: Office, dice: random.Random) -> Life:
             coupon.item = items[0]
             terms[0]["price_id"] = plans["Small"]["prices"][0]["id"]
     subscription = await opened(office, plans["Small"], customer, subscription_coupons=terms)
-    model = LifeModel(start, delay, Taxes(rates if rate_ids else []), items, coupons, grants, "Small")
-    money = Money(office, dice, model, customer, subscription, rate_ids)
+    quota = await granted_quota(office, dice, subscription, calls)
+    model = LifeModel(start, delay, Taxes(rates if rate_ids else []), items, coupons, grants, "Small", quota)
+    model.books.slabs = await slabs_of(office, dice)
+    money = Money(Customer(office, dice, model, customer["id"]), subscription, rate_ids)
     life = Life(
         office, dice, model, start, plans, addon, customer, subscription, money, names=[customer["external_id"]]
     )
     life.note(f"begin, delay {delay}, taxes turn {turn:%m-%d %H:%M} {bool(rate_ids)}, grants {grants}")
+    life.note(f"quota {quota}, slabs {model.books.slabs}")
     life.note(f"{[describe(coupon) for coupon in coupons]}")
     return life
 
@@ -283,6 +288,61 @@ async def granted_with(office: Office, dice: random.Random, plan: Body) -> list[
     terms = random_terms(dice)
     await office.account.post("/creditgrants", {**request_of(terms), "scope": "PLAN", "plan_id": plan["id"]})
     return [terms]
+
+
+async def granted_quota(office: Office, dice: random.Random, subscription: Body, calls: Body) -> QuotaTerms | None:
+    """Perhaps let a subscription come with a quota of usage for a time."""
+    if dice.random() < 0.4:
+        return None
+    unit, most = dice.choice([("hour", 40), ("day", 9), ("week", 3), ("period", 1)])
+    in_money = dice.random() < 0.5
+    quota = Decimal(dice.randint(1, 900)) / 100 if in_money else Decimal(dice.randint(1, 7))
+    terms = QuotaTerms(quota, in_money, unit, dice.randint(1, most), dice.random() < 0.4 and unit != "period")
+    body = {
+        "entity_type": "SUBSCRIPTION",
+        "entity_id": subscription["id"],
+        "feature_id": calls["id"],
+        "feature_type": "metered",
+        "is_enabled": True,
+        "grant_measure": "amount" if in_money else "quantity",
+        "grant_quota": str(quota),
+        "grant_duration_unit": "subscription_period" if unit == "period" else unit,
+        "grant_allocation_behavior": "unit_start" if terms.from_unit_start else "first_usage",
+    }
+    body |= {} if unit == "period" else {"grant_duration_value": terms.count}
+    await office.account.post("/entitlements", body)
+    return terms
+
+
+async def slabs_of(office: Office, dice: random.Random) -> list[Slab]:
+    """Perhaps let purchases bring a bonus by their size."""
+    if dice.random() < 0.4:
+        return []
+    thresholds = sorted({Decimal(dice.randint(0, 90_000)) / 100 for _ in range(3)}, reverse=True)
+    slabs = [
+        Slab(
+            threshold,
+            Decimal(dice.randint(0, 3000)) / 100,
+            dice.random() < 0.5,
+            dice.choice([None, (dice.randint(1, 40), "DAY"), (1, "MONTH")]),
+        )
+        for threshold in thresholds
+    ]
+    value = [
+        {
+            "threshold": str(slab.threshold),
+            "operator": "gte",
+            "bonus": {"type": "percentage" if slab.is_percentage else "flat", "value": str(slab.value)},
+            **(
+                {}
+                if slab.lasts is None
+                else {"expiration_duration": slab.lasts[0], "expiration_duration_unit": slab.lasts[1]}
+            ),
+        }
+        for slab in slabs
+    ]
+    await office.account.put("/settings/bonus_credits_topup_config", {"value": {"enabled": True, "slabs": value}})
+    return slabs
 
 
 async def taxed(

@@ -5,26 +5,31 @@ One subscription of monthly periods in UTC, to which things happen at moments th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from fractions import Fraction
+from decimal import Decimal
 
 from tests.billing.lives.arithmetic import NO_TIME, NOTHING, in_cents, part_of
 from tests.billing.lives.books import Books
 from tests.billing.lives.discounts import Discounts
 from tests.billing.lives.grants import Application, Grant, GrantTerms
+from tests.billing.lives.quotas import Quotas, QuotaTerms
 from tests.billing.lives.records import Coupon, Document, Item, Line, Period
 from tests.billing.lives.service_time import ServiceTime
 from tests.billing.lives.settlements import Change, Settlements, Standing
 from tests.billing.lives.taxes import Taxes
+from tests.billing.lives.top_ups import RealTimeBalance, is_open, real_time_balance
 from tests.billing.lives.usage import Usage
-from tests.billing.lives.wallets import Lot, take
+from tests.billing.lives.wallets import Lot, Wallet, take
 
 
 @dataclass
 class LifeModel:
-    """`delay` is how long a renewal stays a draft; `plan_grants` what each plan grants, and `plan` the first one."""
+    """`delay` is how long a renewal stays a draft; `plan_grants` what each plan grants, and `plan` the first one.
+
+    `quota` is what the subscription's own entitlement grants of usage.
+    """
 
     start: datetime
     delay: timedelta
@@ -33,6 +38,7 @@ class LifeModel:
     coupons: list[Coupon] = field(default_factory=list)
     plan_grants: dict[str, list[GrantTerms]] = field(default_factory=dict)
     plan: str = ""
+    quota: QuotaTerms | None = None
     books: Books = field(default_factory=Books)
     grants: list[Grant] = field(default_factory=list)
     time: ServiceTime = field(init=False)
@@ -42,7 +48,7 @@ class LifeModel:
 
     def __post_init__(self) -> None:
         self.time = ServiceTime(self.start)
-        self.usage = Usage(self.time)
+        self.usage = Usage(self.time, self.items, None if self.quota is None else Quotas(self.time, self.quota))
         self.discounts = Discounts(self.time, self.coupons)
         self.settlements = Settlements(self.time, self.discounts, self.taxes, self.books)
         opening = self.time.open_period
@@ -66,8 +72,9 @@ class LifeModel:
         return next((document for document in self.books.documents if document.final_at is None), None)
 
     def next_duty(self) -> datetime | None:
-        """When there is something to do next."""
-        duties = [open_.start for grant in self.grants if (open_ := grant.open_application) is not None]
+        """When there is something to do next; what failed is tried again whenever there is."""
+        waiting = [grant.open_application for grant in self.grants]
+        duties = [waits.start for waits in waiting if waits is not None and not waits.failures]
         if self.draft is not None:
             duties.append(self.draft.reference + self.delay + self.patience)
         if self.time.serves:
@@ -77,6 +84,7 @@ class LifeModel:
     def run(self, now: datetime) -> None:
         """Renew what has ended by now, make final what has waited long enough, give what is granted, and expire what is
         to expire."""
+        self.usage.count_quotas(now)
         if self.time.serves and self.time.open_period.end <= now:
             closed, following = self.time.roll()
             former, self.settlements.standing = self.settlements.standing, {}
@@ -89,6 +97,10 @@ class LifeModel:
         if draft is not None and draft.reference + self.delay + self.patience <= now:
             self._issue(draft, now)
             self.books.collect(draft, now)
+        self.sweep(now)
+
+    def sweep(self, now: datetime) -> None:
+        """Give what is granted and due, cut what rolls over, and take out what has expired."""
         self.give(now)
         self._roll_over(now)
         self.books.expire(now)
@@ -141,12 +153,13 @@ class LifeModel:
         for grant in self.grants:
             if grant.is_plans:
                 grant.stop(now)
-        period = self.time.open_period
+        period, granted = self.time.open_period, []
         for terms in self.plan_grants.get(plan, []):
             waits = terms.recurs_monthly and not prorated and period.start < now
             start = period.end if waits else now
-            self.grants.append(Grant.begun(terms, start, None if waits else period, is_plans=True))
-        self.give(now)
+            granted.append(Grant.begun(terms, start, None if waits else period, is_plans=True))
+        self.grants += granted
+        self._give(granted, now)
         if prorated:
             changes: list[Change] = [(item, None) for item in closed]
             self._settle([*changes, *((None, item) for item in items)], now)
@@ -174,19 +187,18 @@ class LifeModel:
         """A grant of the subscription's own."""
         grant = Grant.begun(terms, now)
         self.grants.append(grant)
-        self.give(now)
+        self._give([grant], now)
         return grant
 
     def give(self, now: datetime) -> None:
-        """Attend to the applications that are due, the earliest first."""
-        while due := self._due(now):
+        """Attend to the applications that are due."""
+        self._give(self.grants, now)
+
+    def _give(self, grants: Sequence[Grant], now: datetime) -> None:
+        """The earliest first."""
+        while due := _due(grants, now):
             for grant, application in due:
                 self._attend(grant, application, now)
-
-    def _due(self, now: datetime) -> list[tuple[Grant, Application]]:
-        waiting = [(grant, grant.open_application) for grant in self.grants]
-        due = [(grant, waits) for grant, waits in waiting if waits is not None and waits.start <= now]
-        return sorted(due, key=lambda pair: pair[1].start)
 
     def _attend(self, grant: Grant, application: Application, now: datetime) -> None:
         start, ends = application.start, self.time.cancels_at
@@ -197,6 +209,9 @@ class LifeModel:
             application.became = "cancelled"
             return
         skipped = self.time.paused_at is not None or not application.credits or (expiry is not None and expiry <= now)
+        if not skipped and self.books.wallet().is_frozen:
+            application.fail(now)
+            return
         application.became = "skipped" if skipped else "applied"
         if not skipped:
             wallet, credits = self.books.wallet(), application.credits
@@ -228,6 +243,36 @@ class LifeModel:
         draft = self.draft
         waits = draft is not None and draft.period_end is not None and draft.period_end <= at
         return waits or (self.time.serves and self.time.open_period.end <= at)
+
+    # wallets
+
+    def real_time_balances(self, now: datetime) -> dict[Wallet, RealTimeBalance]:
+        """What each open wallet is worth."""
+        usage = self._open_usage()
+        documents = [document for document in self.books.documents if is_open(document, now)]
+        return {
+            wallet: real_time_balance(
+                wallet, usage, [other for other in documents if other not in self.books.sold_by(wallet)], now
+            )
+            for wallet in self.books.wallets
+            if not wallet.is_closed
+        }
+
+    def look(self, now: datetime) -> None:
+        """Wallets that are low top themselves up."""
+        for wallet, balance in self.real_time_balances(now).items():
+            if not wallet.is_frozen:
+                self.books.top_up(wallet, wallet.signed_credits_for(balance.balance), now)
+
+    def _open_usage(self) -> Decimal:
+        """What the next invoice will charge for the usage of the open period, before tax."""
+        if not self.time.serves:
+            return NOTHING
+        closed, following = self.time.roll()
+        lines = [*self._closing(closed, self.settlements.standing), *self._advance(following)]
+        self.discounts.apply(lines, self.books.documents)
+        self.time.roll_back()
+        return sum((line.net for line in lines if line.is_usage), NOTHING)
 
     # lines
 
@@ -262,9 +307,8 @@ class LifeModel:
             if paid is not None and rest > NO_TIME:
                 lines.append(self._fee(item, paid.window_end, until, period, rest))
         for item, since, until in self._in_force("usage", period.start, period.end):
-            used = self.usage.count(since, until)
-            amount = in_cents(Fraction(item.price) * used)
-            lines.append(Line(item.name, item, since, until, amount, usage=used, is_usage=True))
+            amount = in_cents(self.usage.cost(item, since, until))
+            lines.append(Line(item.name, item, since, until, amount, is_usage=True))
         return lines
 
     def _renewal(
@@ -299,3 +343,9 @@ class LifeModel:
             self.books.documents.append(document)
             self.books.issue(document, now)
             self.books.collect(document, now)
+
+
+def _due(grants: Iterable[Grant], now: datetime) -> list[tuple[Grant, Application]]:
+    waiting = [(grant, grant.open_application) for grant in grants]
+    due = [(grant, waits) for grant, waits in waiting if waits is not None and waits.due_at <= now]
+    return sorted(due, key=lambda pair: pair[1].due_at)

@@ -69,7 +69,6 @@ class Line:
     end: datetime
     gross: Decimal
     service: timedelta = NO_TIME
-    usage: int = 0
     late_for: Line | None = None
     credit: Decimal = NOTHING
     discounts: list[tuple[Coupon, int, Decimal]] = field(default_factory=list)

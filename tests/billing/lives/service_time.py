@@ -41,9 +41,22 @@ class ServiceTime:
 
     def roll(self) -> tuple[Period, Period]:
         """The period that ended and the next one, which is open from now on."""
-        closed, end = self.open_period, boundary_after(self.open_period.end, self.anchor)
-        self.periods.append(Period(closed.end, end - closed.end, end))
+        closed = self.open_period
+        self.periods.append(self._following())
         return closed, self.open_period
+
+    def roll_back(self) -> None:
+        """Undo that the last period was begun, of which nobody is told."""
+        self.periods.pop()
+
+    def _following(self) -> Period:
+        start = self.open_period.end
+        end = boundary_after(start, self.anchor)
+        return Period(start, end - start, end)
+
+    def period_at(self, now: datetime) -> Period:
+        """The period that goes on, also where the renewal is still to come."""
+        return self._following() if self.serves and self.open_period.end <= now else self.open_period
 
     def resume(self, now: datetime) -> None:
         assert self.paused_at is not None

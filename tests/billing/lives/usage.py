@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
 
-from tests.billing.lives.arithmetic import NOTHING, in_cents
-from tests.billing.lives.records import Document, Line
+from tests.billing.lives.arithmetic import MOMENT, NOTHING, in_cents
+from tests.billing.lives.quotas import Quotas
+from tests.billing.lives.records import Document, Item, Line
 from tests.billing.lives.service_time import ServiceTime
 
 LATEST_LATE = timedelta(days=35)
@@ -19,15 +20,30 @@ LATEST_LATE = timedelta(days=35)
 
 @dataclass
 class Usage:
-    """The moments at which something was used, whenever they became known."""
+    """The moments at which something was used, whenever they became known; `items` charge it."""
 
     time: ServiceTime
+    items: list[Item]
+    quotas: Quotas | None = None
     moments: list[datetime] = field(default_factory=list)
 
-    def count(self, start: datetime, end: datetime) -> int:
-        """What was used in a window; while a subscription is paused nothing counts."""
+    def counting(self, start: datetime, end: datetime) -> list[datetime]:
+        """When something was used in a window; while a subscription is paused nothing counts."""
         stops = self.time.stops(end)
-        return sum(start <= use < end and not any(stop <= use < back for stop, back in stops) for use in self.moments)
+        used = [use for use in self.moments if start <= use < end]
+        return [use for use in used if not any(stop <= use < back for stop, back in stops)]
+
+    def cost(self, item: Item, start: datetime, end: datetime) -> Fraction:
+        """What an item charges of what was used in a window, above quotas."""
+        if self.quotas is None:
+            return Fraction(item.price) * len(self.counting(start, end))
+        cycle = self.time.periods[self.time.period_of(start)]
+        return self.quotas.cost(item, start, self.counting(cycle.start, end), self.items)
+
+    def count_quotas(self, now: datetime) -> None:
+        """The duty stores the windows of quotas."""
+        if self.quotas is not None:
+            self.quotas.count(now, self.counting(self.time.start, now + MOMENT), self.items)
 
     def late_lines(self, document: Document, documents: Sequence[Document]) -> Iterator[Line]:
         """What final invoices of the last 35 days would charge more for their usage by now."""
@@ -48,8 +64,7 @@ class Usage:
                     for other in other_document.lines
                     if other is line or other.late_for is line
                 ]
-                usage = self.count(line.start, line.end)
-                more = in_cents(Fraction(line.item.price) * usage) - sum(charged, NOTHING)
+                more = in_cents(self.cost(line.item, line.start, line.end)) - sum(charged, NOTHING)
                 if more > 0:
                     name = f"{line.name} (Late Usage)"
                     yield Line(name, line.item, line.start, line.end, more, late_for=line, is_usage=True)

@@ -6,6 +6,7 @@ Rule: docs/rules/credits.md#manual-debits
 Rule: docs/rules/credits.md#negative-balances
 Rule: docs/rules/credits.md#voiding-a-lot
 Rule: docs/rules/credits.md#conversion-to-postpaid
+Rule: docs/rules/credits.md#bonus-credits
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from fractions import Fraction
 from itertools import count
 
 from tests.billing.lives.arithmetic import NOTHING, rounded
+from tests.billing.lives.top_ups import AutomaticTopUp
 
 SMALLEST = Decimal("0.000000001")
 _numbers = count()
@@ -93,12 +95,16 @@ def sum_of(taken: Taken) -> Decimal:
 
 @dataclass(eq=False)
 class Wallet:
-    """`rate` is what a credit is worth when it is consumed, `price` when it is bought."""
+    """`rate` is what a credit is worth when it is consumed, `price` when it is bought; `added` is what the wallet has
+    added by itself, paid or not."""
 
     is_prepaid: bool
     rate: Decimal = Decimal(1)
     price: Decimal = Decimal(1)
     is_closed: bool = False
+    is_frozen: bool = False
+    top_up: AutomaticTopUp | None = None
+    added: list[Lot] = field(default_factory=list)
     movements: list[Movement] = field(default_factory=list)
 
     @property
@@ -112,8 +118,14 @@ class Wallet:
     def worth(self, credits: Decimal) -> Decimal:
         return nine_digits(Fraction(credits) * Fraction(self.rate))
 
+    def signed_worth(self, credits: Decimal) -> Decimal:
+        return self.worth(credits) if credits >= 0 else -self.worth(-credits)
+
     def credits_for(self, amount: Decimal) -> Decimal:
         return nine_digits(Fraction(amount) / Fraction(self.rate))
+
+    def signed_credits_for(self, amount: Decimal) -> Decimal:
+        return self.credits_for(amount) if amount >= 0 else -self.credits_for(-amount)
 
     def usable(self, at: datetime) -> Decimal:
         """What eligible lots can pay, in whole cents."""
@@ -125,6 +137,12 @@ class Wallet:
         before, after = self.balance, self.balance + lot.credits
         lot.left = lot.credits if before >= 0 else max(after, NOTHING)
         self.movements.append(Movement(lot.reason, lot.credits, lot.amount, after, lot))
+
+    def add_with_bonus(self, lot: Lot) -> None:
+        """What was bought, and what it brought."""
+        self.add(lot)
+        if lot.bonus is not None:
+            self.add(lot.bonus)
 
     def debit(self, reason: str, taken: Taken, uncovered: Decimal = NOTHING, amount: Decimal | None = None) -> Movement:
         for lot, part in taken:
@@ -164,16 +182,29 @@ class Wallet:
         rest = take(self.lots, max(self.balance, NOTHING))
         if rest:
             self.debit("WALLET_TERMINATION", rest)
-        self.is_closed = True
+        self.is_closed, self.top_up = True, None
         return rest
 
     def convert(self, now: datetime) -> Wallet:
         """A postpaid wallet with the lots that are left of this one."""
-        after = Wallet(is_prepaid=False, rate=self.rate, price=self.price)
+        after = Wallet(is_prepaid=False, rate=self.rate, price=self.price, top_up=self.top_up)
         for lot, left in self.close():
             amount = nine_digits(Fraction(left) * Fraction(self.price if lot.is_bought_at_price else self.rate))
             after.add(Lot(lot.reason, left, amount, now, lot.kind, lot.expiry, lot.priority, lot.valid_from))
         return after
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Who buys at least `threshold` credits is given `value` more, or `value` percent; they last so many units."""
+
+    threshold: Decimal
+    value: Decimal
+    is_percentage: bool
+    lasts: tuple[int, str] | None = None
+
+    def bonus(self, credits: Decimal) -> Decimal:
+        return nine_digits(Fraction(credits) * Fraction(self.value) / 100) if self.is_percentage else self.value
 
 
 def last_of(taken: Sequence[tuple[Lot, Decimal]], credits: Decimal) -> Taken:
