@@ -1,5 +1,5 @@
 """The command line: `farthing serve`, `worker`, `migrate`, `keys`, `users`, `secret`, `erase`, `migrate-from`, `jobs`,
-`fx`, `billing`, `demo`, `openapi`, `report`, `commands.sbom`, `doctor.examination`, `backup`, `restore`.
+`fx`, `billing`, `mcp`, `demo`, `openapi`, `report`, `commands.sbom`, `doctor.examination`, `backup`, `restore`.
 
 Each command loads what it needs and no more, so that help and `openapi` answer at once.
 """
@@ -43,6 +43,7 @@ app.command("farthing.commands.secret:secret", name="secret")
 app.command("farthing.commands.billing:billing", name="billing")
 app.command("farthing.commands.erase:erase", name="erase")
 app.command("farthing.commands.migrate_from:migrate_from", name="migrate-from")
+app.command("farthing.commands.mcp:mcp", name="mcp")
 
 # a pipe has no width; tables of ids must not be cut to fit one
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 250)
