@@ -151,8 +151,8 @@ class AccountTools:
         """
         found = await find_customer(self.api, customer)
         if start is None:
-            current: dict[str, Any] = concise(await self.api.get("customers", "usage", customer_id=found["id"]))
-            return current
+            current = await self.api.get("customers", "usage", customer_id=found["id"])
+            return {"period": concise(current.get("period")), "features": concise(current["features"])}
         answer = await self.api.post(
             "events",
             "analytics",

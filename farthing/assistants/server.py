@@ -49,8 +49,8 @@ def build_server(api: FarthingApi, *, allows_changes: bool) -> MCPServer:
     )
     for tool in _reading_tools(api):
         _offer(server, tool, ToolAnnotations(read_only_hint=True, open_world_hint=False))
-    for tool, annotations in _changing_tools(api) if allows_changes else ():
-        _offer(server, tool, annotations)
+    for tool, hints in _changing_tools(api) if allows_changes else ():
+        _offer(server, tool, hints)
 
     @server.prompt(title="Who owes most, and why")
     def who_owes_most() -> str:
@@ -104,8 +104,8 @@ def _changing_tools(api: FarthingApi) -> tuple[tuple[Tool, ToolAnnotations], ...
     )
 
 
-def _offer(server: MCPServer, tool: Tool, annotations: ToolAnnotations) -> None:
-    server.add_tool(_answering(tool), description=cleandoc(tool.__doc__ or ""), annotations=annotations)
+def _offer(server: MCPServer, tool: Tool, hints: ToolAnnotations) -> None:
+    server.add_tool(_answering(tool), description=cleandoc(tool.__doc__ or ""), annotations=hints)
 
 
 def _answering(tool: Tool) -> Tool:
