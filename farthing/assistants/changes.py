@@ -27,7 +27,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-class DraftLine(BaseModel):
+class DraftInvoiceLine(BaseModel):
     """A line of an invoice to be made."""
 
     display_name: str = Field(min_length=1, max_length=255, description="What is charged, as the customer reads it")
@@ -57,7 +57,7 @@ class ChangeTools:
         self,
         customer: CustomerName,
         currency: Currency,
-        lines: Annotated[list[DraftLine], Field(min_length=1, max_length=100, description="What is charged")],
+        lines: Annotated[list[DraftInvoiceLine], Field(min_length=1, max_length=100, description="What is charged")],
         idempotency_key: IdempotencyKey,
         description: Annotated[str | None, Field(max_length=1000, description="What the invoice is for")] = None,
         due_date: DueDate | None = None,
