@@ -327,4 +327,4 @@ async def _attempt_to(
 async def _post(
     sender: AttemptSender, delivery: TakenDelivery, endpoints: dict[str, WebhookEndpoint], now: datetime
 ) -> DeliveryResult:
-    return await sender.attempt(delivery, endpoints[delivery.endpoint_id], now)
+    return await sender.attempt(delivery, sender.open(endpoints[delivery.endpoint_id]), now)

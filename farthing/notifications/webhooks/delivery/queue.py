@@ -70,7 +70,7 @@ class DeliveryResult:
 
 
 # Deliveries come in bursts, of which the statistics know nothing yet: what is below leaves the planner no join to
-# choose, or each row that is taken would be compared with all that wait. Rows are locked, and then found by their place.
+# choose, or each row that is taken would be compared with all that wait. Rows are locked and then found by their place.
 _TAKE = text(
     """
     WITH due AS MATERIALIZED (
