@@ -55,7 +55,7 @@ _ALWAYS = (
 _EXPANDED = (SystemEvent.payload, SystemEvent.state)
 _CURRENCY = func.coalesce(
     SystemEvent.state["currency"].as_string(),
-    func.jsonb_path_query_first(SystemEvent.payload, "$.*.currency").op("#>>")(text("'{}'")),
+    func.jsonb_path_query_first(SystemEvent.payload, text("'$.*.currency'")).op("#>>")(text("'{}'")),
 ).label("currency")
 """Of the entity's amounts: whole states are too large to read them for a page of changes."""
 
