@@ -72,6 +72,7 @@ from farthing.identity.credentials.sealing import SealedBox
 from farthing.identity.routes import ApiKeys, Environments, Roles, SettingsByKey, SignIn, Tenants, Users
 from farthing.identity.sign_in import second_factor
 from farthing.identity.sign_in.sessions import record_seen
+from farthing.invoices.annotations.routes import CustomerNotes, InvoiceNotes
 from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivables.routes import CustomerInvoiceSummaries
 from farthing.invoices.routes import Invoices, open_document
@@ -98,6 +99,7 @@ from farthing.payments.refunds.unapplied_routes import CustomerUnappliedRefunds
 from farthing.payments.routes import CustomerPaymentMethods, InvoiceCollection, Payments, SavedMethods
 from farthing.payments.testing_provider.routes import TestGateway
 from farthing.payments.unapplied.routes import CustomerUnappliedMoney, InvoiceOverpayments
+from farthing.reporting.account_routes import CustomerStatements, InvoiceLineExplanations
 from farthing.reporting.analytics.routes import Analytics, AnalyticsViews
 from farthing.reporting.cost_routes import CostAnalytics
 from farthing.reporting.revenue.routes import Revenue
@@ -163,7 +165,11 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     Analytics,
     AnalyticsViews,
     Revenue,
+    CustomerStatements,
+    InvoiceLineExplanations,
     CustomerInvoiceSummaries,
+    CustomerNotes,
+    InvoiceNotes,
     Invoices,
     open_document,
     SubscriptionLife,

@@ -14,7 +14,7 @@ import cyclopts
 from rich.markup import escape
 
 import farthing
-from farthing.commands import billing, erase, files, jobs, keys, migrate_from, operations, secret, serving, users
+from farthing.commands import billing, erase, files, jobs, keys, mcp, migrate_from, operations, secret, serving, users
 from farthing.commands.running import errors
 from farthing.core.errors import FarthingError, NotFound, ValidationFailed
 from farthing.settings import BadSettings
@@ -43,6 +43,7 @@ COMMANDS: Mapping[str, Callable[..., None] | cyclopts.App] = MappingProxyType(
         "billing": billing.billing,
         "erase": erase.erase,
         "migrate-from": migrate_from.migrate_from,
+        "mcp": mcp.mcp,
     }
 )
 """The commands, and the groups of them, by name."""

@@ -16,6 +16,8 @@ from farthing.mail_server import MailServer, UnusableMailServer, mail_server
 from farthing.storage.connections.timeouts import Timeouts
 
 PREFIX = "FARTHING_"
+OF_CLIENTS = frozenset({"FARTHING_URL", "FARTHING_KEY"})
+"""Variables with the prefix that are no settings: they say which deployment `farthing mcp` asks, and with which key."""
 DEFAULT_TENANT_NAME = "Farthing"
 """What a company is called that nobody named."""
 
@@ -187,7 +189,7 @@ def load(environ: Mapping[str, str], **given: object) -> Settings:
     values: dict[str, object] = {}
     problems: list[str] = []
     for name, text in environ.items():
-        if not name.startswith(PREFIX) or text == "":
+        if not name.startswith(PREFIX) or name in OF_CLIENTS or text == "":
             continue
         field = name.removeprefix(PREFIX).lower()
         if field in fields:

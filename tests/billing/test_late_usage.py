@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 
-from farthing.catalogue.products.tables import MeterRow
-from farthing.customers.tables import Customer
 from farthing.invoices.figures.derivation import all_differences
-from farthing.web.dashboard.receivables.explanation import explain
+from farthing.reporting.line_explanation import explain_line
 from tests.billing.lateness import SLAB, VOLUME, charging, late, send, settled, watched
 from tests.billing.office import Office
 from tests.subscriptions.shop import fixed
@@ -79,8 +77,7 @@ async def test_the_next_invoice_charges_what_came_late(office: Office) -> None:
     assert february.net_usage == 10
     async with office.account.transaction(read_only=True) as session:
         assert await all_differences(session, [january, february]) == []
-        owner, meter = await session.get(Customer, customer["id"]), await session.get(MeterRow, row.meter_id)
-        assert (await explain(session, row, january.currency, None, meter, owner)).usage_agrees
+        assert (await explain_line(session, row.invoice_id, row.id, sees_events=True)).usage_agrees
 
 
 async def test_the_month_after_is_charged_as_if_nothing_had_been_late(office: Office) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -13,8 +14,6 @@ import pytest
 from rich.console import Console
 from sqlalchemy import func, select
 
-from farthing.catalogue.prices.tables import Price
-from farthing.catalogue.products.tables import MeterRow
 from farthing.core.clock import FixedClock
 from farthing.core.enums import PriceType
 from farthing.customers.tables import Customer
@@ -44,13 +43,17 @@ from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.receivables.summary import summarise
 from farthing.invoices.tables import Invoice
 from farthing.metering.event import UsageEvent
+from farthing.notifications.activity.reading import list_activity
+from farthing.notifications.activity.schemas import MOST_LISTED, ListActivityRequest
 from farthing.payments.tables import Payment
+from farthing.reporting.line_explanation import explain_line
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM, Scope
 from farthing.subscriptions.tables import Subscription
 from farthing.web.dashboard.accounts.customers import latest_invoices
-from farthing.web.dashboard.receivables.explanation import explain
+from farthing.web.rendering.differences import differences
+from farthing.web.rendering.recorded_values import plain_text, shown_state, shown_value
 from farthing.wiring import wire
 from tests.conftest import settings_for
 
@@ -188,8 +191,7 @@ async def test_three_clicks_from_a_debtor_end_at_a_price_its_tiers_and_its_event
         assert first.amount_remaining == first.total > 0
         lines = await session.scalars(select(InvoiceLineItem).where(InvoiceLineItem.invoice_id == first.id))
         (line,) = [line for line in lines if line.display_name == "Tokens, large model"]
-        price, meter = await session.get(Price, line.price_id), await session.get(MeterRow, line.meter_id)
-        explained = await explain(session, line, first.currency, price, meter, customer)
+        explained = await explain_line(session, first.id, line.id, sees_events=True)
     assert explained.breakdown is not None
     assert explained.breakdown.parts[0].tier == 0
     assert explained.usage_now is not None
@@ -320,3 +322,30 @@ async def test_the_summary_says_what_invoices_and_payments_add_up_to(told: Stage
             owing += bool(unpaid)
     assert looked_at >= 5
     assert owing >= 1
+
+
+async def test_every_recorded_change_reads_as_words(told: Stage) -> None:
+    """Neither what it was before, nor what it became, nor the state then, shows how it is stored."""
+    raw, seen, kinds = [], 0, set()
+    query = ListActivityRequest(expand=["state"], limit=MOST_LISTED)
+    async with told.database.transaction(told.ledger.scope, read_only=True) as session:
+        while True:
+            page = await list_activity(session, query)
+            for activity in page.items:
+                kinds.add(activity.entity.type)
+                shown = [
+                    (difference, value)
+                    for difference in [*differences(activity.changes), *shown_state(activity.state)]
+                    for value in (difference.before, difference.after)
+                ]
+                for difference, value in shown:
+                    text = plain_text(shown_value(difference.field, value, activity.currency))
+                    seen += 1
+                    if re.search(r"[{}]|\d{4}-\d\d-\d\d|\d\dT\d\d:", f"{difference.name} {text}"):
+                        raw.append((activity.action, difference.name, text))
+            query.cursor = page.pagination.next_cursor
+            if query.cursor is None:
+                break
+    assert raw == []
+    assert seen > 1000
+    assert {"customer", "invoice", "payment", "plan", "price", "subscription"} <= kinds

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 from sqlalchemy import select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.notifications.webhooks.delivery.client import WebhookClient
+from farthing.notifications.webhooks.delivery.fan_out import fan_out
 from farthing.notifications.webhooks.delivery.queue import Room, take_due
 from farthing.notifications.webhooks.tables import DeliveryState, WebhookDelivery, WebhookEndpoint
 from farthing.storage.record.outbox import SystemEvent, record_event
@@ -247,6 +249,34 @@ async def test_a_delivery_that_was_taken_by_a_process_that_died_is_made_when_its
     assert await office.deliver(now + timedelta(seconds=20)) == 0
     await office.deliver(now + timedelta(seconds=40))
     assert len(receiver.at("/hook")) == 2
+
+
+async def test_what_is_taken_costs_the_same_however_much_waits(office: PostOffice, seller: Account) -> None:
+    """A burst comes before the database knows that there is one: its statistics say that nothing waits."""
+    endpoints = [await make_endpoint(seller, f"https://example.com/{number}") for number in range(2)]
+    await record(seller, 2000)
+    now = office.database.clock.now()
+    for _ in range(4):
+        async with office.database.transaction(seller.scope) as session:
+            await fan_out(session, now)
+    rooms = [Room(endpoint["id"], False, 50) for endpoint in endpoints]
+    async with office.database.transaction(seller.scope) as session:
+        before = await pages_read(session)
+        taken = await take_due(session, rooms, now + timedelta(seconds=1))
+        pages = await pages_read(session) - before
+    assert len(taken) == 100
+    assert [delivery.event_id for delivery in taken[:2]] == [taken[0].event_id] * 2, "in their order"
+    assert pages / len(taken) < 60
+
+
+async def pages_read(session: AsyncSession) -> int:
+    """How many pages of deliveries and events, and of their indexes, the session's transaction has looked at."""
+    query = text(
+        "SELECT sum(pg_stat_get_xact_blocks_fetched(oid))::int FROM pg_class WHERE oid IN ("
+        "SELECT unnest(ARRAY[i.indrelid, i.indexrelid]) FROM pg_index AS i "
+        "WHERE i.indrelid IN ('webhook_deliveries'::regclass, 'system_events'::regclass))"
+    )
+    return int((await session.execute(query)).scalar_one())
 
 
 @pytest.mark.parametrize(

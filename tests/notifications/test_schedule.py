@@ -53,7 +53,7 @@ def test_a_known_message_has_its_known_signature() -> None:
         "msg_01",
         datetime.fromtimestamp(1735689600, UTC),
         '{"event_type":"wallet.created","wallet":{"id":"wallet_01"}}',
-        ["whsec_ZmFydGhpbmctdGVzdC1zZWNyZXQtMjRi"],
+        [Webhook("whsec_ZmFydGhpbmctdGVzdC1zZWNyZXQtMjRi")],
     )
     for family in ("svix", "webhook"):
         assert headers[f"{family}-id"] == "msg_01"
@@ -64,6 +64,6 @@ def test_a_known_message_has_its_known_signature() -> None:
 @pytest.mark.parametrize("body", ["{}", '{"ä": "€ 🧾"}', '{"a":"' + "x" * 100_000 + '"}', "[]", '{"n": "0.10"}'])
 def test_receivers_verify_with_the_library_by_either_of_two_secrets(body: str) -> None:
     old, new = new_secret(), new_secret()
-    headers = dict(signed_headers("msg_02", datetime.now(UTC), body, [new, old]))
+    headers = dict(signed_headers("msg_02", datetime.now(UTC), body, [Webhook(new), Webhook(old)]))
     for secret in (old, new):
         Webhook(secret).verify(body.encode(), headers)

@@ -9,6 +9,7 @@ import pytest
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.web.rendering.differences import differences
 from farthing.web.rendering.field_names import with_labels
+from farthing.web.rendering.recorded_values import plain_text, shown_state, shown_value
 from farthing.web.rendering.wording import reason
 
 
@@ -37,6 +38,46 @@ def test_a_change_is_what_differs(before: Any, after: Any, expected: list[tuple[
 def test_a_secret_is_only_said_to_have_changed() -> None:
     (difference,) = differences([{"field": "password"}])
     assert (difference.name, difference.is_kept) == ("Password", False)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        pytest.param("amount_due", "1234.5", "$1,234.50", id="money"),
+        pytest.param("total_tax", "0", "$0.00", id="tax"),
+        pytest.param("tiers[0].unit_amount", "0.0025", "$0.0025", id="the amount of a tier"),
+        pytest.param("credit_balance", "1200", "1,200", id="credits are no money"),
+        pytest.param("quantity", "120000", "120,000", id="a quantity"),
+        pytest.param("address_postal_code", "10115", "10115", id="a number that is a name"),
+        pytest.param("due_date", "2026-03-03T00:00:00Z", "3 Mar 2026, 01:00", id="a time, on the reader's wall"),
+        pytest.param("due_date", "2026-03-03T00:00:00.5+00:00", "3 Mar 2026, 01:00", id="a time with an offset"),
+        pytest.param("message", "due 2026-03-03T00:00:00Z, and", "due 3 Mar 2026, 01:00, and", id="a time in a text"),
+        pytest.param("first_day", "2026-03-03", "3 Mar 2026", id="a day"),
+        pytest.param("state", "PARTIALLY_REFUNDED", "Partially refunded", id="a state"),
+        pytest.param("enabled", False, "no", id="no"),
+        pytest.param("retry_days", [1, 3, 5], "1, 3, 5", id="a list"),
+        pytest.param("value", {}, "nothing", id="nothing"),
+        pytest.param("value", {"truncated": True}, "too large to be kept here", id="cut"),
+        pytest.param("filter", '{"model": ["a", "b"]}', "Model: a, b", id="a structure in a text"),
+        pytest.param(
+            "tiers",
+            [{"up_to": "1000", "unit_amount": "0.05"}, {"up_to": None, "unit_amount": "0.02"}],
+            "1, up to: 1,000; 1, unit amount: $0.05; 2, up to: nothing; 2, unit amount: $0.02",
+            id="a structure",
+        ),
+    ],
+)
+def test_a_value_of_the_log_reads_as_words(field: str, value: Any, expected: str) -> None:
+    assert plain_text(shown_value(field, value, "usd", "Europe/Berlin")) == expected
+
+
+def test_a_state_is_listed_field_by_field_without_what_it_had_nothing_of() -> None:
+    state = {"name": "Acme", "email": "", "address": {"city": "Ulm"}, "lines": [{"amount": "5"}], "tags": []}
+    assert [(part.name, part.after) for part in shown_state(state)] == [
+        ("Name", "Acme"),
+        ("Address, city", "Ulm"),
+        ("Lines 1, amount", "5"),
+    ]
 
 
 FORM = '<label>For how many <input name="grant_duration_value"></label><label class="x">In <b></b><select name="other">'

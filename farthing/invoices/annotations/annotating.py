@@ -37,7 +37,7 @@ class AnnotationSubject:
     key: str
 
 
-async def write_note(session: AsyncSession, about: AnnotationSubject, body: str) -> None:
+async def write_note(session: AsyncSession, about: AnnotationSubject, body: str) -> InternalNote:
     """Write a note; a repeat writes nothing. Raises NotFound, and ValidationFailed for an empty or endless one."""
     text = body.strip()
     if not text:
@@ -55,6 +55,7 @@ async def write_note(session: AsyncSession, about: AnnotationSubject, body: str)
         idempotency_key=_key(about, text),
     )
     await insert_if_new(session, note)
+    return note
 
 
 async def attach_file(session: AsyncSession, about: AnnotationSubject, file_name: str, content: bytes) -> None:

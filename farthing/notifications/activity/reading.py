@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, Select, select, tuple_, union_all
+from sqlalchemy import ColumnElement, Row, Select, func, select, text, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.encoding.wire import as_wire
@@ -53,6 +53,11 @@ _ALWAYS = (
     SystemEvent.changes,
 )
 _EXPANDED = (SystemEvent.payload, SystemEvent.state)
+_CURRENCY = func.coalesce(
+    SystemEvent.state["currency"].as_string(),
+    func.jsonb_path_query_first(SystemEvent.payload, text("'$.*.currency'")).op("#>>")(text("'{}'")),
+).label("currency")
+"""Of the entity's amounts: whole states are too large to read them for a page of changes."""
 
 
 class _Cursor(msgspec.Struct):
@@ -74,7 +79,9 @@ async def list_activity(
     if query.cursor:
         cursor = _read_cursor(query)
         conditions.append(tuple_(SystemEvent.created_at, SystemEvent.id) < (cursor.at, cursor.id))
-    columns = (*_ALWAYS, *_EXPANDED) if query.with_state else _ALWAYS
+    columns: tuple[Any, ...] = (*_ALWAYS, *_EXPANDED) if query.with_state else _ALWAYS
+    if with_changes:
+        columns = (*columns, _CURRENCY)
     wanted = query.page_size + 1
     # each part is read in order from an index of its own, and only as far as the page goes
     parts = [
@@ -96,7 +103,7 @@ async def list_activity(
 def _shown(row: Row[Any], query: ListActivityRequest, *, with_changes: bool) -> ActivityResponse:
     activity = shown_activity(row, with_state=query.with_state)
     if with_changes:
-        activity.changes = row.changes
+        activity.changes, activity.currency = row.changes, row.currency
     return activity
 
 
@@ -140,6 +147,8 @@ def shown_activity(row: Row[Any], *, with_state: bool) -> ActivityResponse:
         answer.state = row.state if row.payload is None else bounded_state(entity_in(row.payload))
         answer.state = answer.state or {}
         answer.changes = row.changes
+        code = answer.state.get("currency")
+        answer.currency = code if isinstance(code, str) else None
     return answer
 
 

@@ -76,7 +76,10 @@ class ActivityEntity(Response):
 
 
 class ActivityResponse(Response):
-    """One change of one entity. The actor of what was recorded before actors were is absent."""
+    """One change of one entity. The actor of what was recorded before actors were is absent.
+
+    `currency` comes with `changes`.
+    """
 
     id: str
     action: str
@@ -87,6 +90,7 @@ class ActivityResponse(Response):
     source: str | None = None
     state: dict[str, Any] | None = None
     changes: list[dict[str, Any]] | None = None
+    currency: str | None = None
     ip: str | None = None
     user_agent: str | None = None
     request_id: str | None = None

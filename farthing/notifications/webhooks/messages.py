@@ -307,7 +307,13 @@ async def _attempt_to(
     await session.execute(_RESEND_IF_NEW, parameters)
     rows = (await session.execute(_TAKE_BY_HAND, {**parameters, "lease": now + LEASE})).mappings().all()
     taken = [
-        taken_from(row, now + LEASE, is_parked=parked or row["state"] == "failed", trigger=AttemptTrigger.BY_HAND)
+        taken_from(
+            row,
+            row["body"],
+            now + LEASE,
+            is_parked=parked or row["state"] == "failed",
+            trigger=AttemptTrigger.BY_HAND,
+        )
         for row in rows
     ]
     by_id = {endpoint.id: endpoint for endpoint in endpoints}
@@ -321,4 +327,4 @@ async def _attempt_to(
 async def _post(
     sender: AttemptSender, delivery: TakenDelivery, endpoints: dict[str, WebhookEndpoint], now: datetime
 ) -> DeliveryResult:
-    return await sender.attempt(delivery, endpoints[delivery.endpoint_id], now)
+    return await sender.attempt(delivery, sender.open(endpoints[delivery.endpoint_id]), now)

@@ -26,7 +26,7 @@ from farthing.web.access.visitors import shows
 from farthing.web.dashboard.choosing import actor_id_of, customer_id_of, entity_id_of
 from farthing.web.dashboard.receivables.invoices import zone_of
 from farthing.web.rendering.answers import HEADERS, HttpRequest, render
-from farthing.web.rendering.wording import readable, reason, words
+from farthing.web.rendering.wording import reason, words
 
 PER_PAGE = 50
 MOST_EXPORTED = 20_000
@@ -109,9 +109,7 @@ class ActivityPages(Controller):
     async def entry(self, activity_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """One activity: who, when, from where, what changed, and what the entity was then."""
         found = await read_activity(session, activity_id)
-        return render(
-            request, "activity_entry.html", entry=found, state=readable(found.state), zone=await zone_of(session)
-        )
+        return render(request, "activity_entry.html", entry=found, zone=await zone_of(session))
 
 
 def _asked(request: HttpRequest) -> dict[str, str]:

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
 from urllib.parse import quote
 
-import msgspec
 from markupsafe import Markup
 
 from farthing.notifications.activity.schemas import ActivityResponse
 from farthing.web.rendering.wording import moment, words
 
 MOST_FIELDS_IN_TITLE = 2
-LONGEST_VALUE = 120
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
-_CONSTANT = re.compile(r"[A-Z]{2,}(_[A-Z]+)+|[A-Z]{5,}")
-"""States and kinds as the API writes them; currencies and countries are shorter."""
 _VERBS: Mapping[str, str] = MappingProxyType(
     {
         "update": "changed",
@@ -112,24 +105,6 @@ def page_of(activity: ActivityResponse) -> str | None:
     if entity.type in _PAGES:
         return _PAGES[entity.type] + quote(entity.id, safe="")
     return _LISTS.get(entity.type)
-
-
-def shown_value(value: Any, zone: str = "UTC") -> Markup | str:
-    """A value before or after a change, as people read it."""
-    if value is None or value in ("", [], {}):
-        return "nothing"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, str) and _TIME.fullmatch(value):
-        return moment(datetime.fromisoformat(value), zone)
-    if isinstance(value, str) and _CONSTANT.fullmatch(value):
-        return words(value)
-    if isinstance(value, list) and all(isinstance(item, str | int) for item in value):
-        value = ", ".join(map(str, value))
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    if len(text) <= LONGEST_VALUE:
-        return text
-    return Markup('<span title="{}">{}…</span>').format(text[:2000], text[:LONGEST_VALUE])
 
 
 def moment_of(activity: ActivityResponse, zone: str = "UTC") -> Markup | str:

@@ -24,7 +24,7 @@ from farthing.identity.credentials.master_key import MasterKeys, signed_claims
 from farthing.storage.postgres import Database
 from farthing.web.access.sessions import Sessions
 from farthing.web.access.visitors import VISITOR, SignInNeeded, Visitor, session_of
-from farthing.web.rendering import activities, assets, charts, wording
+from farthing.web.rendering import activities, assets, charts, recorded_values, wording
 from farthing.web.rendering.field_names import with_labels
 
 HttpRequest = Request[Any, Any, Any]
@@ -55,7 +55,7 @@ def _environment() -> jinja2.Environment:
         auto_reload=False,
     )
     pages.filters.update(wording.FILTERS)
-    pages.globals.update(wording.GLOBALS, asset=assets.url, charts=charts, said=activities)
+    pages.globals.update(wording.GLOBALS, asset=assets.url, charts=charts, said=activities, recorded=recorded_values)
     return pages
 
 

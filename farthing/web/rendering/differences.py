@@ -15,6 +15,8 @@ MOST_DIFFERENCES = 100
 class FieldDifference:
     """One field and what it was before and after; both are simple, or lists of what is simple."""
 
+    field: str
+    """As the log names it, with the places of what it is in."""
     name: str
     before: Any
     after: Any
@@ -28,7 +30,7 @@ def differences(changes: Sequence[Mapping[str, Any]] | None) -> list[FieldDiffer
     for change in changes or ():
         field = str(change["field"])
         if "after" not in change:
-            found.append(FieldDifference(in_words(field), None, None, is_kept=False))
+            found.append(FieldDifference(field, in_words(field), None, None, is_kept=False))
             continue
         found.extend(_compared(field, change.get("before"), change["after"]))
     return found[:MOST_DIFFERENCES]
@@ -43,7 +45,7 @@ def _compared(field: str, before: Any, after: Any) -> Iterator[FieldDifference]:
             for name in dict.fromkeys([*former, *latter]):
                 yield from _compared(f"{field}{name}", former.get(name), latter.get(name))
             return
-    yield FieldDifference(in_words(field), before, after)
+    yield FieldDifference(field, in_words(field), before, after)
 
 
 def _is_structure(value: Any) -> bool:

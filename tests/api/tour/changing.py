@@ -56,6 +56,8 @@ async def change(go: Traveller, made: Made) -> None:
     await edit("updateEntitlement", "entitlement", {"is_enabled": False})
     await edit("updateTaxAssociation", "levy", {"priority": 2})
     await edit("updateInvoice", "invoice", {"metadata": {"toured": "yes"}})
+    await edit("createCustomerNote", "customer", {"body": "Toured"})
+    await edit("createInvoiceNote", "invoice", {"body": "Toured"})
     line = {"display_name": "More", "amount": "5", "quantity": "1"}
     more = {"type": "line_item", "line_item_params": {"action": "add", "items": [line]}}
     await edit("executeInvoiceModify", "draft", more)

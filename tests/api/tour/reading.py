@@ -64,6 +64,9 @@ READS_BY_ID = {
     "getWebhookMessage": "message",
     "getActivity": "activity",
     "listCustomerEmails": "customer",
+    "listCustomerNotes": "customer",
+    "listInvoiceNotes": "invoice",
+    "getCustomerStatement": "customer",
     "listInvoiceCorrections": "invoice",
     "getTask": "task",
     "listTaskProblems": "task",
@@ -76,6 +79,7 @@ ASKED_WITH: dict[str, dict[str, Any]] = {
     "listCustomerPaymentMethods": {"providers": ["stripe"]},
     "getInvoiceEinvoice": {"format": "facturx"},
     "getCreditNoteEinvoice": {"format": "facturx"},
+    "getCustomerStatement": {"currency": "usd", "start_time": "2020-01-01T00:00:00Z", "end_time": FAR},
 }
 READS_BY_NAME = {
     "getCustomerByExternalId": ACME,
@@ -101,6 +105,7 @@ async def read(go: Traveller, made: Made) -> None:
         await go(Call(operation, {BY_ID[operation].path_parameters[0]: key}))
     for operation in ("getSubscriptionUsage", "getInvoicePreview", "getInternalInvoicePreview"):
         await go(Call(operation, body={"subscription_id": made["subscription"]}))
+    await go(Call("getInvoiceLineExplanation", {"id": made["invoice"], "line_id": made["invoice line"]}))
     await go(Call("getTaskResult", query={"workflow_id": made["task"]}))
     await go(Call("getDetailedCostAnalytics", body={"external_customer_id": ACME}))
     await go(Call("getCustomerUsageSummary", query={"customer_id": made["customer"]}))

@@ -71,8 +71,8 @@ def new_secret() -> str:
     return PREFIX + b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
 
-def signed_headers(message_id: str, at: datetime, body: str, signing_secrets: Sequence[str]) -> Mapping[str, str]:
+def signed_headers(message_id: str, at: datetime, body: str, signers: Sequence[Webhook]) -> Mapping[str, str]:
     """Id, time and signatures (one for each secret) of a message, under both families of names."""
-    signatures = " ".join(Webhook(secret).sign(message_id, at, body) for secret in signing_secrets)
+    signatures = " ".join(signer.sign(message_id, at, body) for signer in signers)
     values = {"id": message_id, "timestamp": str(int(at.timestamp())), "signature": signatures}
     return {f"{family}-{name}": value for family in HEADER_FAMILIES for name, value in values.items()}

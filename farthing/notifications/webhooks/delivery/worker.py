@@ -27,7 +27,7 @@ from farthing.notifications.webhooks.delivery.backlog import measure_backlog
 from farthing.notifications.webhooks.delivery.client import WebhookClient
 from farthing.notifications.webhooks.delivery.fan_out import fan_out, has_work
 from farthing.notifications.webhooks.delivery.pacing import allowed_now, next_free
-from farthing.notifications.webhooks.delivery.post import AttemptSender
+from farthing.notifications.webhooks.delivery.post import AttemptSender, OpenedEndpoint
 from farthing.notifications.webhooks.delivery.queue import (
     DeliveryResult,
     Room,
@@ -211,9 +211,9 @@ class DeliveryWorker:
                     endpoint.next_free_at = next_free(
                         endpoint.next_free_at, endpoint.rate_limit, counts[endpoint.id], now
                     )
-        by_id = {endpoint.id: endpoint for endpoint in endpoints}
+        opened = {endpoint.id: self._sender.open(endpoint) for endpoint in endpoints if counts[endpoint.id]}
         for delivery in deliveries:
-            self._begin(scope, delivery, by_id[delivery.endpoint_id])
+            self._begin(scope, delivery, opened[delivery.endpoint_id])
         return len(deliveries)
 
     async def _rooms(self, session: AsyncSession, endpoints: Iterable[WebhookEndpoint], now: datetime) -> list[Room]:
@@ -244,15 +244,15 @@ class DeliveryWorker:
             return 0
         return allowed_now(row.next_free_at, row.rate_limit, now)
 
-    def _begin(self, scope: Scope, delivery: TakenDelivery, endpoint: WebhookEndpoint) -> None:
-        self._loads[endpoint.id].taken += 1
+    def _begin(self, scope: Scope, delivery: TakenDelivery, endpoint: OpenedEndpoint) -> None:
+        self._loads[delivery.endpoint_id].taken += 1
         self._in_hand[delivery.id] = scope, delivery
         attempt = asyncio.create_task(self._attempt(scope, delivery, endpoint), name="webhook")
         self._attempts.add(attempt)
         attempt.add_done_callback(self._attempts.discard)
 
-    async def _attempt(self, scope: Scope, delivery: TakenDelivery, endpoint: WebhookEndpoint) -> None:
-        load = self._loads[endpoint.id]
+    async def _attempt(self, scope: Scope, delivery: TakenDelivery, endpoint: OpenedEndpoint) -> None:
+        load = self._loads[delivery.endpoint_id]
         taken_at = time.monotonic()
         try:
             async with load.turns:

@@ -9,21 +9,18 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.dunning.reads import open_case_of
-from farthing.catalogue.prices.tables import Price
-from farthing.catalogue.products.tables import MeterRow
 from farthing.core.caller import READ
 from farthing.core.clock import Clock
 from farthing.core.enums import Status
-from farthing.core.errors import FarthingError, ValidationFailed
+from farthing.core.errors import FarthingError
 from farthing.core.ids import new_ulid
 from farthing.credits.notes.reads import notes_of_invoice
-from farthing.customers.tables import Customer
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.invoices.annotations.tables import AnnotatedType
 from farthing.invoices.figures.computation import published_lines
 from farthing.invoices.lifecycle import transitions
-from farthing.invoices.line_tables import CouponApplicationRow, InvoiceLineItem, TaxAppliedRow
+from farthing.invoices.line_tables import CouponApplicationRow, TaxAppliedRow
 from farthing.invoices.reads import documents
 from farthing.invoices.reads.reading_zones import reading_zone
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus, is_unpaid
@@ -32,12 +29,12 @@ from farthing.invoices.tables import Invoice, PaymentSettlement
 from farthing.notifications.email.reads import emails_of_invoice
 from farthing.payments.refunds.records import refunds_of_invoice
 from farthing.payments.tables import Payment
+from farthing.reporting.line_explanation import explain_line
 from farthing.storage.queries.rows import find, lock_row
 from farthing.web.access.visitors import changes, shows, visitor_of
 from farthing.web.dashboard.accounts.customers import names_of
 from farthing.web.dashboard.annotations import annotations_of
 from farthing.web.dashboard.receivables.conversion import converted_figures, missing_rate
-from farthing.web.dashboard.receivables.explanation import explain
 from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 
@@ -105,24 +102,8 @@ class InvoicePages(Controller):
     async def line(self, invoice_id: str, line_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """Where one line's number came from: price, quantity, reductions, and the events counted."""
         seen = visitor_of(request)
-        invoice = await find(session, Invoice, invoice_id)
-        line = await find(session, InvoiceLineItem, line_id)
-        if line.invoice_id != invoice.id:
-            raise ValidationFailed.of("line", "is not on this invoice")
-        price = await session.get(Price, line.price_id) if line.price_id else None
-        meter = await session.get(MeterRow, line.meter_id) if line.meter_id and seen.may(READ, "event") else None
-        owner = await session.get(Customer, invoice.owner_id)
-        return render(
-            request,
-            "line.html",
-            invoice=invoice,
-            line=line,
-            price=price,
-            meter=meter,
-            owner=owner,
-            zone=await zone_of(session),
-            story=await explain(session, line, invoice.charge_currency, price, meter, owner),
-        )
+        story = await explain_line(session, invoice_id, line_id, sees_events=seen.may(READ, "event"))
+        return render(request, "line.html", story=story, zone=await zone_of(session))
 
     @get("/{invoice_id:str}/pdf", guards=[shows("invoice")])
     async def pdf(self, invoice_id: str, session: AsyncSession) -> Response[bytes]:

@@ -16,25 +16,34 @@ from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.products.tables import MeterRow
 from farthing.core import currency
+from farthing.core.errors import ValidationFailed
 from farthing.core.money import EXACT, ZERO, exact_sum, round_to
 from farthing.customers.tables import Customer
 from farthing.events.ingest.meters import meter_of
 from farthing.events.usage.usage_query import usage
 from farthing.events.usage.usage_statement import UsageQuery
 from farthing.invoices.line_tables import InvoiceLineItem
+from farthing.invoices.tables import Invoice
 from farthing.metering.model import Usage
 from farthing.rating.pricing.breakdown import Breakdown
 from farthing.rating.pricing.cost import explain as parts_of
+from farthing.storage.queries.rows import find
 
 
 @dataclass(frozen=True, slots=True)
 class LineExplanation:
     """What a line is made of.
 
-    `breakdown` prices the line's quantity at the price; `plain` says whether that alone is the line's amount, as it
-    is unless commitments, minimums, buckets or proration had a say. `usage_now` is what the events say today.
+    `price`, `meter` and `owner` are where it comes from, as far as there are such. `breakdown` prices the line's
+    quantity at the price; `plain` says whether that alone is the line's amount, as it is unless commitments, minimums,
+    buckets or proration had a say. `usage_now` is what the events say today.
     """
 
+    invoice: Invoice
+    line: InvoiceLineItem
+    price: Price | None
+    meter: MeterRow | None
+    owner: Customer | None
     breakdown: Breakdown | None
     plain: bool
     net: Decimal
@@ -45,24 +54,33 @@ class LineExplanation:
     """Whatever else the calculation noted on the line."""
 
 
-async def explain(
-    session: AsyncSession,
-    line: InvoiceLineItem,
-    charged_in: str,
-    price: Price | None,
-    meter: MeterRow | None,
-    owner: Customer | None,
-) -> LineExplanation:
-    """The story of one line, whose charges are in the currency `charged_in`."""
+async def explain_line(session: AsyncSession, invoice_id: str, line_id: str, *, sees_events: bool) -> LineExplanation:
+    """The story of one line; without `sees_events` nothing is said of its meter and its events.
+
+    Raises NotFound, and ValidationFailed for a line of another invoice.
+    """
+    invoice = await find(session, Invoice, invoice_id)
+    line = await find(session, InvoiceLineItem, line_id)
+    if line.invoice_id != invoice.id:
+        raise ValidationFailed.of("line", "is not on this invoice")
+    price = await session.get(Price, line.price_id) if line.price_id else None
+    meter = await session.get(MeterRow, line.meter_id) if line.meter_id and sees_events else None
+    owner = await session.get(Customer, invoice.owner_id)
     breakdown = parts_of(rated(price), line.quantity) if price is not None and line.quantity > 0 else None
     reductions = exact_sum([line.line_item_discount, line.invoice_level_discount, line.prepaid_credits_applied])
     used = await _usage(session, line, meter, owner)
     metered = line.raw_usage if line.raw_usage is not None else line.quantity
     if line.rating is not None and "current_usage" in line.rating:
         metered = Decimal(line.rating["current_usage"])  # a late line charges a part of what its window holds
+    charged_digits = currency.digits(invoice.charge_currency)
     return LineExplanation(
+        invoice=invoice,
+        line=line,
+        price=price,
+        meter=meter,
+        owner=owner,
         breakdown=breakdown,
-        plain=breakdown is not None and round_to(breakdown.amount, currency.digits(charged_in)) == line.charge_amount,
+        plain=breakdown is not None and round_to(breakdown.amount, charged_digits) == line.charge_amount,
         net=max(EXACT.subtract(line.amount, reductions), ZERO),
         reductions=reductions,
         usage_now=used,
