@@ -120,40 +120,6 @@ async def test_what_is_not_carried_is_in_the_report_and_tried_again(removal: Rem
     assert await open_invoices_of(removal.target) == await open_invoices_of(removal.source)
 
 
-async def test_a_draft_of_the_source_is_copied_once_it_is_issued(removal: Removal) -> None:
-    post = removal.source.account.post
-    customer = (await customers_of(removal.source))["hooli"]
-    draft = await post(
-        "/invoices",
-        {
-            "customer_id": customer,
-            "currency": "usd",
-            "amount_due": "10",
-            "subtotal": "10",
-            "total": "10",
-            "invoice_status": "DRAFT",
-            "line_items": [{"display_name": "Extra", "amount": "10", "quantity": "1"}],
-        },
-    )
-    status, output = await removal.migrate()
-    assert status == 1
-    assert "is DRAFT; finalize or delete it at the source and run again" in output
-
-    await post(f"/invoices/{draft['id']}/finalize", expect=200)
-    status, output = await removal.migrate()
-    assert status == 0, output
-
-
-async def test_new_numbers_go_on_after_those_of_the_source(removal: Removal) -> None:
-    await removal.migrate()
-    await removal.bill_both()
-    for office in (removal.source, removal.target):
-        numbers = [invoice.invoice_number for invoice in await office.invoices()]
-        assert len(numbers) == len(set(numbers))
-    newest = [max(number for number in await open_invoices_of(office)) for office in (removal.source, removal.target)]
-    assert newest[0] == newest[1]
-
-
 async def test_credits_keep_their_expiry(removal: Removal) -> None:
     await removal.migrate()
     lots = []
