@@ -116,7 +116,7 @@ async def terms_of(office: Office) -> dict[str, Any]:
             "pauses": [{name: pause.get(name) for name in PAUSED} for pause in whole.get("pauses") or ()],
             "items": sorted(
                 (str(item["display_name"]), str(item["quantity"]), *(str(item.get(name)) for name in ITEM))
-                for item in whole["line_items"]
+                for item in whole.get("line_items") or ()
             ),
         }
     return found
