@@ -16,7 +16,8 @@ from farthing.storage.midway import commit_midway
 from farthing.storage.postgres import scope_of
 from farthing.storage.queries.rows import find
 from farthing.transfer.exports.places import PlaceFailed, place_of
-from farthing.transfer.schemas import ExportJobConfig, stored_config
+from farthing.transfer.schedules.lifecycle import config_of
+from farthing.transfer.schemas import ExportJobConfig
 from farthing.transfer.tables import ScheduledTask
 
 _NOT_ASKED = "Nothing is sent to {provider}, so that it cannot be asked: its agreements and records are kept here"
@@ -46,7 +47,8 @@ async def try_connection(
     try:
         if connection.provider_type in COLLECTORS:
             answer = await gateways.behind(connection).ask_account()
-            return ConnectionTrial(works=isinstance(answer, str), words=answer if isinstance(answer, str) else answer.message)
+            works = isinstance(answer, str)
+            return ConnectionTrial(works, answer if isinstance(answer, str) else answer.message)
         if connection.provider_type not in {ProviderType.S3, ProviderType.LOCAL}:
             return ConnectionTrial(works=False, words=_NOT_ASKED.format(provider=connection.provider_type.value))
         if not configs:
@@ -61,10 +63,10 @@ async def _configs(session: AsyncSession, connection: Connection) -> list[Export
     """Where exports of a connection go, each bucket once; a folder needs no schedule to be known."""
     if connection.provider_type is ProviderType.LOCAL:
         return [ExportJobConfig()]
-    stored = await session.scalars(
-        select(ScheduledTask.job_config)
+    schedules = await session.scalars(
+        select(ScheduledTask)
         .where(ScheduledTask.connection_id == connection.id, ScheduledTask.status == Status.PUBLISHED)
         .order_by(ScheduledTask.created_at)
     )
-    found = [stored_config(config) for config in stored]
+    found = [config_of(schedule) for schedule in schedules]
     return list({(config.bucket, config.endpoint_url): config for config in found}.values())

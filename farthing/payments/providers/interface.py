@@ -265,6 +265,10 @@ class Provider(Protocol):
 
     capabilities: frozenset[Capability]
 
+    async def ask_account(self) -> str | Refusal:
+        """Ask for something that changes nothing; what to tell who wants to know whether the connection works."""
+        ...
+
     async def ensure_customer(self, payer: Payer, *, key: str) -> Account | Refusal:
         """The customer's account there, made on first use."""
         ...

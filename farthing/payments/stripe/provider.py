@@ -97,6 +97,13 @@ class StripeProvider:
         )
         self._api = StripeApi(secret_key, support.api_url)
 
+    async def ask_account(self) -> str | Refusal:
+        """The newest customer is asked for: a restricted key that we can work with may read customers."""
+        answer = await self._api.ask(lambda client: client.v1.customers.list_async({"limit": 1}))
+        if isinstance(answer, _refusals):
+            return answer
+        return f"Stripe takes the key, which is of {'live' if self._owner.is_live else 'test'} mode"
+
     async def ensure_customer(self, payer: Payer, *, key: str) -> Account | Refusal:
         """A customer there; the key covers what we say of it, so that a new name never clashes with an earlier try."""
         values: Any = {"name": payer.name, "metadata": self._metadata(**{CUSTOMER: payer.customer_id})}

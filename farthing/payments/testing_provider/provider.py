@@ -87,6 +87,10 @@ class TestProvider:
         self._database = standing.database
         self._scope = standing.scope
 
+    async def ask_account(self) -> str | Refusal:
+        """The simulator is part of this deployment."""
+        return "The built-in provider answers; no money moves"
+
     async def ensure_customer(self, payer: Payer, *, key: str) -> Account | Refusal:
         """The simulator's ids of customers say whose they are."""
         return Account(provider_customer_id=f"cus_test_{payer.customer_id}", customer_id=payer.customer_id)
