@@ -307,3 +307,59 @@ async def billed(office: Office, subscription: Subscription) -> Decimal:
         total += sum(row.amount for row in await office.rows(invoice))
         total -= sum(Decimal(amount) for _, amount in await notes(office, invoice))
     return total
+
+
+async def ended(office: Office) -> tuple[Subscription, Invoice]:
+    """A subscription that was cancelled on 21 January, and its last invoice: ten calls at 1."""
+    calls = await office.feature("calls")
+    plan = await office.plan(office.usage(calls, "1"))
+    await settled(office)
+    customer = await office.customer()
+    subscription = await office.subscribed(plan, customer)
+    for number in range(10):
+        await send(office, customer, f"e{number}", "2026-01-15")
+    await office.on("2026-01-21")
+    path = f"/subscriptions/{subscription.id}/cancel"
+    await office.account.post(path, {"cancellation_type": "immediate"}, 200)
+    await office.run("2026-01-22")
+    return subscription, (await office.invoices(subscription))[-1]
+
+
+@pytest.mark.parametrize(
+    ("paid", "expected", "balance"),
+    [
+        pytest.param("0", [("ADJUSTMENT", "3")], "0", id="unpaid: three of ten less is owed"),
+        pytest.param("10", [("REFUND", "3")], "3", id="paid: three of ten go back into the wallet"),
+        pytest.param("8", [("ADJUSTMENT", "2"), ("REFUND", "1")], "1", id="paid in part: what is unpaid first"),
+    ],
+)
+@pytest.mark.parametrize("resolution", ["credit_note", "next_invoice"])
+async def test_the_last_invoice_of_an_ended_subscription_is_lowered(
+    office: Office, resolution: str, paid: str, expected: list[tuple[str, str]], balance: str
+) -> None:
+    subscription, invoice = await ended(office)
+    assert invoice.total == 10
+    if paid != "0":
+        await pay(office, invoice, paid)
+    await void(office, "e0", "e1", "e2")
+    made = await correct(office, invoice, resolution)
+    assert (made["total_amount"], await notes(office, invoice)) == ("3", expected)
+    wallets = await office.account.get(f"/customers/{subscription.customer_id}/wallets")
+    money = await office.account.get(f"/customers/{subscription.customer_id}/unapplied-money")
+    waiting = [row["amount"] for row in money["balances"]]
+    # what has no next invoice to wait for is the customer's, to apply or to have back
+    assert ([wallet["balance"] for wallet in wallets] or waiting or ["0"]) == [balance], (wallets, money)
+    assert await correct(office, invoice, resolution) == made
+    assert await faults(office, [invoice]) == []
+
+
+async def test_what_an_ended_subscription_used_more_stays_open_and_says_so(office: Office) -> None:
+    subscription, invoice = await ended(office)
+    customer = await office.account.get(f"/customers/{subscription.customer_id}")
+    await send(office, customer, "late", "2026-01-16")
+    assert (await preview(office, invoice))["difference"] == "1"
+    refused = await correct(office, invoice, "next_invoice", expect=400)
+    assert refused["details"]["subscription_status"] == "cancelled"
+    # an event after the end is nobody's usage
+    await send(office, customer, "after", "2026-01-25")
+    assert (await preview(office, invoice))["difference"] == "1"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.migration.removal import (
     NEXT_PERIOD,
     Removal,
@@ -27,7 +29,12 @@ async def test_each_customer_owes_the_same_and_is_billed_the_same(own_removal: R
     assert status == 0, output
     assert await summaries_of(removal.target) == await summaries_of(removal.source)
     assert await open_invoices_of(removal.target) == await open_invoices_of(removal.source)
-    await _require_same_terms(removal)
+    agreed = await _same_terms(removal)
+    assert agreed["wayne-labs"]["parent"] == "wayne"
+    assert agreed["oscorp-team"]["parent"] == "oscorp"
+    assert len(agreed["stark"]["phases"]) == 2
+    assert agreed["tyrell"]["pauses"]
+    assert agreed["umbrella"]["commitment_amount"] == "30"
     assert await removal.differences() == []
 
     await removal.bill_both()
@@ -38,10 +45,10 @@ async def test_each_customer_owes_the_same_and_is_billed_the_same(own_removal: R
     assert await removal.differences() == []
     await _require_numbers_go_on(removal)
 
-    # the pause is over, and the last period of hollow commitments and of the family's next month is billed
+    # a pause has made its period longer, and the second phase has begun
     await removal.bill_both("2026-05-01")
     assert await billed_after(removal.target, NEXT_PERIOD) == await billed_after(removal.source, NEXT_PERIOD)
-    await _require_same_terms(removal)
+    await _same_terms(removal)
 
 
 async def _draft(removal: Removal) -> str:
@@ -56,15 +63,12 @@ async def _draft(removal: Removal) -> str:
     return str((await removal.source.account.post("/invoices", body))["id"])
 
 
-async def _require_same_terms(removal: Removal) -> None:
-    expected = await terms_of(removal.source)
-    assert await terms_of(removal.target) == expected
+async def _same_terms(removal: Removal) -> dict[str, Any]:
+    """What was agreed with each customer, which is the same on both sides."""
+    agreed = await terms_of(removal.source)
+    assert await terms_of(removal.target) == agreed
     assert await groups_of(removal.target) == await groups_of(removal.source)
-    assert expected["wayne-labs"]["parent"] == "wayne"
-    assert expected["oscorp-team"]["parent"] == "oscorp"
-    assert len(expected["stark"]["phases"]) == 2
-    assert expected["tyrell"]["pauses"]
-    assert expected["umbrella"]["commitment_amount"] == "30"
+    return agreed
 
 
 async def _require_numbers_go_on(removal: Removal) -> None:
