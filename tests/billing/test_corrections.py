@@ -320,7 +320,8 @@ async def ended(office: Office) -> tuple[Subscription, Invoice]:
         await send(office, customer, f"e{number}", "2026-01-15")
     await office.on("2026-01-21")
     path = f"/subscriptions/{subscription.id}/cancel"
-    await office.account.post(path, {"cancellation_type": "immediate"}, 200)
+    now = {"cancellation_type": "immediate", "cancel_immediately_invoice_policy": "generate_invoice"}
+    await office.account.post(path, now, 200)
     await office.run("2026-01-22")
     return subscription, (await office.invoices(subscription))[-1]
 
