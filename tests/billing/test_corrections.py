@@ -364,3 +364,51 @@ async def test_what_an_ended_subscription_used_more_stays_open_and_says_so(offic
     # an event after the end is nobody's usage
     await send(office, customer, "after", "2026-01-25")
     assert (await preview(office, invoice))["difference"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("true_up", "voided", "now"),
+    [
+        pytest.param(True, 1, "7", id="six of five: two of overage become one"),
+        pytest.param(True, 3, "5", id="four of five: what was promised is owed"),
+        pytest.param(False, 3, "4", id="four of five and no true-up: what was used"),
+    ],
+)
+async def test_a_line_under_a_commitment_of_its_own_is_corrected(
+    office: Office, true_up: bool, voided: int, now: str
+) -> None:
+    calls = await office.feature("calls")
+    plan = await office.plan(office.usage(calls, "1"))
+    await settled(office)
+    customer = await office.customer()
+    terms = {"commitment_amount": "5", "commitment_type": "amount", "overage_factor": "2", "enable_true_up": true_up}
+    subscription = await office.subscribed(plan, customer, line_item_commitments={plan["prices"][0]["id"]: terms})
+    for number in range(7):
+        await send(office, customer, f"e{number}", "2026-01-15")
+    await office.run("2026-02-01")
+    invoice = await january(office, subscription)
+    assert invoice.total == 9  # 5, and two more at twice the price
+    await void(office, *(f"e{number}" for number in range(voided)))
+    seen = await preview(office, invoice)
+    assert (seen["lines"][0]["amount_before"], seen["lines"][0]["amount_after"]) == ("9", now)
+    made = await correct(office, invoice)
+    assert Decimal(made["total_amount"]) == 9 - Decimal(now)
+    assert await correct(office, invoice) == made
+    assert (await preview(office, invoice))["difference"] == "0"
+    assert await faults(office, [invoice]) == []
+
+
+async def test_a_line_under_a_commitment_of_the_subscription_says_why_it_is_not_corrected(office: Office) -> None:
+    calls = await office.feature("calls")
+    plan = await office.plan(office.usage(calls, "1"))
+    await settled(office)
+    customer = await office.customer()
+    subscription = await office.subscribed(plan, customer, commitment_amount="5", overage_factor="2")
+    for number in range(7):
+        await send(office, customer, f"e{number}", "2026-01-15")
+    await office.run("2026-02-01")
+    invoice = await january(office, subscription)
+    await void(office, "e0")
+    (line,) = (await preview(office, invoice))["lines"]
+    assert line["not_corrected"] == "commitment"
+    await correct(office, invoice, expect=400)

@@ -30,7 +30,12 @@ async def filled(account: Account) -> Office:
 @pytest.fixture
 async def removal(source: Office, stranger: Account) -> Removal:
     """The company, and an empty environment at the same moment."""
-    target = await Office(stranger).set_up()
+    return await removal_of(source, stranger)
+
+
+async def removal_of(source: Office, account: Account) -> Removal:
+    """The company, and the environment of another tenant at the same moment."""
+    target = await Office(account).set_up()
     await target.on(MOVED_ON)
     return Removal(source, target)
 
@@ -38,6 +43,4 @@ async def removal(source: Office, stranger: Account) -> Removal:
 @pytest.fixture
 async def own_removal(account: Account, stranger: Account) -> Removal:
     """The same of a company that may go on with its books."""
-    target = await Office(stranger).set_up()
-    await target.on(MOVED_ON)
-    return Removal(await filled(account), target)
+    return await removal_of(await filled(account), stranger)
