@@ -25,7 +25,7 @@ async def test_a_system_is_connected_tried_rekeyed_and_disconnected(page: Page, 
     assert (made["provider_type"], made["metadata"]) == ("stripe", {"mode": "test"})
     address = f"/v1/webhooks/stripe/{own.account.tenant_id}/{own.account.environment_id}"
     await expect(page.locator("code", has_text=address)).to_be_visible()
-    await page.get_by_role("button", name="Try it: Card payments").click()
+    await page.get_by_role("button", name="Try it on Card payments").click()
     await expect(page.get_by_role("status")).to_have_text("The built-in provider answers; no money moves.")
     await page.get_by_role("link", name="Disconnect Card payments").click()
     await page.get_by_role("button", name="Disconnect it").click()
