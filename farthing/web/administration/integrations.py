@@ -22,6 +22,7 @@ from farthing.identity.tables import EnvironmentType
 from farthing.payments.integration_schemas import CreateConnectionRequest, UpdateConnectionRequest
 from farthing.payments.integrations import connections
 from farthing.payments.integrations.gateways import COLLECTORS
+from farthing.payments.integrations.marketplaces import MARKETPLACES
 from farthing.payments.providers.registry import TEST_MODE, is_test
 from farthing.payments.routes import provide_gateways
 from farthing.payments.tables import Connection, ProviderType
@@ -102,6 +103,8 @@ class ShownConnection:
     use: str
     webhook: str
     """Where its system reports to; empty for one that reports nothing."""
+    records: bool
+    """Whether usage is recorded for it."""
 
 
 class IntegrationPages(Controller):
@@ -221,6 +224,7 @@ def _shown(row: Connection, base_url: str, key_id: str) -> ShownConnection:
         state=state,
         use="Collects payments" if collects else _USES.get(row.provider_type, ""),
         webhook=webhook if collects else "",
+        records=row.provider_type.value in MARKETPLACES,
     )
 
 
