@@ -76,7 +76,8 @@ class InvoiceLineItem(Scoped, Tracked, Base):
     proration_credit: Mapped[Decimal] = mapped_column(default=_ZERO)
     """What a credit for unused time took off the charge; `amount` is what was left."""
     whole_seconds: Mapped[Decimal | None] = mapped_column(Numeric(20, 6))
-    """The service time that a fee of billing pays for; what of it was not consumed is unused. None for other lines."""
+    """The service time that a fee of billing, or of the system before, pays for; what of it was not consumed is unused.
+    None for other lines."""
     already_invoiced: Mapped[Decimal | None]
     """What threshold invoices of the period have charged of it; None when they have charged nothing."""
     late_for_line_id: Mapped[str | None] = mapped_column(String(50))

@@ -21,6 +21,7 @@ from farthing.billing.run.renewal_notice import announce_renewals
 from farthing.billing.run.thresholds import invoice_thresholds
 from farthing.catalogue.fx.fetching import fetch_days
 from farthing.catalogue.fx.market import import_days
+from farthing.checkout.expiry import ask_before_expiry
 from farthing.checkout.expiry import expire_due as expire_checkouts
 from farthing.core.clock import FixedClock
 from farthing.credits.grants.sweep import GrantSweep
@@ -85,6 +86,7 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         return await plan_looks(session, now) or await look_at_usage(session, now)
 
     async def checkouts(session: AsyncSession, now: datetime) -> int:
+        await ask_before_expiry(session, gateways, now)
         await expire_checkouts(session, now)
         return 0  # it goes through all of them by itself
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from litestar import Controller, post
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
@@ -12,6 +11,7 @@ from farthing.api.queries.lists import page
 from farthing.core.clock import Clock
 from farthing.core.encoding.wire import json_number
 from farthing.marketplaces import agreements
+from farthing.marketplaces.reading import search_records
 from farthing.marketplaces.schemas import (
     ListUsageRecordsResponse,
     RegisterMarketplaceAgreementRequest,
@@ -20,33 +20,6 @@ from farthing.marketplaces.schemas import (
     UsageRecordResponse,
 )
 from farthing.marketplaces.tables import UsageRecord
-from farthing.storage.queries.listing import select_page
-
-SEARCHABLE = (
-    "id",
-    "customer_id",
-    "customer_external_id",
-    "subscription_id",
-    "plan_id",
-    "currency",
-    "period_start",
-    "period_end",
-    "amount",
-    "quantity",
-    "synced",
-    "created_at",
-    "updated_at",
-)
-_EXACT = (
-    "subscription_id",
-    "customer_id",
-    "customer_external_id",
-    "plan_id",
-    "currency",
-    "period_start",
-    "period_end",
-    "synced",
-)
 
 
 class MarketplaceAgreements(Controller):
@@ -74,12 +47,7 @@ class UsageRecords(Controller):
         """Search usage records."""
         query = data or UsageRecordFilter()
         expansions(query.expand, {})
-        statement = select(UsageRecord)
-        for name in _EXACT:
-            wanted = getattr(query, name)
-            if wanted is not None:
-                statement = statement.where(UsageRecord.__table__.columns[name] == wanted)
-        rows, total = await select_page(session, UsageRecord, query, SEARCHABLE, statement)
+        rows, total = await search_records(session, query)
         answer: ListUsageRecordsResponse = page([_answer(row) for row in rows], total, query, next_offset=True)
         return answer
 

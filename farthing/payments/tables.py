@@ -122,7 +122,7 @@ class Payment(Scoped, Tracked, Base):
     withdrawal_due: Mapped[bool] = mapped_column(default=False)
     """Whether its hosted page must still be closed."""
     processing_since: Mapped[datetime | None]
-    """When its provider was last asked to charge; only these are asked about again."""
+    """When its provider was last asked to charge, or how the page stands on which it waits for its payer."""
     succeeded_at: Mapped[datetime | None]
     success_recorded_at: Mapped[datetime | None]
     """When it was counted as paid, by real time also where a test clock stands still."""

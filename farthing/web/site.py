@@ -11,6 +11,7 @@ from farthing.web.administration.configuration import SettingsPages
 from farthing.web.administration.duties import Duties
 from farthing.web.administration.emails import EmailPages
 from farthing.web.administration.erasure import ErasurePages
+from farthing.web.administration.integrations import IntegrationPages
 from farthing.web.administration.keys import Keys
 from farthing.web.administration.transfers import TransferPages
 from farthing.web.administration.webhooks import WebhookPages
@@ -57,6 +58,7 @@ from farthing.web.dashboard.reports.pages import ReportPages
 from farthing.web.dashboard.subscriptions.action_pages import SubscriptionActionPages
 from farthing.web.dashboard.subscriptions.detail import SubscriptionPage
 from farthing.web.dashboard.subscriptions.subscribe import SubscribePages
+from farthing.web.dashboard.usage_records import UsageRecordPages
 from farthing.web.people.account import OwnAccount
 from farthing.web.people.passwords import SettingPasswords
 from farthing.web.people.sign_in import SigningIn
@@ -115,6 +117,8 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     ExchangeRatePages,
     Keys,
     WebhookPages,
+    IntegrationPages,
+    UsageRecordPages,
     ActivityPages,
     EmailPages,
     TransferPages,

@@ -307,3 +307,108 @@ async def billed(office: Office, subscription: Subscription) -> Decimal:
         total += sum(row.amount for row in await office.rows(invoice))
         total -= sum(Decimal(amount) for _, amount in await notes(office, invoice))
     return total
+
+
+async def ended(office: Office) -> tuple[Subscription, Invoice]:
+    """A subscription that was cancelled on 21 January, and its last invoice: ten calls at 1."""
+    calls = await office.feature("calls")
+    plan = await office.plan(office.usage(calls, "1"))
+    await settled(office)
+    customer = await office.customer()
+    subscription = await office.subscribed(plan, customer)
+    for number in range(10):
+        await send(office, customer, f"e{number}", "2026-01-15")
+    await office.on("2026-01-21")
+    path = f"/subscriptions/{subscription.id}/cancel"
+    now = {"cancellation_type": "immediate", "cancel_immediately_invoice_policy": "generate_invoice"}
+    await office.account.post(path, now, 200)
+    await office.run("2026-01-22")
+    return subscription, (await office.invoices(subscription))[-1]
+
+
+@pytest.mark.parametrize(
+    ("paid", "expected", "balance"),
+    [
+        pytest.param("0", [("ADJUSTMENT", "3")], "0", id="unpaid: three of ten less is owed"),
+        pytest.param("10", [("REFUND", "3")], "3", id="paid: three of ten go back into the wallet"),
+        pytest.param("8", [("ADJUSTMENT", "2"), ("REFUND", "1")], "1", id="paid in part: what is unpaid first"),
+    ],
+)
+@pytest.mark.parametrize("resolution", ["credit_note", "next_invoice"])
+async def test_the_last_invoice_of_an_ended_subscription_is_lowered(
+    office: Office, resolution: str, paid: str, expected: list[tuple[str, str]], balance: str
+) -> None:
+    subscription, invoice = await ended(office)
+    assert invoice.total == 10
+    if paid != "0":
+        await pay(office, invoice, paid)
+    await void(office, "e0", "e1", "e2")
+    made = await correct(office, invoice, resolution)
+    assert (made["total_amount"], await notes(office, invoice)) == ("3", expected)
+    wallets = await office.account.get(f"/customers/{subscription.customer_id}/wallets")
+    money = await office.account.get(f"/customers/{subscription.customer_id}/unapplied-money")
+    waiting = [row["amount"] for row in money["balances"]]
+    # what has no next invoice to wait for is the customer's, to apply or to have back
+    assert ([wallet["balance"] for wallet in wallets] or waiting or ["0"]) == [balance], (wallets, money)
+    assert await correct(office, invoice, resolution) == made
+    assert await faults(office, [invoice]) == []
+
+
+async def test_what_an_ended_subscription_used_more_stays_open_and_says_so(office: Office) -> None:
+    subscription, invoice = await ended(office)
+    customer = await office.account.get(f"/customers/{subscription.customer_id}")
+    await send(office, customer, "late", "2026-01-16")
+    assert (await preview(office, invoice))["difference"] == "1"
+    refused = await correct(office, invoice, "next_invoice", expect=400)
+    assert refused["details"]["subscription_status"] == "cancelled"
+    # an event after the end is nobody's usage
+    await send(office, customer, "after", "2026-01-25")
+    assert (await preview(office, invoice))["difference"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("true_up", "voided", "now"),
+    [
+        pytest.param(True, 1, "7", id="six of five: two of overage become one"),
+        pytest.param(True, 3, "5", id="four of five: what was promised is owed"),
+        pytest.param(False, 3, "4", id="four of five and no true-up: what was used"),
+    ],
+)
+async def test_a_line_under_a_commitment_of_its_own_is_corrected(
+    office: Office, true_up: bool, voided: int, now: str
+) -> None:
+    calls = await office.feature("calls")
+    plan = await office.plan(office.usage(calls, "1"))
+    await settled(office)
+    customer = await office.customer()
+    terms = {"commitment_amount": "5", "commitment_type": "amount", "overage_factor": "2", "enable_true_up": true_up}
+    subscription = await office.subscribed(plan, customer, line_item_commitments={plan["prices"][0]["id"]: terms})
+    for number in range(7):
+        await send(office, customer, f"e{number}", "2026-01-15")
+    await office.run("2026-02-01")
+    invoice = await january(office, subscription)
+    assert invoice.total == 9  # 5, and two more at twice the price
+    await void(office, *(f"e{number}" for number in range(voided)))
+    seen = await preview(office, invoice)
+    assert (seen["lines"][0]["amount_before"], seen["lines"][0]["amount_after"]) == ("9", now)
+    made = await correct(office, invoice)
+    assert Decimal(made["total_amount"]) == 9 - Decimal(now)
+    assert await correct(office, invoice) == made
+    assert (await preview(office, invoice))["difference"] == "0"
+    assert await faults(office, [invoice]) == []
+
+
+async def test_a_line_under_a_commitment_of_the_subscription_says_why_it_is_not_corrected(office: Office) -> None:
+    calls = await office.feature("calls")
+    plan = await office.plan(office.usage(calls, "1"))
+    await settled(office)
+    customer = await office.customer()
+    subscription = await office.subscribed(plan, customer, commitment_amount="5", overage_factor="2")
+    for number in range(7):
+        await send(office, customer, f"e{number}", "2026-01-15")
+    await office.run("2026-02-01")
+    invoice = await january(office, subscription)
+    await void(office, "e0")
+    (line,) = (await preview(office, invoice))["lines"]
+    assert line["not_corrected"] == "commitment"
+    await correct(office, invoice, expect=400)

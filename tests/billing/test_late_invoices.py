@@ -120,8 +120,13 @@ async def test_in_one_go_as_week_by_week(office: Office) -> None:
         pytest.param({"commitment_amount": "5", "overage_factor": "2"}, {}, id="the subscription's"),
         pytest.param(
             {},
-            {"commitment_amount": "5", "commitment_type": "amount", "overage_factor": "2"},
-            id="the line item's",
+            {
+                "commitment_amount": "5",
+                "commitment_type": "amount",
+                "overage_factor": "2",
+                "commitment_duration": "QUARTERLY",
+            },
+            id="the line item's over several periods",
         ),
     ],
 )
@@ -142,6 +147,23 @@ async def test_under_a_commitment_it_is_reported_only(
     await office.run("2026-03-01")
     february = (await office.invoices(subscription))[-1]
     assert (await late(office, february), f"{february.subtotal:.2f}") == ([], "9.00")
+
+
+async def test_under_a_commitment_of_the_item_s_own_it_is_charged(office: Office) -> None:
+    calls = await office.feature("calls")
+    plan = await office.plan(fixed("9"), office.usage(calls, "1"))
+    promise = {"commitment_amount": "5", "commitment_type": "amount", "overage_factor": "2"}
+    subscription, customer = await charging(office, plan, line_item_commitments={plan["prices"][1]["id"]: promise})
+    await office.used("calls", customer, 7, "2026-01-02")
+    await office.run("2026-02-01")
+    january = (await office.invoices(subscription))[-1]
+    # seven of five: 5 + 2 x 2 = 9; nine of five: 5 + 4 x 2 = 13
+    assert sorted(amount for _, _, amount in await office.lines(january)) == ["9", "9"]
+    await office.used("calls", customer, 2, "2026-01-03")
+    assert set(await watched(office, january, "late_amount")) == {"4"}
+    await office.run("2026-03-01")
+    february = (await office.invoices(subscription))[-1]
+    assert (await late(office, february), f"{february.subtotal:.2f}") == ([("01-01", "2", "4")], "13.00")
 
 
 async def test_what_a_widened_meter_finds_is_reported_only(office: Office) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -13,12 +14,15 @@ from rich.console import Console
 
 from farthing.doctor.examination import audit
 from farthing.migration.command import RequestedMigration, migrate
+from farthing.subscriptions.tables import Subscription
 from tests.billing.office import Office
 from tests.subscriptions.shop import at, fixed
 
 MOVED_ON = "2026-03-10"
 OPEN_SINCE = "2026-03-01"
 NEXT_PERIOD = "2026-04-01"
+
+Body = Mapping[str, Any]
 
 
 @dataclass
@@ -96,6 +100,64 @@ async def open_invoices_of(office: Office) -> dict[str, tuple[str, ...]]:
     }
 
 
+async def terms_of(office: Office) -> dict[str, Any]:
+    """What was agreed with each customer that nothing has billed yet: phases, pause, family, commitments, groups."""
+    names = {customer_id: external_id for external_id, customer_id in (await customers_of(office)).items()}
+    page = await office.account.post("/subscriptions/search", {"limit": 100}, expect=200)
+    owners = {each["id"]: names[each["customer_id"]] for each in page["items"]}
+    found = {}
+    for each in page["items"]:
+        whole = await office.account.get(f"/subscriptions/{each['id']}")
+        found[owners[each["id"]]] = {
+            **{name: whole.get(name) for name in AGREED},
+            "parent": owners.get(whole.get("parent_subscription_id") or ""),
+            "payer": names.get(whole.get("invoicing_customer_id") or ""),
+            "phases": [(phase["start_date"], phase.get("end_date")) for phase in whole.get("phases") or ()],
+            "pauses": [{name: pause.get(name) for name in PAUSED} for pause in whole.get("pauses") or ()],
+            "items": sorted(
+                (str(item["display_name"]), str(item["quantity"]), *(str(item.get(name)) for name in ITEM))
+                for item in whole.get("line_items") or ()
+            ),
+        }
+    return found
+
+
+async def groups_of(office: Office) -> dict[str, list[str]]:
+    """What is in each group, by the names of prices and features."""
+    page = await office.account.post("/groups/search", {"limit": 100}, expect=200)
+    names = {group["id"]: group["lookup_key"] for group in page["items"]}
+    found: dict[str, list[str]] = {name: [] for name in names.values()}
+    for path, label in (("/prices/search", "amount"), ("/features/search", "name")):
+        listed = await office.account.post(path, {"limit": 100}, expect=200)
+        for member in listed["items"]:
+            if member.get("group_id"):
+                found[names[member["group_id"]]].append(member[label])
+    return found
+
+
+AGREED = (
+    "subscription_status",
+    "subscription_type",
+    "pause_status",
+    "commitment_amount",
+    "overage_factor",
+    "enable_true_up",
+    "current_period_start",
+    "current_period_end",
+    "cancel_at",
+    "trial_end",
+)
+PAUSED = ("pause_status", "pause_start", "pause_end", "reason")
+ITEM = (
+    "start_date",
+    "end_date",
+    "commitment_amount",
+    "commitment_quantity",
+    "commitment_overage_factor",
+    "commitment_true_up_enabled",
+)
+
+
 async def billed_after(office: Office, moment: str) -> list[tuple[str, str, str, str]]:
     """What was invoiced from a moment on: customer, reason, period and total."""
     names = {customer_id: external_id for external_id, customer_id in (await customers_of(office)).items()}
@@ -157,8 +219,10 @@ async def fill(office: Office) -> None:
         override_line_items=[{"price_id": plan["prices"][0]["id"], "amount": "15", "quantity": "3"}],
     )
     ending = await office.subscribed(plan, hooli)
+    paused = await subscribe_others(office, plan, feature)
     await office.used("calls", acme, 15, "2026-01-10")
     await office.used("calls", globex, 30, "2026-01-11")
+    await office.used("calls", {"external_id": "wayne-labs"}, 9, "2026-01-12")
     await office.run("2026-02-01")
     await office.on("2026-02-03")
     await pay(office, "acme", "20")
@@ -167,8 +231,13 @@ async def fill(office: Office) -> None:
     await office.on("2026-03-05")
     await office.subscribed(plan, initech, trial_period_days=14)
     await post(f"/subscriptions/{ending.id}/cancel", {"cancellation_type": "end_of_period"}, expect=200)
+    await post(
+        f"/subscriptions/{paused.id}/pause", {"pause_end": "2026-03-20T00:00:00Z", "reason": "moving"}, expect=200
+    )
     await office.used("calls", acme, 20, "2026-03-04")
     await office.used("calls", globex, 4, "2026-03-04")
+    for external_id, count in (("wayne", 3), ("wayne-labs", 5), ("umbrella", 9)):
+        await office.used("calls", {"external_id": external_id}, count, "2026-03-06")
     wallet = await post("/wallets", {"customer_id": acme["id"], "currency": "usd", "name": "Credits"}, expect=200)
     for terms in (
         {"credits_to_add": "6", "transaction_reason": "FREE_CREDIT_GRANT", "expiry_date_utc": "2026-03-20T00:00:00Z"},
@@ -189,6 +258,50 @@ async def fill(office: Office) -> None:
         },
     )
     await office.on(MOVED_ON)
+
+
+async def subscribe_others(office: Office, plan: Body, feature: Body) -> Subscription:
+    """Phases, a family, grouped seats, commitments, prices and a feature in groups; the one that will be paused."""
+    customers = {
+        name: await office.customer(name)
+        for name in ("stark", "wayne", "wayne-labs", "umbrella", "oscorp", "oscorp-team", "tyrell")
+    }
+    groups = {
+        kind: await office.account.post("/groups", {"name": kind, "entity_type": kind, "lookup_key": f"{kind}s"})
+        for kind in ("price", "feature")
+    }
+    await office.account.put(f"/features/{feature['id']}", {"group_id": groups["feature"]["id"]})
+    grouped = await office.plan(
+        fixed("12", group_id=groups["price"]["id"]), office.usage(feature, "0.5"), name="Committed"
+    )
+    base, calls = plan["prices"][0]["id"], grouped["prices"][1]["id"]
+    await office.subscribed(
+        plan,
+        customers["stark"],
+        phases=[
+            {"start_date": "2026-01-01T00:00:00Z", "end_date": "2026-04-01T00:00:00Z"},
+            {"start_date": "2026-04-01T00:00:00Z", "override_line_items": [{"price_id": base, "amount": "33"}]},
+        ],
+    )
+    await office.subscribed(
+        plan,
+        customers["wayne"],
+        inheritance={"external_customer_ids_to_inherit_subscription": ["wayne-labs"]},
+    )
+    await office.subscribed(
+        grouped, customers["umbrella"], commitment_amount="30", overage_factor="2", enable_true_up=True
+    )
+    await office.subscribed(
+        grouped,
+        customers["oscorp"],
+        line_item_commitments={calls: {"commitment_quantity": "40", "overage_factor": "1.5", "enable_true_up": True}},
+        inheritance={
+            "grouped_invoicing_children_to_create": [
+                {"plan_id": plan["id"], "external_customer_id": "oscorp-team"},
+            ]
+        },
+    )
+    return await office.subscribed(plan, customers["tyrell"])
 
 
 async def pay(office: Office, external_id: str, amount: str) -> None:

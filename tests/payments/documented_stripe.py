@@ -232,6 +232,8 @@ def _read(books: StripeBooks, parts: list[str], query: Row) -> Row:
     if parts[-1] == "payment_methods" and len(parts) == 3:
         mine = [row for row in books.of("payment_method") if row["customer"] == parts[1]]
         return _list(mine, query)
+    if parts == ["customers"]:
+        return _list(books.of("customer"), query)
     if parts == ["payment_intents"]:
         return _list([row for row in books.of("payment_intent") if row["customer"] == query["customer"]], query)
     if parts == ["refunds"]:

@@ -12,6 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
+from farthing.invoices.ports import InvoicePorts
+from farthing.payments.integrations.gateways import Gateways
+from farthing.transfer.connection_trial import ConnectionTrial, try_connection
 from farthing.transfer.exports.links import download_link
 from tests.transfer.office import TransferOffice
 
@@ -164,6 +167,20 @@ async def test_a_bucket_that_refuses_and_one_that_is_private(office: TransferOff
     assert "NoSuchBucket" in task["error_summary"]
     task = await office.export(await _bucket(office, storage))
     assert "endpoint_url" in task["error_summary"]
+
+
+async def test_a_bucket_says_whether_it_is_there_and_holds_nothing_afterwards(
+    office: TransferOffice, storage: str
+) -> None:
+    lenient = office.with_settings(transfer_allow_private=True)
+    gateways = Gateways(office.database, lenient.settings, office.database.ports.part(InvoicePorts).hooks)
+    said = []
+    for bucket in ("my-exports", "nobodys"):
+        schedule = await _bucket(lenient, storage, bucket=bucket)
+        async with office.database.session(office.scope) as session:
+            said.append(await try_connection(session, gateways, lenient.settings, schedule["connection_id"]))
+    assert said[0] == ConnectionTrial(works=True, words="The bucket my-exports is there and answers to the key")
+    assert (said[1].works, said[1].words[:24]) == (False, "the bucket refused it: 4")
 
 
 async def test_with_the_published_client(office: TransferOffice) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ from farthing.core.ids import Kind, new_id
 from farthing.identity.sign_in.email_and_password import person_with_email
 from farthing.identity.sign_in.password_change import make_link
 from farthing.identity.users import invite
+from farthing.marketplaces.tables import UsageRecord
 from farthing.notifications.email.tables import Email, EmailKind, EmailState
 from farthing.storage.scope import SYSTEM
 from tests.transfer.office import TransferOffice
@@ -165,6 +167,60 @@ async def _checkout(stage: Stage) -> str:
     body = {"customer_id": stage.customers[0]["id"], "currency": "usd", **amounts, "line_items": lines}
     body |= {"checkout": {"payment_provider": "stripe", "success_url": "https://shop.example.com/thanks"}}
     return urlsplit((await account.post("/invoices", body))["checkout_session"]["hosted_url"]).path
+
+
+async def _integrations(stage: Stage) -> list[Place]:
+    """What is connected, and the forms around it; asked for again, it is the same."""
+    account = stage.account
+    listed = (await account.get("/connections"))["connections"]
+    known = {each["provider_type"]: each for each in listed}
+    for provider, secrets in (
+        ("s3", {"aws_access_key_id": "AKIAEXAMPLE", "aws_secret_access_key": "never shown"}),
+        ("aws_marketplace", {}),
+        ("stripe", {"secret_key": "sk_test_never_shown", "webhook_secret": "whsec_never_shown"}),
+    ):
+        if provider not in known:
+            body = {"name": f"Our {provider.replace('_', ' ')}", "provider_type": provider}
+            known[provider] = await account.post("/connections", {**body, "encrypted_secret_data": secrets})
+    path = f"/integrations/{known['s3']['id']}"
+    return [
+        Place("integrations", "/integrations"),
+        Place("integration-new", "/integrations/new"),
+        Place("integration-edit", f"{path}/edit"),
+        Place("integration-disconnect", f"{path}/disconnect"),
+    ]
+
+
+async def _usage_records(stage: Stage) -> str:
+    """Records of a subscription that a marketplace collects for, taken, waiting and skipped."""
+    customer = stage.customers[0]
+    async with stage.account.transaction() as session:
+        if await session.scalar(select(UsageRecord.id).limit(1)) is None:
+            for hour, (amount, syncs) in enumerate(
+                (
+                    ("12.50", {"aws_marketplace": {"reporting_id": "rep-1", "synced_at": "2026-11-01T01:00:04Z"}}),
+                    ("3.20", {}),
+                    ("0", {"azure_marketplace": {"skipped": True, "skip_reason": "zero_amount_not_supported"}}),
+                )
+            ):
+                start = stage.now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=hour + 1)
+                session.add(
+                    UsageRecord(
+                        id=new_id(Kind.USAGE_RECORD),
+                        customer_id=customer["id"],
+                        customer_external_id=customer["external_id"],
+                        subscription_id=stage.subscription_id,
+                        plan_id=stage.plan["id"],
+                        currency="usd",
+                        period_start=start,
+                        period_end=start + timedelta(hours=1),
+                        amount=Decimal(amount),
+                        quantity=Decimal(amount) * 100,
+                        synced=bool(syncs),
+                        syncs=syncs,
+                    )
+                )
+    return "/usage-records"
 
 
 async def _dunning(stage: Stage) -> str:
@@ -335,6 +391,8 @@ async def places(stage: Stage) -> list[Place]:
         Place("setting-email", "/settings/email_config"),
         Place("workflows", "/workflows"),
         Place("webhooks", "/webhooks"),
+        *await _integrations(stage),
+        Place("usage-records", await _usage_records(stage)),
         Place("webhook-message", f"/webhooks/messages/{await _message(stage)}"),
         Place("settings", "/settings"),
         Place("setting-invoices", "/settings/invoice_config"),

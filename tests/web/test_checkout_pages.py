@@ -6,11 +6,14 @@ import uuid
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from playwright.async_api import Page, expect
 
 from farthing.notifications.email.content.wording import LANGUAGES
 from farthing.web.checkout.language import choose_language, page_texts
+from tests.account import Account
+from tests.payments.till import Till
 from tests.web.browsing import sign_in
 from tests.web.stage import Stage
 
@@ -129,3 +132,41 @@ async def test_a_customer_saves_a_card_and_pays_an_invoice_in_the_portal(page: P
     await expect(page.get_by_role("heading", name="Paid. Thank you.")).to_be_visible()
     found = await shop.account.get(f"/invoices/{invoice['id']}")
     assert found["payment_status"] == "SUCCEEDED"
+
+
+async def _pay_in_portal(account: Account, visitor: httpx.AsyncClient) -> tuple[str, str]:
+    """Go from the portal to the checkout of an invoice; the paths of the invoice there, and of the checkout."""
+    till = Till(account)
+    await till.connect()
+    invoice = await till.invoice()
+    customer = await account.get(f"/customers/{invoice['customer_id']}")
+    token = (await account.get(f"/customers/portal/{customer['external_id']}"))["token"]
+    here = f"/portal/{token}/invoices/{invoice['id']}"
+    answer = await visitor.post(f"{here}/pay")
+    assert answer.status_code == 303, answer.text
+    return here, answer.headers["location"]
+
+
+async def test_whoever_came_from_the_portal_goes_back_there(account: Account) -> None:
+    headers = {"origin": account.base_url}
+    async with httpx.AsyncClient(base_url=account.base_url, headers=headers, timeout=60) as visitor:
+        here, checkout = await _pay_in_portal(account, visitor)
+        assert here not in (await visitor.get(checkout)).text  # there is something else to do first
+        paid = await visitor.post(f"{checkout}/test-payment", data={"action": "pay"}, follow_redirects=True)
+        assert f'href="{here}"' in paid.text
+        async with httpx.AsyncClient(base_url=account.base_url, timeout=60) as somebody:
+            assert "/portal/" not in (await somebody.get(checkout)).text
+            for token in ("nonsense", here.split("/")[2][:-4] + "AAAA", "//evil.example"):
+                forged = await somebody.get(checkout, headers={"cookie": f"farthing_portal={token}"})
+                assert "/portal/" not in forged.text
+        async with Account(account.base_url, account.settings, account.database) as stranger:
+            await _pay_in_portal(stranger, visitor)  # another customer's portal now
+        assert "/portal/" not in (await visitor.get(checkout)).text
+
+
+async def test_a_provider_is_not_told_of_the_portal(account: Account) -> None:
+    async with httpx.AsyncClient(base_url=account.base_url, headers={"origin": account.base_url}) as visitor:
+        await _pay_in_portal(account, visitor)
+    payments = (await account.get("/payments"))["items"]
+    assert payments
+    assert not any("/portal/" in str(payment) for payment in payments)

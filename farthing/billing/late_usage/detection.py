@@ -19,8 +19,17 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.charges import MeteredCharge
+from farthing.billing.calculation.commitments import in_force
 from farthing.billing.calculation.draft import DraftLine, explained
-from farthing.billing.calculation.usage_charges import Answers, Question, RatedUsage, UsagePlan, plan, rate
+from farthing.billing.calculation.usage_charges import (
+    Answers,
+    Committed,
+    Question,
+    RatedUsage,
+    UsagePlan,
+    plan,
+    rate,
+)
 from farthing.calendar.period import Period
 from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.prices.tables import Price
@@ -91,6 +100,8 @@ class RecheckableLine:
     member: SubscriptionSnapshot
     plan: UsagePlan
     kept: NotCharged | None
+    committed: Committed | None = None
+    """How the item's own commitment stands in the period; None without one."""
     is_left_by_correction: bool = False
     """Whether a correction has left it to the next invoice to charge: fewer units may cost more."""
 
@@ -269,7 +280,9 @@ async def _planned(session: AsyncSession, lines: Sequence[InvoicedUsage]) -> lis
         charge = MeteredCharge(item, line.window, period)
         entitlement = member.allowances(period).get(meter.id)
         measured = plan(member, charge, meter, entitlement)
-        result.append(RecheckableLine(line, member, measured, _excluded_because(line, member, item, settled)))
+        kept = _excluded_because(line, member, item, settled)
+        committed = None if item.commitment is None else Committed(share=in_force(member, None, period)[0])
+        result.append(RecheckableLine(line, member, measured, kept, committed))
     return result
 
 
@@ -310,13 +323,29 @@ async def _meters(session: AsyncSession, ids: Collection[str]) -> dict[str, tupl
 def _excluded_because(
     line: InvoicedUsage, member: SubscriptionSnapshot, item: LineItemSnapshot, backfill: MeterBackfill | None
 ) -> NotCharged | None:
-    if line.committed or item.commitment is not None or item.buckets or member.commitment is not None:
+    if member.commitment is not None or not _decides_alone(line, member, item):
         return NotCharged.COMMITMENT
     if line.edited:
         return NotCharged.EDITED
     if line.watermark is None:
         return NotCharged.NO_WATERMARK
     return NotCharged.METER_WIDENED if widened_since(backfill, line.watermark) else None
+
+
+def _decides_alone(line: InvoicedUsage, member: SubscriptionSnapshot, item: LineItemSnapshot) -> bool:
+    """Whether a line's own usage alone decides what it costs: it is under no commitment, or under one of its own item
+    that lasts a billing period, at the price it was made for and shared with no other version of the item.
+
+    A commitment by the window or over several periods has more to look at than the line.
+    """
+    if item.commitment is None or not line.committed:
+        return item.commitment is None and not line.committed and not item.buckets
+    own, today = item.commitment, member.item(item.id)
+    is_shared = item.replaces_id is not None or member.is_succeeded(item)
+    spans = own.windowed or own.duration is not None or bool(item.buckets)
+    # what a quantity comes to follows from the price, which was another one then
+    is_repriced = own.quantity is not None and (today is None or today.price_id != item.price_id)
+    return not (is_shared or spans or is_repriced)
 
 
 def widened_since(backfill: MeterBackfill | None, watermark: int) -> bool:
@@ -330,7 +359,8 @@ def widened_since(backfill: MeterBackfill | None, watermark: int) -> bool:
 def late_charges(recheckable: RecheckableLine, answers: Answers, now: datetime) -> LateCharge:
     """What has changed on a line. Pure."""
     line = recheckable.line
-    again = rate(recheckable.plan, answers, currency.digits(recheckable.member.currency), now)
+    digits = currency.digits(recheckable.member.currency)
+    again = rate(recheckable.plan, answers, digits, now, recheckable.committed)
     usage = EXACT.subtract(again.raw, line.usage)
     if recheckable.kept is NotCharged.COMMITMENT:
         return LateCharge(again.raw, usage, None, recheckable.kept, again)

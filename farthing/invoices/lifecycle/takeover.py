@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 
@@ -267,7 +267,20 @@ def _line(given: TakenOverLine, amount: Decimal) -> InvoiceLineItem:
     names = set(given.__struct_fields__) & set(InvoiceLineItem.__mapper__.column_attrs.keys())
     reduced = {"amount", "line_item_discount", "invoice_level_discount", "prepaid_credits_applied"}
     columns = {name: getattr(given, name) for name in names - reduced}
-    return InvoiceLineItem(id=new_id(Kind.INVOICE_LINE_ITEM), amount=amount, meta=dict(given.metadata or {}), **columns)
+    line = InvoiceLineItem(id=new_id(Kind.INVOICE_LINE_ITEM), amount=amount, meta=dict(given.metadata or {}), **columns)
+    if line.price_type is PriceType.FIXED and line.subscription_line_item_id is not None:
+        line.whole_seconds = _service_seconds(given)
+    return line
+
+
+def _service_seconds(given: TakenOverLine) -> Decimal | None:
+    """The service time that a fee of the other system paid for: all of its period, as far as anybody says here.
+
+    Without it the rest of a period that a pause makes longer would be charged as if nothing had been.
+    """
+    if given.period_start is None or given.period_end is None or given.period_end <= given.period_start:
+        return None
+    return Decimal((given.period_end - given.period_start) // timedelta(microseconds=1)).scaleb(-6)
 
 
 def _coupon_terms(discounts: Sequence[TakenOverDiscount], lines: Sequence[TakenOverLine]) -> Iterator[CouponTerm]:

@@ -80,14 +80,14 @@ async def receive(
         raise ValidationFailed("Invalid webhook", {"body": "cannot be read"}) from error
     news = []
     with acting_as(Actor(ActorType.PROVIDER, provider_type, provider_type), ChangeSource.WEBHOOK):
-        for report in [await _follow_up(provider, report) for report in reports]:
+        for report in [await follow_up(provider, report) for report in reports]:
             async with database.session(scope, clock=clock) as session:
                 if await _take(session, gateways, provider_type, report, body, clock):
                     news.append(report.event_id)
     return news
 
 
-async def _follow_up(provider: Provider, report: Report) -> Report:
+async def follow_up(provider: Provider, report: Report) -> Report:
     """Let the provider's adapter ask or do what an event makes necessary, while nothing is locked or held."""
     followed = await provider.follow_up(report)
     if isinstance(followed, Report):
@@ -143,10 +143,7 @@ async def _take(
             await ports_of(session, PaymentPorts).retry_with_new_method(session, report.customer_id, clock.now())
         await commit_midway(session)
         return True
-    await _apply(session, gateways, payment.id, provider_type, report, clock)
-    returns = await waiting_returns(session, payment.id)
-    await commit_midway(session)  # the event has taken effect; what follows from it asks the provider
-    await send_refunds(session, gateways, returns, clock.now())
+    await apply_report(session, gateways, payment, report, clock.now())
     return True
 
 
@@ -172,16 +169,33 @@ async def _about(session: AsyncSession, provider_type: str, report: Report) -> P
     return None
 
 
-async def _apply(
-    session: AsyncSession, gateways: Gateways, payment_id: str, provider_type: str, report: Report, clock: Clock
+async def apply_report(
+    session: AsyncSession, gateways: Gateways, payment: Payment, report: Report, now: datetime
 ) -> None:
-    now, charge = clock.now(), report.charge
+    """Let what a provider says of a payment take effect, and commit; money that nobody wants is sent back then.
+
+    Said again, it changes nothing, but for one more try on a page that may still be paid.
+    """
+    payment_id = payment.id
+    await _apply(session, gateways, payment_id, report, now)
+    returns = await waiting_returns(session, payment_id)
+    await commit_midway(session)  # the report has taken effect; what follows from it asks the provider
+    await send_refunds(session, gateways, returns, now)
+
+
+async def _apply(session: AsyncSession, gateways: Gateways, payment_id: str, report: Report, now: datetime) -> None:
+    charge = report.charge
     invoice, payment = await lock_payment(session, payment_id)
     checkouts = ports_of(session, PaymentPorts).checkouts
     if payment.checkout_session_id is not None:
         await checkouts.heard(session, payment, now)
     if charge is not None and charge.currency != payment.currency:
-        log.error("webhook.other_currency", provider=provider_type, payment_id=payment_id, currency=charge.currency)
+        log.error(
+            "webhook.other_currency",
+            provider=payment.payment_gateway,
+            payment_id=payment_id,
+            currency=charge.currency,
+        )
         payment.error_message = f"the provider reports {charge.currency} instead of {payment.currency}"
         return
     if report.kind is ReportKind.PAYMENT_FAILED:

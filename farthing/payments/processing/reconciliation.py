@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import Function, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.elements import ColumnElement
 
+from farthing.core.enums import Status
 from farthing.core.errors import FarthingError
 from farthing.invoices.receivable import PaymentStatus
 from farthing.payments.integrations.gateways import Gateways, connection_to
 from farthing.payments.locks import lock_payment
-from farthing.payments.processing import outcomes
+from farthing.payments.processing import inbound, outcomes
 from farthing.payments.processing.asking import find_account, lookup_of
-from farthing.payments.providers.interface import ChargeState, Declined, Fatal, Provider, Retryable
+from farthing.payments.providers.interface import (
+    ChargeState,
+    Declined,
+    Fatal,
+    Provider,
+    Refusal,
+    Report,
+    ReportKind,
+    Retryable,
+)
 from farthing.payments.refunds.sending import send_refund
 from farthing.payments.refunds.tables import UNDERWAY, RefundRecord
 from farthing.payments.tables import Payment
@@ -25,22 +36,47 @@ from farthing.storage.midway import commit_midway
 log = structlog.get_logger(__name__)
 
 PATIENCE = timedelta(minutes=15)
-"""How long a payment may be PROCESSING before its provider is asked."""
+"""How long a payment may be PROCESSING, or wait for its payer on a page, before its provider is asked."""
+PAGES_ASKED = timedelta(days=30)
+"""How long its provider is asked about a page that stays open."""
 
 _PAGE = 100
 
 
 async def reconcile(session: AsyncSession, gateways: Gateways, now: datetime) -> int:
-    """Settle or fail every payment of the environment that has been PROCESSING for more than 15 minutes, send back
-    money that nobody owed, close pages that were withdrawn. Returns how many payments were looked at.
+    """Settle or fail every payment of the environment that has been PROCESSING, or has waited for its payer on a page,
+    for more than 15 minutes and that its provider has decided; send back money that nobody owed, close pages that were
+    withdrawn. Returns how many payments were looked at.
 
     Each payment is a transaction of its own, and what a provider cannot answer now is asked again next time. May be
     run by several processes at once: every step is idempotent at the provider and checks the state under lock here.
     """
     stuck = (Payment.payment_status == PaymentStatus.PROCESSING) & (Payment.processing_since < now - PATIENCE)
     seen = await _each(session, gateways, stuck, now, _ask)
+    seen += await _each(session, gateways, _page_is_due(now), now, _ask_page)
     seen += await _each(session, gateways, Payment.withdrawal_due.is_(True), now, _close_page)
     return seen + await _send_refunds(session, gateways, now)
+
+
+def _page_is_due(now: datetime) -> ColumnElement[bool]:
+    """A page nobody has told the end of: asked after when it is 15 minutes old, then whenever it is a quarter older,
+    so that what was paid is found soon and a page that stays open for weeks is asked about a few dozen times."""
+    asked_at = Payment.processing_since
+    return (
+        (Payment.payment_status == PaymentStatus.PENDING)
+        & Payment.gateway_tracking_id.is_not(None)
+        & Payment.payment_url.is_not(None)
+        & (Payment.status == Status.PUBLISHED)
+        & Payment.created_at.between(now - PAGES_ASKED, now - PATIENCE)
+        & (
+            asked_at.is_(None)
+            | ((asked_at <= now - PATIENCE) & (4 * _seconds(now - asked_at) >= _seconds(asked_at - Payment.created_at)))
+        )
+    )
+
+
+def _seconds(span: ColumnElement[Any]) -> Function[Any]:
+    return func.date_part("epoch", span)
 
 
 async def _send_refunds(session: AsyncSession, gateways: Gateways, now: datetime) -> int:
@@ -129,6 +165,38 @@ async def _ask(session: AsyncSession, gateways: Gateways, provider: Provider, pa
     await commit_midway(session)
 
 
+async def ask_page(session: AsyncSession, gateways: Gateways, payment_id: str, now: datetime) -> None:
+    """Let what has happened on a payment's page take effect, although no webhook told of it; commits.
+
+    The session must have nothing that is not committed. A provider that does not answer changes nothing.
+    """
+    await _one(session, gateways, payment_id, now, _ask_page)
+
+
+async def _ask_page(
+    session: AsyncSession, gateways: Gateways, provider: Provider, payment: Payment, now: datetime
+) -> None:
+    payment_id = payment.id
+    if payment.gateway_tracking_id is None:
+        return  # there is no page, and nobody who was sent to it
+    report = await _report_of_page(session, provider, payment)
+    if isinstance(report, Report):
+        await inbound.apply_report(session, gateways, payment, report, now)
+    elif report is None:
+        waits = (Payment.id == payment_id) & (Payment.payment_status == PaymentStatus.PENDING)
+        await session.execute(update(Payment).where(waits).values(processing_since=now))
+        await commit_midway(session)
+    else:
+        log.warning("payment.unreconciled", payment_id=payment_id, reason=report.message)
+
+
+async def _report_of_page(session: AsyncSession, provider: Provider, payment: Payment) -> Report | Refusal | None:
+    lookup = lookup_of(payment, await find_account(session, payment))
+    await commit_midway(session)  # nothing was written; no connection waits for the provider
+    report = await provider.ask_page(lookup)
+    return await inbound.follow_up(provider, report) if isinstance(report, Report) else report
+
+
 async def close_page(session: AsyncSession, gateways: Gateways, payment_id: str, now: datetime) -> None:
     """Close the page of a payment that was withdrawn, at once; where that fails the duty does it later.
 
@@ -150,6 +218,13 @@ async def _close_page(
         if isinstance(closed, (Retryable, Fatal)):
             log.warning("payment.page_still_open", payment_id=payment.id, reason=closed.message)
             return
+        # it may have been paid before, with nobody telling: that money is in the books, or goes back
+        report = await _report_of_page(session, provider, payment)
+        if isinstance(report, (Retryable, Fatal)):
+            log.warning("payment.page_still_open", payment_id=payment.id, reason=report.message)
+            return
+        if isinstance(report, Report) and report.kind is ReportKind.PAYMENT_SUCCEEDED:
+            await inbound.apply_report(session, gateways, payment, report, now)
     _, payment = await lock_payment(session, payment.id)
     payment.withdrawal_due = False
     await commit_midway(session)

@@ -246,6 +246,16 @@ class Report:
     """What only the provider's adapter understands, for `follow_up`."""
 
 
+def report_of(charge: ProviderCharge) -> Report | None:
+    """What a webhook would tell of a charge as it stands now; None while it is not decided."""
+    kinds = {
+        ChargeState.SUCCEEDED: ReportKind.PAYMENT_SUCCEEDED,
+        ChargeState.FAILED: ReportKind.PAYMENT_FAILED,
+    }
+    kind = kinds.get(charge.state)
+    return None if kind is None else Report(charge.gateway_payment_id, kind, charge=charge, reason=charge.reason)
+
+
 class BadSignature(Exception):
     """A webhook is not from whom it says: missing, wrong or too old a signature. The message is safe to show."""
 
@@ -254,6 +264,10 @@ class Provider(Protocol):
     """One environment's account at a provider. Every `key` is an idempotency key: twice the same is once."""
 
     capabilities: frozenset[Capability]
+
+    async def ask_account(self) -> str | Refusal:
+        """Ask for something that changes nothing; what to tell who wants to know whether the connection works."""
+        ...
 
     async def ensure_customer(self, payer: Payer, *, key: str) -> Account | Refusal:
         """The customer's account there, made on first use."""
@@ -280,6 +294,10 @@ class Provider(Protocol):
 
     async def cancel_link(self, tracking_id: str, *, key: str) -> Refusal | None:
         """Close a page that nobody has paid or confirmed on; one that is used or closed stays as it is."""
+        ...
+
+    async def ask_page(self, lookup: ChargeLookup) -> Report | Refusal | None:
+        """What a webhook would tell of a page that waits for its payer; None while it may still be paid there."""
         ...
 
     async def charge_saved_method(

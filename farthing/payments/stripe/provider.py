@@ -17,6 +17,7 @@ from farthing.payments.providers.interface import (
     Account,
     Capability,
     ChargeLookup,
+    ChargeState,
     Declined,
     Fatal,
     Link,
@@ -31,6 +32,7 @@ from farthing.payments.providers.interface import (
     SentBack,
     Setup,
     Urls,
+    report_of,
 )
 from farthing.payments.providers.registry import ProviderSupport
 from farthing.payments.stripe.amounts import InexactAmount, from_stripe_amount, to_stripe_amount
@@ -60,7 +62,9 @@ from farthing.payments.stripe.webhooks import (
     METHOD_CUSTOMER,
     SETUP,
     EventOwner,
+    fail_page,
     read_event,
+    read_page,
     verify_signature,
 )
 
@@ -91,6 +95,13 @@ class StripeProvider:
             support.scope.environment_id, str(account_id) if account_id else None, is_live(secret_key)
         )
         self._api = StripeApi(secret_key, support.api_url)
+
+    async def ask_account(self) -> str | Refusal:
+        """The newest customer is asked for: a restricted key that we can work with may read customers."""
+        answer = await self._api.ask(lambda client: client.v1.customers.list_async({"limit": 1}))
+        if isinstance(answer, _refusals):
+            return answer
+        return f"Stripe takes the key, which is of {'live' if self._owner.is_live else 'test'} mode"
 
     async def ensure_customer(self, payer: Payer, *, key: str) -> Account | Refusal:
         """A customer there; the key covers what we say of it, so that a new name never clashes with an earlier try."""
@@ -155,6 +166,24 @@ class StripeProvider:
             lambda client: client.v1.checkout.sessions.expire_async(tracking_id, {}, keyed(key))
         )
         return closed if isinstance(closed, (Retryable, Fatal)) else None
+
+    async def ask_page(self, lookup: ChargeLookup) -> Report | Refusal | None:
+        """How a page stands, or a charge that waits for its payer; what went back of its money is asked for too."""
+        if lookup.tracking_id is None or not lookup.tracking_id.startswith("cs_"):
+            charge = await self.get_payment(lookup)
+            return report_of(charge) if isinstance(charge, ProviderCharge) else charge
+        page = await self._checkout(lookup.tracking_id)
+        if isinstance(page, _refusals):
+            return page
+        report = read_page(page)
+        if page.payment_intent is None or page.status != "complete":
+            return report
+        charge = await self.get_payment(replace(lookup, gateway_payment_id=page.payment_intent))
+        if not isinstance(charge, ProviderCharge):
+            return charge
+        if report is None:
+            return fail_page(page) if charge.state is ChargeState.FAILED else None
+        return replace(report, charge=replace(charge, tracking_id=page.id))
 
     async def charge_saved_method(
         self,
@@ -366,8 +395,7 @@ class StripeProvider:
     async def _find_intent(self, lookup: ChargeLookup) -> PaymentIntent | Refusal | None:
         intent_id = lookup.gateway_payment_id
         if intent_id is None and lookup.tracking_id is not None and lookup.tracking_id.startswith("cs_"):
-            page_id = lookup.tracking_id
-            page = await self._read(StripeCheckout, lambda client: client.v1.checkout.sessions.retrieve_async(page_id))
+            page = await self._checkout(lookup.tracking_id)
             if isinstance(page, _refusals):
                 return page
             intent_id = page.payment_intent
@@ -398,6 +426,12 @@ class StripeProvider:
             lambda client: client.v1.refunds.list_async({"payment_intent": intent_id, "limit": 100}),
         )
         return refunds
+
+    async def _checkout(self, page_id: str) -> StripeCheckout | Refusal:
+        page: StripeCheckout | Refusal = await self._read(
+            StripeCheckout, lambda client: client.v1.checkout.sessions.retrieve_async(page_id)
+        )
+        return page
 
     async def _page(self, values: Any, key: str) -> StripeCheckout | Refusal:
         page: StripeCheckout | Refusal = await self._read(

@@ -107,6 +107,19 @@ def read_event(body: bytes, owner: EventOwner) -> Report:
     return reading.read(other, subject)
 
 
+def read_page(page: StripeCheckout) -> Report | None:
+    """What the events of a page have said by now; None while it is open, or paid in a way that takes time."""
+    report = Report(event_id=page.id, kind=ReportKind.OTHER)
+    if page.status == "expired":
+        return _page_expired(report, page)
+    return _page_paid(report, page) if page.payment_status == "paid" else None
+
+
+def fail_page(page: StripeCheckout) -> Report:
+    """What is said of a page whose payment took time, and was not made."""
+    return _page_failed(Report(event_id=page.id, kind=ReportKind.OTHER), page)
+
+
 def _intent_succeeded(report: Report, intent: PaymentIntent) -> Report:
     return replace(report, kind=ReportKind.PAYMENT_SUCCEEDED, payment_id=intent.note(PAYMENT), charge=charge_of(intent))
 

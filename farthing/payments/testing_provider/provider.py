@@ -27,10 +27,12 @@ from farthing.payments.providers.interface import (
     ProviderInvoice,
     Refusal,
     Report,
+    ReportKind,
     Retryable,
     SentBack,
     Setup,
     Urls,
+    report_of,
 )
 from farthing.payments.providers.registry import Adapter, ConnectionDraft, ProviderSupport
 from farthing.payments.testing_provider import signing
@@ -85,6 +87,10 @@ class TestProvider:
         self._database = standing.database
         self._scope = standing.scope
 
+    async def ask_account(self) -> str | Refusal:
+        """The simulator is part of this deployment."""
+        return "The built-in provider answers; no money moves"
+
     async def ensure_customer(self, payer: Payer, *, key: str) -> Account | Refusal:
         """The simulator's ids of customers say whose they are."""
         return Account(provider_customer_id=f"cus_test_{payer.customer_id}", customer_id=payer.customer_id)
@@ -126,6 +132,20 @@ class TestProvider:
             if page.state is HostedPageState.OPEN:
                 page.state = HostedPageState.CANCELLED
         return None
+
+    async def ask_page(self, lookup: ChargeLookup) -> Report | Refusal | None:
+        """How a page stands; one that nobody has paid closes when its time is over."""
+        async with self._database.transaction(self._scope) as session:
+            page = await session.get(Session, lookup.tracking_id, with_for_update=True)
+            if page is None or page.environment_id != self._scope.environment_id:
+                return Declined("no_such_session", "No such payment page")
+            is_link = page.kind is HostedPageKind.LINK
+            if is_link and page.state is HostedPageState.OPEN and page.expires_at <= self._database.clock.now():
+                page.state = HostedPageState.EXPIRED
+            if is_link and page.state in {HostedPageState.EXPIRED, HostedPageState.CANCELLED}:
+                return Report(page.id, ReportKind.LINK_EXPIRED, tracking_id=page.id)
+        charge = await self.get_payment(lookup)
+        return report_of(charge) if isinstance(charge, ProviderCharge) else charge
 
     async def charge_saved_method(
         self,

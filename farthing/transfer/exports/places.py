@@ -40,6 +40,10 @@ class ExportPlace(Protocol):
         """Put a file there, whole or not at all; where it is then. Raises PlaceFailed."""
         ...
 
+    async def ask(self) -> str:
+        """Whether files could be put there, without putting any; what to tell who asks. Raises PlaceFailed."""
+        ...
+
     async def link(self, key: str) -> str | None:
         """An address that opens the file without credentials for half an hour; None where Farthing itself serves it."""
         ...
@@ -59,6 +63,16 @@ class LocalFolder:
         except OSError as error:
             raise PlaceFailed(f"the export folder cannot be written: {error.strerror}") from error
         return target.as_uri()
+
+    async def ask(self) -> str:
+        """As above."""
+        try:
+            await asyncio.to_thread(self.folder.mkdir, parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise PlaceFailed(f"the export folder cannot be written: {error.strerror}") from error
+        if not os.access(self.folder, os.W_OK):
+            raise PlaceFailed("the export folder cannot be written")
+        return "The export folder is there and can be written"
 
     async def link(self, key: str) -> str | None:
         """As above."""
@@ -97,19 +111,31 @@ class Bucket:
 
     async def put(self, key: str, path: Path) -> str:
         """As above: an object appears when its upload is completed. Raises NotImplementedHere."""
+        async with self._reached() as client:
+            await self._upload(client, key, path)
+        return f"s3://{self.config.bucket}/{key}"
+
+    async def ask(self) -> str:
+        """As above; asks for the bucket, and puts nothing there. Raises NotImplementedHere."""
+        async with self._reached() as client:
+            await client.head_bucket(Bucket=self.config.bucket)
+        return f"The bucket {self.config.bucket} is there and answers to the key"
+
+    @asynccontextmanager
+    async def _reached(self) -> AsyncIterator[Any]:
+        """A client whose refusals are told as PlaceFailed. Raises NotImplementedHere."""
         try:
             from botocore.exceptions import BotoCoreError, ClientError
         except ImportError as error:
             raise _without_s3() from error
         try:
             async with self._client() as client:
-                await self._upload(client, key, path)
+                yield client
         except ClientError as error:
             code = error.response.get("Error", {})
             raise PlaceFailed(f"the bucket refused it: {code.get('Code')} {code.get('Message')}") from error
         except (BotoCoreError, OSError, TimeoutError) as error:
             raise PlaceFailed(f"the bucket cannot be reached: {_cause(error)}") from error
-        return f"s3://{self.config.bucket}/{key}"
 
     async def _upload(self, client: Any, key: str, path: Path) -> None:
         target = {"Bucket": self.config.bucket, "Key": key}

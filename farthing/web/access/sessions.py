@@ -87,12 +87,12 @@ class Sessions:
         }
         return self.plain_cookie(self.cookie_name, self._sign(claims, "web-sessions"))
 
-    def plain_cookie(self, name: str, value: str, max_age_seconds: int | None = None) -> Cookie:
+    def plain_cookie(self, name: str, value: str, max_age_seconds: int | None = None, path: str = "/") -> Cookie:
         """A cookie that scripts cannot read and other sites cannot send with a form."""
         return Cookie(
             key=name,
             value=value,
-            path="/",
+            path=path,
             max_age=max_age_seconds,
             httponly=True,
             secure=self._secure,

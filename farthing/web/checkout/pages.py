@@ -28,6 +28,7 @@ from farthing.core.composition import Composition
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, NotFound
 from farthing.core.origin import Actor, ActorType, ChangeSource
+from farthing.customers.tables import Customer
 from farthing.identity.tables import Environment, Tenant
 from farthing.invoices.figures.computation import published_lines
 from farthing.invoices.reads.reading_zones import reading_zone
@@ -43,7 +44,8 @@ from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 from farthing.web.access.visitors import form_of
 from farthing.web.checkout.language import choose_language, moment_in, page_texts
-from farthing.web.portal.paying import is_simulated, private
+from farthing.web.portal.paying import WAY_BACK, is_simulated, private
+from farthing.web.portal.session import is_session_of
 from farthing.web.rendering.answers import HttpRequest, go, refused, render
 
 Connection = ASGIConnection[Any, Any, Any, Any]
@@ -126,6 +128,7 @@ class CheckoutPages(Controller):
             zone=await reading_zone(session, invoice),
             leads_to=leads_to,
             host=urlsplit(leads_to or "").hostname,
+            portal=None if leads_to else await _portal_of(request, session),
         )
 
     @post("/{token:str}/cancel", guards=[by_key(read_only=False)])
@@ -170,6 +173,15 @@ class CheckoutPages(Controller):
         if action == "fail":
             return private(go(f"{here}/test-payment?lang={language}&declined=yes"))
         return private(go(f"{here}?lang={language}"))
+
+
+async def _portal_of(request: HttpRequest, session: AsyncSession) -> str | None:
+    """Where the payer's portal shows the invoice, if the payer came from there."""
+    checkout, token = _visit(request).checkout, request.cookies.get(WAY_BACK, "")
+    customer = await session.get(Customer, checkout.customer_id)
+    if customer is None or not is_session_of(request, token, customer):
+        return None
+    return f"/portal/{token}/invoices/{checkout.invoice_id}"
 
 
 async def _page_id(session: AsyncSession, request: HttpRequest) -> str:

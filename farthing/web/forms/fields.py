@@ -25,6 +25,8 @@ class FieldKind(StrEnum):
     LIST = "list"
     """Texts, separated by commas."""
     JSON = "json"
+    SECRET = "secret"  # noqa: S105 (what a field is)
+    """What is typed and never shown again, also not in a form that was refused."""
     HIDDEN = "hidden"
 
 

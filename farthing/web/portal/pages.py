@@ -48,7 +48,7 @@ from farthing.web.dashboard import usage
 from farthing.web.dashboard.accounts.customers import summary_split
 from farthing.web.dashboard.receivables.invoices import pdf_of, zone_of
 from farthing.web.portal.credits import credits_of
-from farthing.web.portal.paying import can_be_paid, checkout_path, lead_to_payment, payment_page, private
+from farthing.web.portal.paying import can_be_paid, checkout_path, lead_to_payment, payment_page, private, way_back
 from farthing.web.portal.session import VISIBLE, customer_of, in_path, payable_invoice, visit_of
 from farthing.web.rendering.answers import HttpRequest, go, refused, render
 from farthing.web.rendering.listing import listing
@@ -123,7 +123,13 @@ class Portal(Controller):
 
     @get("/{token:str}/invoices/{invoice_id:str}", guards=[in_path()])
     async def invoice(
-        self, token: str, invoice_id: str, request: HttpRequest, session: AsyncSession, clock: Clock
+        self,
+        token: str,
+        invoice_id: str,
+        request: HttpRequest,
+        session: AsyncSession,
+        clock: Clock,
+        services: Composition,
     ) -> Response[str]:
         """One invoice, and the way to pay it."""
         visit = visit_of(request)
@@ -141,24 +147,24 @@ class Portal(Controller):
             for payment in payments
             if payment.payment_url and payment.payment_status in OPEN and payment.amount <= invoice.amount_remaining
         ]
-        return private(
-            render(
-                request,
-                "portal/invoice.html",
-                token=token,
-                visit=visit,
-                customer=customer,
-                zone=await zone_of(session),
-                cut_in=await reading_zone(session, invoice),
-                now=clock.now(),
-                invoice=invoice,
-                lines=await published_lines(session, invoice.id),
-                payments=[payment for payment in payments if payment.payment_status not in OPEN],
-                can_pay=is_unpaid(invoice) and await can_be_paid(session),
-                pay_url=await _pay_url(session, token, invoice, waiting[-1] if waiting else None),
-                einvoices=await _einvoices(session, invoice),
-            )
+        page = render(
+            request,
+            "portal/invoice.html",
+            token=token,
+            visit=visit,
+            customer=customer,
+            zone=await zone_of(session),
+            cut_in=await reading_zone(session, invoice),
+            now=clock.now(),
+            invoice=invoice,
+            lines=await published_lines(session, invoice.id),
+            payments=[payment for payment in payments if payment.payment_status not in OPEN],
+            can_pay=is_unpaid(invoice) and await can_be_paid(session),
+            pay_url=await _pay_url(session, token, invoice, waiting[-1] if waiting else None),
+            einvoices=await _einvoices(session, invoice),
         )
+        page.set_cookie(way_back(services, token))  # the way to pay may be a checkout that is open already
+        return private(page)
 
     @get("/{token:str}/invoices/{invoice_id:str}/pdf", guards=[in_path()])
     async def pdf(self, invoice_id: str, request: HttpRequest, session: AsyncSession) -> Response[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from litestar import Response
+from litestar.datastructures import Cookie
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -20,10 +21,20 @@ from farthing.payments.processing import execution
 from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.shared_by_routes import provide_gateways
 from farthing.payments.tables import DestinationType, Gateway, Payment, PaymentMethodType
+from farthing.web.access.sessions import Sessions
 from farthing.web.rendering.answers import go
 
 TEST_PAGE = "/v1/test/gateway/sessions/"
 """Where the built-in provider answers; a person is sent to our page of the same session instead."""
+
+
+WAY_BACK = "farthing_portal"
+"""The cookie by which the page of a checkout knows the portal that its payer came from. No provider is told of it."""
+
+
+def way_back(services: Composition, token: str) -> Cookie:
+    """What lets the page of a checkout lead back to this portal, until the browser is closed."""
+    return services.part(Sessions).plain_cookie(WAY_BACK, token, path="/checkout/")
 
 
 def private(answer: Response[str]) -> Response[str]:
@@ -50,7 +61,8 @@ async def lead_to_payment(
         raise InvalidOperation("Nobody can be paid through here at the moment")
     capable = [name for name in connected if name in set(CheckoutPaymentProvider)]
     if capable:
-        return private(go(await _checkout_page(session, services, capable[0], invoice, clock)))
+        page = await _checkout_page(session, services, capable[0], invoice, clock)
+        return private(go(page, way_back(services, token)))
     request = CreatePaymentRequest(
         destination_type=DestinationType.INVOICE,
         destination_id=invoice.id,

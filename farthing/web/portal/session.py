@@ -98,6 +98,17 @@ async def enter(connection: Connection, token: str, *, read_only: bool) -> None:
     work.act_as(Actor(ActorType.PORTAL, customer.id, customer.name or customer.external_id), ChangeSource.PORTAL)
 
 
+def is_session_of(connection: Connection, token: str, customer: Customer) -> bool:
+    """Whether a token is a session of this customer in the portal, and not over."""
+    services = services_of(connection)
+    now = services.part(Database).clock.now()
+    try:
+        claims = _claims(token, services.part(MasterKeys).accepted(now), now)
+    except Unauthorized:
+        return False
+    return (claims["environment_id"], claims["customer_id"]) == (customer.environment_id, customer.id)
+
+
 def _claims(token: str, master_keys: Sequence[str], now: datetime) -> dict[str, Any]:
     """What a valid token says. Raises Unauthorized."""
     if not token:

@@ -120,6 +120,8 @@ TONES = MappingProxyType(
         "retrying": "warn",
         "waiting for method": "bad",
         "exhausted": "bad",
+        "keys lost": "bad",
+        "reported": "good",
         "recovered": "good",
         "parked": "bad",
         "sent": "good",
