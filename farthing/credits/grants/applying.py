@@ -22,12 +22,13 @@ from farthing.core.clock import instant
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError
 from farthing.core.ids import Kind, new_id
+from farthing.core.money import EXACT
 from farthing.credits.enums import CreditClass, TransactionReason
 from farthing.credits.grants.enums import APPLICATION, OPEN, ApplicationReason, ApplicationStatus
 from farthing.credits.grants.tables import CreditGrant, CreditGrantApplication
 from farthing.credits.invoicing.wallets import OpeningTerms, lock_or_open_wallets
 from farthing.credits.ledger.opening import WalletKey, default_name
-from farthing.credits.ledger.posting import CreditMovement, MovementOrigin, post, require_active
+from farthing.credits.ledger.posting import CreditMovement, MovementOrigin, post_all, require_active, require_room
 from farthing.credits.ledger.tables import Wallet
 from farthing.credits.rules.grants import GrantExpiry, application_key, deferral, retry_delay
 from farthing.storage.queries.rows import in_array
@@ -107,8 +108,7 @@ async def settle(session: AsyncSession, due: Sequence[DueApplication], now: date
             _decide(part, now)
         to_apply = [part for part in due if part.application.application_status in OPEN and _is_due(part, now)]
         wallets |= await lock_or_open_wallets(session, _missing_wallets(to_apply, wallets))
-        for part in to_apply:
-            await _apply(session, part, wallets[_wallet_key(part.subscription)], now)
+        await _apply(session, [(part, wallets[_wallet_key(part.subscription)]) for part in to_apply], now)
         await session.flush()
         following = []
         for part in due:
@@ -225,24 +225,36 @@ def expiry_of(due: DueApplication) -> datetime | None:
     return expiry.of_lot(start, closes, ZoneInfo(subscription.timezone))
 
 
-async def _apply(session: AsyncSession, due: DueApplication, wallet: Wallet, now: datetime) -> None:
-    """Give the credits of an application; a wallet that does not take them leaves it failed."""
-    application = due.application
-    try:
-        obstacle = _other_rates(due.grant, wallet)
+async def _apply(session: AsyncSession, due: Sequence[tuple[DueApplication, Wallet]], now: datetime) -> None:
+    """Give the credits of applications, all of them at once; a wallet that does not take them leaves one failed."""
+    given: list[tuple[DueApplication, Wallet]] = []
+    balances: dict[str, Decimal] = {}
+    for part, wallet in due:
+        balance = EXACT.add(balances.get(wallet.id, wallet.credit_balance), part.application.credits)
+        obstacle = _obstacle(part.grant, wallet, balance)
         if obstacle is not None:
-            fail(application, obstacle, now)
-            return
+            fail(part.application, obstacle, now)
+            continue
+        balances[wallet.id] = balance
+        given.append((part, wallet))
+    rows = await post_all(session, [(wallet, _credit(part)) for part, wallet in given], now)
+    for (part, _), row in zip(given, rows, strict=True):
+        application = part.application
+        application.application_status = APPLICATION.check(application.application_status, ApplicationStatus.APPLIED)
+        application.failure_reason = application.next_attempt_at = None
+        application.applied_at = now
+        application.transaction_id = row.id
+        application.rollover_due = part.grant.rollover_maximum is not None
+
+
+def _obstacle(grant: CreditGrant, wallet: Wallet, balance: Decimal) -> str | None:
+    """Why a wallet cannot be given the credits of a grant, with which it would have this balance."""
+    try:
         require_active(wallet, "given the credits of a grant")
-        row = await post(session, wallet, _credit(due), now)
+        require_room(wallet, balance)
     except FarthingError as error:
-        fail(application, error.message, now)
-        return
-    application.application_status = APPLICATION.check(application.application_status, ApplicationStatus.APPLIED)
-    application.failure_reason = application.next_attempt_at = None
-    application.applied_at = now
-    application.transaction_id = row.id
-    application.rollover_due = due.grant.rollover_maximum is not None
+        return error.message
+    return _other_rates(grant, wallet)
 
 
 def _credit(due: DueApplication) -> CreditMovement:

@@ -157,7 +157,7 @@ async def post(
     Rule: docs/rules/credits.md#invariants
     """
     row = _new_row(wallet, movement, now)
-    _check_balance(wallet, row)
+    require_room(wallet, row.credit_balance_after)
     await insert_new(session, row)
     if isinstance(movement, DebitMovement):
         await _consume(session, [(row, movement.plan)])
@@ -181,7 +181,7 @@ async def post_all(
     rows = []
     for wallet, movement in movements:
         row = _new_row(wallet, movement, now)
-        _check_balance(wallet, row)
+        require_room(wallet, row.credit_balance_after)
         _end_chain_with(wallet, row)
         rows.append(row)
     await insert_all(session, rows)
@@ -219,7 +219,7 @@ async def complete(session: AsyncSession, wallet: Wallet, purchase: WalletTransa
     purchase.credit_balance_after = EXACT.add(wallet.credit_balance, purchase.credit_amount)
     purchase.credits_available = opened_with(purchase.credit_amount, wallet.credit_balance)
     purchase.updated_at = now
-    _check_balance(wallet, purchase)
+    require_room(wallet, purchase.credit_balance_after)
     _end_chain_with(wallet, purchase)
     await session.flush()
     await record_transaction_event(session, "wallet.transaction.updated", purchase)
@@ -250,9 +250,9 @@ def _new_row(wallet: Wallet, movement: CreditMovement | DebitMovement, now: date
     return row
 
 
-def _check_balance(wallet: Wallet, row: WalletTransaction) -> None:
-    value = value_of(row.credit_balance_after, wallet.conversion_rate)
-    if max(abs(row.credit_balance_after), abs(value)) > LARGEST_AMOUNT:
+def require_room(wallet: Wallet, balance: Decimal) -> None:
+    """Raises ValidationFailed for a balance, in credits, beyond what money columns hold."""
+    if max(abs(balance), abs(value_of(balance, wallet.conversion_rate))) > LARGEST_AMOUNT:
         raise ValidationFailed.of("credits", f"would take the balance beyond {plain(LARGEST_AMOUNT)}")
 
 
