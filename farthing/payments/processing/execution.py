@@ -284,7 +284,7 @@ async def _charge_again(session: AsyncSession, gateways: Gateways, payment: Paym
     if isinstance(charge, (Declined, Retryable, Fatal)):
         log.warning("payment.unknown", payment_id=payment.id, reason=charge.message)
         return payment
-    if charge is not None:
+    if isinstance(charge, ProviderCharge):
         return await finish(session, gateways, payment.id, charge, clock)
     return await _ask(session, gateways, provider, account, payment, clock)
 
@@ -456,8 +456,9 @@ async def _open_link(session: AsyncSession, gateways: Gateways, payment: Payment
         payment.error_message = result.message
         await commit_midway(session)  # the reason lasts, although the answer is an error
         raise _failure(payment.id, result.message)
-    payment.gateway_tracking_id = payment.gateway_tracking_id or result.tracking_id
-    payment.payment_url = result.url
+    if payment.payment_url is None:  # of two pages that were made at once, only one is told of
+        payment.gateway_tracking_id = payment.gateway_tracking_id or result.tracking_id
+        payment.payment_url = result.url
     if payment.payment_status is PaymentStatus.INITIATED:
         payment.payment_status = PaymentStatus.PENDING
         payment.error_message = None

@@ -176,9 +176,8 @@ async def _apply(
 ) -> None:
     now, charge = clock.now(), report.charge
     invoice, payment = await outcomes.lock(session, payment_id)
-    checkouts = ports_of(session, PaymentPorts).checkouts
     if payment.checkout_session_id is not None:
-        await checkouts.heard(session, payment, now)
+        await ports_of(session, PaymentPorts).checkouts.heard(session, payment, now)
     if charge is not None and charge.currency != payment.currency:
         log.error("webhook.other_currency", provider=provider_type, payment_id=payment_id, currency=charge.currency)
         payment.error_message = f"the provider reports {charge.currency} instead of {payment.currency}"
@@ -190,10 +189,8 @@ async def _apply(
         is_hard = charge is not None and charge.is_hard
         code = "" if charge is None else charge.code
         await outcomes.failed(session, invoice, payment, reason, now, final=report.final, code=code, is_hard=is_hard)
-    elif report.kind is ReportKind.LINK_EXPIRED and payment.checkout_session_id is not None:
-        await checkouts.page_expired(session, payment, now)
     elif report.kind is ReportKind.LINK_EXPIRED:
-        await outcomes.failed(session, invoice, payment, "The payment link expired", now, tried=False)
+        await outcomes.page_closed(session, invoice, payment, now)
     elif charge is not None and charge.state is ChargeState.SUCCEEDED:
         await _apply_money(session, gateways, LockedPayment(invoice, payment), report, charge, now)
 

@@ -145,6 +145,11 @@ class ChargeLookup:
 
 
 @dataclass(frozen=True, slots=True)
+class PageClosed:
+    """The page of a payment is closed, and nothing was paid on it; nothing ever will be."""
+
+
+@dataclass(frozen=True, slots=True)
 class SentBack:
     """Money on its way back to the payer."""
 
@@ -317,8 +322,11 @@ class Provider(Protocol):
         """The customer's saved methods, the default first."""
         ...
 
-    async def get_payment(self, lookup: ChargeLookup) -> ProviderCharge | Refusal | None:
-        """The charge made for our payment, by its id there or else by ours; None when there is none."""
+    async def get_payment(self, lookup: ChargeLookup) -> ProviderCharge | PageClosed | Refusal | None:
+        """The charge made for our payment, by its id there or else by ours; None when there is none, or none yet.
+
+        A refusal on a page that is open is no charge yet: its payer may try again.
+        """
         ...
 
     async def refund(self, gateway_payment_id: str, amount: Decimal, *, key: str) -> SentBack | Refusal:

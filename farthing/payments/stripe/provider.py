@@ -21,6 +21,7 @@ from farthing.payments.providers.interface import (
     Fatal,
     Link,
     Method,
+    PageClosed,
     Payer,
     ProviderCharge,
     ProviderInvoice,
@@ -98,8 +99,7 @@ class StripeProvider:
         values: Any = {"name": payer.name, "metadata": self._metadata(**{CUSTOMER: payer.customer_id})}
         if payer.email:
             values["email"] = payer.email
-        digest = hashlib.sha256(msgspec.json.encode(values, order="sorted")).hexdigest()[:16]
-        options = keyed(f"{key}/{digest}")
+        options = keyed(_key_of_values(key, values))
         made = await self._read(StripeObject, lambda client: client.v1.customers.create_async(values, options))
         if isinstance(made, _refusals):
             return made
@@ -118,7 +118,11 @@ class StripeProvider:
         save_method: bool,
         key: str,
     ) -> Link | Refusal:
-        """A Checkout page; it closes after a day."""
+        """A Checkout page; it closes after a day.
+
+        The key covers what the page says: an invoice may get another number after a try without an answer. A page whose
+        answer was lost has been shown to nobody, so that a second one beside it cannot be paid twice.
+        """
         try:
             units = to_stripe_amount(amount, currency)
         except InexactAmount as error:
@@ -139,7 +143,8 @@ class StripeProvider:
         }
         if urls.cancel:
             values["cancel_url"] = urls.cancel
-        page = await self._page(values | _payer_values(account, options), key)
+        values |= _payer_values(account, options)
+        page = await self._page(values, _key_of_values(key, values))
         if isinstance(page, _refusals):
             return page
         expires_at = datetime.fromtimestamp(page.expires_at, UTC) if page.expires_at else None
@@ -245,14 +250,14 @@ class StripeProvider:
         methods = [_method(row, is_default=row.id == default) for row in rows if row.type in _KINDS]
         return sorted(methods, key=lambda method: not method.is_default)
 
-    async def get_payment(self, lookup: ChargeLookup) -> ProviderCharge | Refusal | None:
+    async def get_payment(self, lookup: ChargeLookup) -> ProviderCharge | PageClosed | Refusal | None:
         """The charge as it stands now, with what went back of it.
 
         Without its id there it is looked for on its page, else among the customer's intents: a list tells at once of
         what was just made, which a search does not.
         """
         intent = await self._find_intent(lookup)
-        if intent is None or isinstance(intent, _refusals):
+        if intent is None or isinstance(intent, (PageClosed, *_refusals)):
             return intent
         settled = await self._settled(intent, lookup.return_url, lookup.payment_id)
         if isinstance(settled, _refusals):
@@ -318,7 +323,8 @@ class StripeProvider:
             charge = await self.get_payment(ChargeLookup(payment_id or "", gateway_payment_id=intent_id))
             if isinstance(charge, _refusals):
                 return charge
-            return replace(report, payment_id=payment_id, charge=charge)
+            known = charge if isinstance(charge, ProviderCharge) else None
+            return replace(report, payment_id=payment_id, charge=known)
         if METHOD_CUSTOMER in report.context:
             refusal = await self._make_default(report.context)
             if refusal is not None:
@@ -364,13 +370,15 @@ class StripeProvider:
         )
         return confirmed if isinstance(confirmed, _refusals) else charge_of(confirmed)
 
-    async def _find_intent(self, lookup: ChargeLookup) -> PaymentIntent | Refusal | None:
+    async def _find_intent(self, lookup: ChargeLookup) -> PaymentIntent | PageClosed | Refusal | None:
         intent_id = lookup.gateway_payment_id
         if intent_id is None and lookup.tracking_id is not None and lookup.tracking_id.startswith("cs_"):
             page_id = lookup.tracking_id
             page = await self._read(StripeCheckout, lambda client: client.v1.checkout.sessions.retrieve_async(page_id))
             if isinstance(page, _refusals):
                 return page
+            if page.status != "complete":
+                return PageClosed() if page.status == "expired" else None
             intent_id = page.payment_intent
         if intent_id is None:
             return await self._find_among(lookup)
@@ -453,6 +461,11 @@ class StripeProvider:
     def _metadata(self, **notes: str) -> dict[str, str]:
         """What we write on Stripe's objects to know them again."""
         return {ENVIRONMENT: self._environment_id, **notes}
+
+
+def _key_of_values(key: str, values: Any) -> str:
+    """A key for what is asked in these words alone; in others it is another request."""
+    return f"{key}/{hashlib.sha256(msgspec.json.encode(values, order='sorted')).hexdigest()[:16]}"
 
 
 def _payer_values(account: Account | None, options: Mapping[str, str]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from farthing.payments.providers.interface import (
     Fatal,
     Link,
     Method,
+    PageClosed,
     Payer,
     ProviderCharge,
     ProviderInvoice,
@@ -212,13 +213,17 @@ class TestProvider:
                 for row in saved
             ]
 
-    async def get_payment(self, lookup: ChargeLookup) -> ProviderCharge | Refusal | None:
+    async def get_payment(self, lookup: ChargeLookup) -> ProviderCharge | PageClosed | Refusal | None:
         async with self._database.transaction(self._scope, read_only=True) as session:
             query = select(TestCharge).where(TestCharge.payment_id == lookup.payment_id)
             if lookup.gateway_payment_id is not None:
                 query = select(TestCharge).where(TestCharge.id == lookup.gateway_payment_id)
             charge = (await session.scalars(query.order_by(TestCharge.id.desc()).limit(1))).first()
-            return None if charge is None else self.charge_of(charge)
+            if charge is not None:
+                return self.charge_of(charge)
+            page = None if lookup.tracking_id is None else await session.get(Session, lookup.tracking_id)
+            is_closed = page is not None and page.state in {HostedPageState.EXPIRED, HostedPageState.CANCELLED}
+            return PageClosed() if is_closed else None
 
     async def refund(self, gateway_payment_id: str, amount: Decimal, *, key: str) -> SentBack | Refusal:
         async with self._database.transaction(self._scope) as session:
