@@ -248,6 +248,6 @@ def _reason(error: Exception) -> str:
         return "; ".join(f"{field_name} {why}" for field_name, why in named.items()) or error.message
     if isinstance(error, IntegrityError):
         return f"it conflicts with what was copied already ({violated(error)})"
-    if isinstance(error.orig, psycopg.DataError):
+    if isinstance(error, DBAPIError) and isinstance(error.orig, psycopg.DataError):
         return "a value is out of the range that can be stored"
     raise error

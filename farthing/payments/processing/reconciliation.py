@@ -178,11 +178,11 @@ async def _close_page(
     if payment.gateway_tracking_id is not None:
         lookup = lookup_of(payment, await find_account(session, payment))
         await commit_midway(session)  # nothing was written; no connection waits for the provider
-        closed = await provider.cancel_link(payment.gateway_tracking_id, key=f"{payment.id}/cancel")
-        if not isinstance(closed, (Retryable, Fatal)):
-            closed = found = await provider.get_payment(lookup)
-        if isinstance(closed, (Retryable, Fatal)):
-            log.warning("payment.page_still_open", payment_id=payment.id, reason=closed.message)
+        found = await provider.cancel_link(payment.gateway_tracking_id, key=f"{payment.id}/cancel")
+        if not isinstance(found, (Retryable, Fatal)):
+            found = await provider.get_payment(lookup)
+        if isinstance(found, (Retryable, Fatal)):
+            log.warning("payment.page_still_open", payment_id=payment.id, reason=found.message)
             return
     invoice, payment = await outcomes.lock(session, payment.id)
     payment.withdrawal_due = False
