@@ -29,6 +29,7 @@ from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 from farthing.wiring import wire
 from tests.account import Account
+from tests.conftest import settings_for
 from tests.waiting import PATIENCE_SECONDS
 
 NOON = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
@@ -182,7 +183,7 @@ async def test_the_doctor_names_overdue_duties_and_jobs_that_nobody_has_in_hand(
         ))  # fmt: skip
     output = io.StringIO()
     console = Console(file=output, width=200)
-    settings = Settings(database_url=deployment.url)
+    settings = settings_for(deployment.url)
     assert await examine_duties(settings, deployment, console)
     said = output.getvalue()
     assert re.search(r"^duties +(\d+) known, \1 overdue$", said, re.MULTILINE)

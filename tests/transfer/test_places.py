@@ -15,6 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
+from farthing.notifications.webhooks.delivery import client
+from farthing.notifications.webhooks.delivery.addresses import refusal_of
 from farthing.transfer.exports.links import download_link
 from farthing.transfer.exports.places import Bucket, PlaceFailed
 from farthing.transfer.schemas import ExportJobConfig
@@ -210,22 +212,30 @@ async def test_a_buckets_name_makes_no_private_address_of_a_public_host(tmp_path
 
 
 @pytest.mark.parametrize("status", ["301 Moved Permanently", "307 Temporary Redirect", "308 Permanent Redirect"])
-async def test_a_bucket_that_leads_elsewhere_is_not_followed(tmp_path: Path, status: str) -> None:
+async def test_a_bucket_that_leads_to_a_metadata_address_is_not_followed(
+    tmp_path: Path, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where private hosts are allowed. The client follows redirects, and asks no resolver for an address."""
     pytest.importorskip("aiobotocore")
-    elsewhere = _Listener()
+    looked_at: dict[str, str | None] = {}
+
+    def seen(address: Any, *, allow_private: bool) -> str | None:
+        looked_at[str(address)] = refusal_of(address, allow_private=allow_private)
+        return looked_at[str(address)]
+
+    monkeypatch.setattr(client, "refusal_of", seen)
     moved = _Listener(
-        f"HTTP/1.1 {status}\r\nlocation: http://127.0.0.1:{elsewhere.port}/secrets\r\n"
-        f"x-amz-bucket-region: 127.0.0.1:{elsewhere.port}/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode()
+        f"HTTP/1.1 {status}\r\nlocation: http://169.254.169.254/latest/api/token\r\n"
+        "content-length: 0\r\nconnection: close\r\n\r\n".encode()
     )
     config = ExportJobConfig(bucket="exports", endpoint_url=f"http://127.0.0.1:{moved.port}", use_path_style=True)
     place = Bucket(config, {"aws_access_key_id": "a", "aws_secret_access_key": "b"}, allow_private=True)
     (tmp_path / "file").write_bytes(b"content")
     with pytest.raises(PlaceFailed):
         await place.put("key", tmp_path / "file")
-    for listener in (moved, elsewhere):
-        listener.close()
+    moved.close()
     assert moved.asked
-    assert elsewhere.asked == []
+    assert "metadata" in (looked_at["169.254.169.254"] or "")
 
 
 async def test_with_the_published_client(office: TransferOffice) -> None:
