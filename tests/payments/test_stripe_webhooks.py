@@ -310,7 +310,7 @@ async def test_a_refund_at_stripe_after_a_lost_dispute_takes_its_own_money_off_t
     stripe_till: StripeTill,
 ) -> None:
     customer, card = await stripe_till.desk.customer(), stripe_till.books.save_card()
-    received = {"destination_type": "CUSTOMER", "destination_id": customer, "payment_method_id": card}
+    received: dict[str, Any] = {"destination_type": "CUSTOMER", "destination_id": customer, "payment_method_id": card}
     payment = await stripe_till.charge({"id": customer, "currency": "usd"}, method=card, **received)
     intent = stripe_till.books.rows[payment["gateway_payment_id"]]
     await stripe_till.hear("charge.dispute.closed", _dispute(intent, "lost", 3000))

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 import httpx
 import pytest
+from sqlalchemy import select
 
 from farthing.core.errors import TooManyRequests
 from farthing.storage.postgres import Database
@@ -18,6 +19,7 @@ from farthing.transfer import files, running
 from farthing.transfer.enums import ImportEntity, ImportFileType, TaskType
 from farthing.transfer.imports import fetching
 from farthing.transfer.schemas import CreateTaskRequest
+from farthing.transfer.tables import StoredFile
 from farthing.transfer.tasks.creation import create_import
 from farthing.wiring import wire
 from tests.account import Account
@@ -125,7 +127,7 @@ async def test_files_that_are_still_fetched_are_left_to_the_next_run(
     assert dripping.asked <= 1
     assert (await office.task(task_id))["task_status"] == "PROCESSING"
     async with office.database.transaction(office.scope) as session:
-        kept = await session.execute(files.select(files.StoredFile.id))
+        kept = await session.execute(select(StoredFile.id))
     assert kept.all() == []
 
 
