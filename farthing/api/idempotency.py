@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.api.transport.bodies import STREAMED_PATHS
 from farthing.api.work import Claim, UnitOfWork
 from farthing.core.errors import AlreadyExists, ValidationFailed, VersionConflict
 from farthing.storage.midway import PROGRESS
@@ -42,8 +43,14 @@ class Progress:
 
 
 async def claim(connection: ASGIConnection[Any, Any, Any, Any], work: UnitOfWork) -> None:
-    """Claim the request's key, if it has one. Raises Replay, AlreadyExists, VersionConflict or ValidationFailed."""
+    """Claim the request's key, if it has one. Raises Replay, AlreadyExists, VersionConflict or ValidationFailed.
+
+    A file that is sent has no key: its content is not known before it is stored, and while it arrives nothing is held.
+    Sent twice it is kept twice for a day, and imported by whoever names it.
+    """
     if connection.scope["method"] != "POST":  # type: ignore[typeddict-item]  # routes are HTTP only
+        return
+    if connection.scope["path"].rstrip("/") in STREAMED_PATHS:
         return
     given = next((value for name, value in connection.scope["headers"] if name == HEADER), None)
     if given is None:

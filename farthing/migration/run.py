@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import psycopg
+import structlog
 from sqlalchemy import exists, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -31,7 +32,7 @@ from farthing.migration.copying.kinds import RecordKind, kinds, label_of
 from farthing.migration.copying.target import LeftOut, MigrationTarget, finished_ids, record_outcome
 from farthing.migration.source.api import NotOffered, SourceApi
 from farthing.migration.source.fields import SourceRecord
-from farthing.migration.tables import Migration, RecordOutcome
+from farthing.migration.tables import SOURCE_ID_LENGTH, Migration, RecordOutcome
 from farthing.storage.postgres import Database, real_clock_of
 from farthing.storage.queries.rows import violated
 from farthing.storage.scope import Scope
@@ -43,6 +44,11 @@ EVERYTHING = "*"
 """What stands for all records of a kind that the source does not offer."""
 
 _MADE_BY_PEOPLE = (Customer, Feature, Plan, Subscription, Invoice, Wallet)
+
+_UNREADABLE = (TypeError, AttributeError, LookupError, ValueError, ArithmeticError, AssertionError)
+"""What a record raises that is of another shape than the API says, such as a text where there should be a list."""
+
+log = structlog.get_logger(__name__)
 
 Progress = Callable[[str, int], None]
 """Told the name of a kind and how many records of it were just dealt with."""
@@ -134,6 +140,12 @@ class MigrationRun:
     async def _copy_page(self, kind: RecordKind, page: Sequence[SourceRecord]) -> None:
         named = {str(record["id"]): record for record in page if record.get("id")}
         async with self.transaction() as session:
+            for source_id in [source_id for source_id in named if not _can_be_kept(source_id)]:
+                problems = [f"its id is longer than {SOURCE_ID_LENGTH} characters, or holds a NUL character"]
+                label = label_of(named.pop(source_id))
+                await record_outcome(
+                    session, kind.name, source_id, RecordOutcome.FAILED, label=label, problems=problems
+                )
             finished = await finished_ids(session, kind.name, named)
         waiting = [record for source_id, record in named.items() if source_id not in finished]
         whole, gone = await self._completed(kind, waiting)
@@ -154,17 +166,20 @@ class MigrationRun:
 
     async def _completed(
         self, kind: RecordKind, records: Sequence[SourceRecord]
-    ) -> tuple[list[SourceRecord], list[tuple[SourceRecord, NotOffered]]]:
+    ) -> tuple[list[SourceRecord], list[tuple[SourceRecord, str]]]:
         """Records with all that the source says of them, and those that it has no more. Raises SourceFailed."""
         turns = asyncio.Semaphore(AT_ONCE)
-        gone: list[tuple[SourceRecord, NotOffered]] = []
+        gone: list[tuple[SourceRecord, str]] = []
 
         async def completed(record: SourceRecord) -> SourceRecord | None:
             async with turns:
                 try:
                     return await kind.complete(self.source, record)
                 except NotOffered as missing:
-                    gone.append((record, missing))
+                    gone.append((record, str(missing)))
+                    return None
+                except _UNREADABLE as error:
+                    gone.append((record, f"{record['id']} as the API writes it ({type(error).__name__})"))
                     return None
 
         try:
@@ -186,7 +201,7 @@ class MigrationRun:
                 session, kind.name, source_id, RecordOutcome.LEFT_OUT, label=label, problems=[str(reason)]
             )
             return
-        except (FarthingError, DBAPIError) as error:
+        except (FarthingError, DBAPIError, *_UNREADABLE) as error:
             problems = [_reason(error)]
             await record_outcome(session, kind.name, source_id, RecordOutcome.FAILED, label=label, problems=problems)
             return
@@ -217,8 +232,15 @@ async def _require_free(session: AsyncSession, source_url: str) -> Migration | N
     return migration
 
 
-def _reason(error: FarthingError | DBAPIError) -> str:
+def _can_be_kept(source_id: str) -> bool:
+    return len(source_id) <= SOURCE_ID_LENGTH and "\x00" not in source_id
+
+
+def _reason(error: Exception) -> str:
     """Why a record was not copied. Raises what is no record's fault."""
+    if isinstance(error, _UNREADABLE):
+        log.warning("migration.unreadable", error=repr(error)[:500])
+        return f"it is not written as the API writes it ({type(error).__name__})"
     if isinstance(error, FarthingError):
         if error.status >= 500:
             raise error
@@ -226,6 +248,6 @@ def _reason(error: FarthingError | DBAPIError) -> str:
         return "; ".join(f"{field_name} {why}" for field_name, why in named.items()) or error.message
     if isinstance(error, IntegrityError):
         return f"it conflicts with what was copied already ({violated(error)})"
-    if isinstance(error.orig, psycopg.DataError):
+    if isinstance(error, DBAPIError) and isinstance(error.orig, psycopg.DataError):
         return "a value is out of the range that can be stored"
     raise error

@@ -55,9 +55,10 @@ class SelfBilling(Controller):
 
     @post("/portal-session", operation_id="createSelfBillingPortalSession", status_code=200)
     async def portal(self, caller: Caller, services: Composition) -> SelfBillingPortalSessionResponse:
-        """Open the portal in which the tenant sees its bills."""
+        """Open the portal in which the tenant sees its bills, pays them and changes how it is billed."""
         settings = services.part(Settings)
         host = await require_host(services.part(Database), settings)
+        _require_write(caller)
         return await reads.open_portal(host, settings, caller.tenant_id)
 
     @post("/checkout", operation_id="startSelfBillingCheckout", status_code=200)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.errors import NotFound, TooManyRequests, ValidationFailed
@@ -42,22 +42,32 @@ async def receive_file(
     """
     file_id = new_id(Kind.UPLOAD)
     async with database.transaction(scope) as session:
-        waiting = await session.scalar(
-            select(func.sum(StoredFile.size)).where(StoredFile.environment_id == scope.environment_id)
-        )
-        if (waiting or 0) > MOST_STORED_BYTES:
-            raise TooManyRequests("Too many files wait to be imported; they expire after a day", RETRY_AFTER_SECONDS)
-        row = StoredFile(id=file_id, name=name[:LONGEST_NAME], created_at=now, expires_at=now + UPLOAD_KEPT)
-        session.add(row)
+        session.add(StoredFile(id=file_id, name=name[:LONGEST_NAME], created_at=now, expires_at=now + UPLOAD_KEPT))
+        await _require_room(session)
     try:
         size = await _store_pieces(database, scope, file_id, arriving)
         async with database.transaction(scope) as session:
-            row = await lock_row(session, StoredFile, file_id)
-            row.size, row.is_whole = size, True
+            (await lock_row(session, StoredFile, file_id)).is_whole = True
     except BaseException:
         await asyncio.shield(_discard(database, scope, file_id))
         raise
     return file_id, size
+
+
+async def _require_room(session: AsyncSession) -> None:
+    """Raises TooManyRequests where the environment keeps too much, what is still arriving included.
+
+    Files that arrive at once do not see each other's last piece, so that they may exceed the limit by one piece each. A
+    file counts as a piece at least: many small ones cost as much as a large one.
+    """
+    await session.flush()
+    kept = await session.scalar(
+        select(func.sum(func.greatest(StoredFile.size, PIECE_BYTES))).where(
+            StoredFile.environment_id == scope_of(session).environment_id
+        )
+    )
+    if (kept or 0) > MOST_STORED_BYTES:
+        raise TooManyRequests("Too many files wait to be imported; they expire after a day", RETRY_AFTER_SECONDS)
 
 
 async def _store_pieces(database: Database, scope: Scope, file_id: str, arriving: AsyncIterator[bytes]) -> int:
@@ -83,6 +93,9 @@ async def _store_piece(database: Database, scope: Scope, file_id: str, position:
     async with database.transaction(scope) as session:
         row = StoredFilePiece(environment_id=scope.environment_id, file_id=file_id, position=position, content=content)
         session.add(row)
+        arrived = update(StoredFile).where(StoredFile.id == file_id).values(size=StoredFile.size + len(content))
+        await session.execute(arrived)
+        await _require_room(session)
 
 
 async def _discard(database: Database, scope: Scope, file_id: str) -> None:

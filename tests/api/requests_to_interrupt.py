@@ -356,10 +356,12 @@ async def a_payment_on_the_dashboard(deployment: Deployment) -> Request:
         page = (await browser.get("/sign-in")).text
         form = {"email": stage.email, "password": PASSWORD, "form_token": _only(_FORM_TOKEN, page)}
         assert (await browser.post("/sign-in", data=form)).status_code == 303
-        page = (await browser.get(f"/invoices/{invoice}")).text
+        page = (await browser.get(f"/payments/new?invoice={invoice}")).text
         cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
-    form = {"amount": "100", "note": "", "once": _only(_NOT_TWICE, page), "form_token": _only(_FORM_TOKEN, page)}
-    return Request(f"/invoices/{invoice}/payments", form, headers={"cookie": cookies}, form=True, keyed=False)
+    customer = (await apart.account.get(f"/invoices/{invoice}"))["customer_id"]
+    paid = {"customer": customer, "currency": "usd", "method": "other", "amount": "100", f"part:{invoice}": "100"}
+    form = {**paid, "once": _only(_NOT_TWICE, page), "form_token": _only(_FORM_TOKEN, page)}
+    return Request("/payments/new", form, headers={"cookie": cookies}, form=True, keyed=False)
 
 
 def _only(pattern: re.Pattern[str], page: str) -> str:

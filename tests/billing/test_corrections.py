@@ -226,6 +226,25 @@ async def test_at_once_an_invoice_is_corrected_once(office: Office) -> None:
     assert await notes(office, invoice) == [("ADJUSTMENT", "2")]
 
 
+async def test_voided_while_its_period_is_billed_an_event_is_charged_or_not_and_never_lost(office: Office) -> None:
+    """Whichever comes first: the invoice, with the correction that it allows, comes to the events that are left."""
+    calls = await office.feature("calls")
+    plan = await office.plan(office.usage(calls, "1"))
+    await settled(office)
+    customer = await office.customer()
+    subscription = await office.subscribed(plan, customer)
+    for number in range(12):
+        await send(office, customer, f"e{number}", "2026-01-15")
+    await asyncio.gather(office.run("2026-02-01"), *(void(office, f"e{number}") for number in range(6)))
+    invoice = await january(office, subscription)
+    to_correct = Decimal((await preview(office, invoice))["difference"])
+    assert invoice.total + to_correct == 6
+    if to_correct:
+        await correct(office, invoice)
+    assert Decimal((await preview(office, invoice))["difference"]) == 0
+    assert await faults(office, [invoice]) == []
+
+
 async def test_what_a_correction_paid_out_forbids_to_void(office: Office) -> None:
     subscription, _ = await sell(office, count=10)
     invoice = await january(office, subscription)

@@ -14,7 +14,7 @@ from farthing.payments.tables import Payment
 from farthing.subscriptions.tables import Subscription
 from tests.billing.counter import opened
 from tests.billing.office import Office
-from tests.payments.till import Till
+from tests.payments.till import TIMEOUT, Till
 from tests.subscriptions.shop import fixed
 
 
@@ -56,3 +56,16 @@ async def test_a_card_payment_that_nobody_processes_is_named(office: Office) -> 
     assert await named(office) == []
     await change(office, Payment, payment["id"], created_at=SystemClock().now() - timedelta(hours=2))
     assert await named(office) == ["waits for a process that ended"]
+
+
+async def test_a_charge_that_nobody_can_ask_about_any_more_is_named(office: Office) -> None:
+    till = Till(office.account)
+    connection = await till.connect()
+    payment = await till.charge(await till.invoice(), method=TIMEOUT)
+    await office.account.delete(f"/connections/{connection['id']}")
+    await change(office, Payment, payment["id"], processing_since=SystemClock().now())
+    assert await named(office) == []
+    await change(office, Payment, payment["id"], processing_since=SystemClock().now() - timedelta(hours=2))
+    assert await named(office) == ["may have been made at a provider that is not connected"]
+    await till.connect()
+    assert await named(office) == []

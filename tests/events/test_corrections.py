@@ -208,3 +208,34 @@ async def test_corrections_are_in_the_activity_log(account: Account) -> None:
             text("SELECT event_name, entity_id FROM system_events WHERE entity_type = 'event' ORDER BY id")
         )
         assert [tuple(action) for action in actions] == [("event.voided", "e0"), ("event.amended", "e1")]
+
+
+async def test_of_an_event_that_was_changed_often_the_newest_changes_are_answered(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("farthing.events.corrections.history.MOST_VERSIONS", 3)
+    await send(account, each(0))
+    for number in range(1, 6):
+        await amend(account, amended("e0", x=number))
+    history = (await account.get("/events/e0", include="history"))["history"]
+    assert [version["before"]["properties"]["x"] for version in history] == [2, 3, 4]
+
+
+async def test_events_of_others_can_neither_be_voided_nor_amended(account: Account, stranger: Account) -> None:
+    """Nor those of another environment of one's own; and that there are such is not told."""
+    meter = await new_meter(account)
+    await send(account, each(10))
+    other = await account.new_environment()
+    elsewhere = account.client(await account.new_key(["super_admin"], environment_id=other))
+    answers = []
+    for client in (stranger.http, elsewhere):
+        for path, body in (
+            ("/events/void", {"event_ids": ["e0"]}),
+            ("/events/amend", {"events": [amended("e0", x=1)]}),
+        ):
+            answers.append(await client.post(path, json={**body, "reason": "r"}))
+    await elsewhere.aclose()
+    assert [(answer.status_code, answer.json()["details"]) for answer in answers] == [
+        (404, {"event_ids": ["e0"]}) for _ in answers
+    ]
+    assert await counted(account, meter) == 10

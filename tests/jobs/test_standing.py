@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -12,9 +14,11 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from rich.console import Console
 from sqlalchemy import text
 
 from farthing import logs
+from farthing.doctor.examination import examine_duties
 from farthing.health import Health
 from farthing.jobs.duties import Counts, Duty, perform
 from farthing.jobs.pace import WorkerState
@@ -25,6 +29,7 @@ from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 from farthing.wiring import wire
 from tests.account import Account
+from tests.conftest import settings_for
 from tests.waiting import PATIENCE_SECONDS
 
 NOON = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
@@ -167,6 +172,25 @@ async def test_standings_are_read_from_the_journal(deployment: Database) -> None
     assert second.error == "an internal error (ValueError); the log says more"
     assert (third.started_at, third.is_overdue(now)) == (None, True)
     assert (queue.alive, queue.stalled, queue.parked) == (0, 0, {})
+
+
+async def test_the_doctor_names_overdue_duties_and_jobs_that_nobody_has_in_hand(deployment: Database) -> None:
+    await _made(deployment, timedelta(days=3))
+    async with deployment.transaction(SYSTEM) as session:
+        await session.execute(text(
+            "INSERT INTO procrastinate_jobs (task_name, queue_name, status, attempts) "
+            "VALUES ('clone', 'default', 'doing', 1), ('export', 'default', 'failed', 3)"
+        ))  # fmt: skip
+    output = io.StringIO()
+    console = Console(file=output, width=200)
+    settings = settings_for(deployment.url)
+    assert await examine_duties(settings, deployment, console)
+    said = output.getvalue()
+    assert re.search(r"^duties +(\d+) known, \1 overdue$", said, re.MULTILINE)
+    assert "  subscription_billing: no success, scheduled" in said
+    assert "jobs            1 stalled, 1 parked" in said
+    assert "  export: 1 failed for good; the log says why" in said
+    assert "no worker is alive: start `farthing worker`" in said
 
 
 class TestReadiness:

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from flexprice import Flexprice
 
+from farthing.identity.tables import UserType
 from farthing.own_billing.host import BillingHost, find_host
 from farthing.own_billing.tenants import adopt, sync_statuses, take_in
 from farthing.own_billing.usage import send_daily_usage
@@ -21,6 +22,7 @@ from tests.account import Account
 from tests.billing.office import Office
 from tests.conftest import running, settings_for
 from tests.invoices.desk import Desk, fixed
+from tests.payments.till import Till
 from tests.subscriptions.shop import fixed as fixed_price
 
 GRACE = timedelta(days=14)
@@ -158,6 +160,38 @@ async def test_who_does_not_pay_is_suspended_until_he_does(hosted: HostedTenant)
     await sync_statuses(hosted.host, GRACE)
     assert await hosted.status() == "active"
     await hosted.tenant.post("/customers", {"external_id": "x", "name": "X"})
+
+
+async def test_the_hosts_books_are_out_of_a_tenants_reach(hosted: HostedTenant) -> None:
+    """It knows the ids of its invoice and of its checkout, and says more than a checkout asks for."""
+    tenant, customer = hosted.tenant, await hosted.customer()
+    (invoice,) = (await tenant.get("/portal/billing/summary"))["invoices"]
+    foreign = {"external_id": "mine", "metadata": {"a": "b"}, "billing_currency": "eur", "parent_customer_id": "x"}
+    begun = await tenant.post("/portal/billing/checkout", {**DETAILS, **foreign}, 200)
+    after = await hosted.customer()
+    assert after["name"] == DETAILS["name"]
+    assert [after.get(name) for name in foreign] == [customer.get(name) for name in foreign]
+    for path in (f"/invoices/{invoice['id']}", f"/customers/{customer['id']}", f"/payments/{begun['checkout_id']}"):
+        await tenant.get(path, 404)
+    payment = Till.order(invoice, "20")
+    assert "no such invoice" in str(await tenant.post("/payments", payment, 400))
+    await tenant.post(f"/invoices/{invoice['id']}/void", {}, 404)
+    assert (await hosted.owner.get(f"/invoices/{invoice['id']}"))["amount_remaining"] == "20"
+
+
+async def test_who_only_reads_a_tenant_changes_nothing_at_its_host(hosted: HostedTenant) -> None:
+    """Nor by the portal: what is bought and changed there is in the host's books."""
+    begun = await hosted.tenant.post("/portal/billing/checkout", DETAILS, 200)
+    async with hosted.tenant.client(await hosted.tenant.new_key(["all_reader"], owner_type=UserType.USER)) as reader:
+        assert (await reader.get("/portal/billing/summary")).status_code == 200
+        for path, body in (
+            ("checkout", {**DETAILS, "name": "Other"}),
+            (f"checkout/{begun['checkout_id']}/cancel", {}),
+            ("portal-session", {}),
+        ):
+            assert (await reader.post(f"/portal/billing/{path}", json=body)).status_code == 403
+    assert (await hosted.customer())["name"] == DETAILS["name"]
+    assert (await hosted.tenant.get(f"/portal/billing/checkout/{begun['checkout_id']}"))["status"] == "pending"
 
 
 @pytest.mark.parametrize("field", ["name", "email", "address_line1", "address_city", "address_postal_code"])

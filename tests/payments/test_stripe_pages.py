@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.invoices.desk import fixed
 from tests.payments.stripe_till import StripeTill
 
@@ -188,3 +190,69 @@ async def test_stripe_down_is_told_and_hides_nothing(stripe_till: StripeTill) ->
     stripe_till.books.faults += [("/customers", "broken")] * 3
     methods = await stripe_till.account.get(f"/customers/{invoice['customer_id']}/payment-methods", providers="stripe")
     assert methods["providers"] == [{"provider": "stripe", "items": [], "error": {"message": "Stripe did not answer"}}]
+
+
+async def test_a_link_whose_answer_was_lost_is_made_anew_when_its_invoice_has_a_number_now(
+    stripe_till: StripeTill,
+) -> None:
+    """Stripe refuses a key with other values for a day, and the title of the page is one of them."""
+    invoice = await stripe_till.invoice(invoice_status="DRAFT")
+    stripe_till.books.faults += [("/checkout/sessions", "unanswered")] * 3
+    answer = await stripe_till.pay(invoice, "100", 400, payment_method_type="PAYMENT_LINK", payment_gateway="stripe")
+    await stripe_till.account.post(f"/invoices/{invoice['id']}/finalize", expect=200)
+    payment = await stripe_till.account.post(f"/payments/{answer['details']['payment_id']}/process", expect=200)
+    unseen, page = stripe_till.books.of("checkout.session")
+    assert (payment["payment_status"], payment["payment_url"]) == ("PENDING", page["url"])
+    assert payment["payment_url"] != unseen["url"]
+    await _paid(stripe_till, page["id"])
+    assert await stripe_till.standing(invoice) == ("SUCCEEDED", "100", "0")
+
+
+@pytest.mark.parametrize("minutes", [16, 25 * 60], ids=["within the hour", "once the page must be closed"])
+async def test_what_was_paid_on_a_page_is_asked_for_where_nobody_reported_it(
+    stripe_till: StripeTill, minutes: int
+) -> None:
+    invoice = await stripe_till.invoice()
+    payment = await stripe_till.link(invoice)
+    assert await stripe_till.reconcile(minutes=14) == 0
+    await stripe_till.reconcile(minutes=minutes)
+    assert (await stripe_till.read(payment))["payment_status"] == "PENDING"
+    stripe_till.books.pay_page(payment["gateway_tracking_id"])
+    assert await stripe_till.reconcile(minutes=2 * minutes) == 1
+    assert (await stripe_till.read(payment))["payment_status"] == "SUCCEEDED"
+    assert await stripe_till.standing(invoice) == ("SUCCEEDED", "100", "0")
+    assert await stripe_till.reconcile(minutes=2 * minutes) == 0
+
+
+async def test_a_page_that_closed_unheard_ends_its_payment(stripe_till: StripeTill) -> None:
+    invoice = await stripe_till.invoice()
+    payment = await stripe_till.link(invoice)
+    assert await stripe_till.reconcile(minutes=120) == 0
+    stripe_till.books.rows[payment["gateway_tracking_id"]]["status"] = "expired"
+    await stripe_till.reconcile(minutes=25 * 60)
+    assert (await stripe_till.read(payment))["payment_status"] == "FAILED"
+    assert await stripe_till.standing(invoice) == ("PENDING", "0", "100")
+
+
+async def test_a_refusal_on_an_open_page_is_not_its_end_when_it_is_asked_for(stripe_till: StripeTill) -> None:
+    invoice = await stripe_till.invoice()
+    payment = await stripe_till.link(invoice)
+    page = stripe_till.books.rows[payment["gateway_tracking_id"]]
+    declined = stripe_till.books.add(
+        "payment_intent", "pi", status="requires_payment_method", amount=10000, currency="usd", metadata={}
+    )
+    page["payment_intent"] = declined["id"]
+    await stripe_till.reconcile()
+    assert (await stripe_till.read(payment))["payment_status"] == "PENDING"
+
+
+async def test_a_page_that_was_paid_before_it_could_be_withdrawn_is_not_forgotten(stripe_till: StripeTill) -> None:
+    """Nobody reports it; Stripe refuses to close the page, because it is paid."""
+    invoice = await stripe_till.invoice()
+    payment = await stripe_till.link(invoice)
+    intent = stripe_till.books.pay_page(payment["gateway_tracking_id"])
+    await stripe_till.account.post(f"/invoices/{invoice['id']}/void", {}, 200)
+    await stripe_till.reconcile()
+    refunds = stripe_till.books.of("refund")
+    assert [(row["payment_intent"], row["amount"]) for row in refunds] == [(intent["id"], 10000)]
+    assert (await stripe_till.read(payment))["payment_status"] == "REFUNDED"

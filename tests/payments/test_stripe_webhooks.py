@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
+from farthing.payments.refunds.tables import RefundRecord
 from farthing.payments.tables import Payment
 from tests.account import Account
 from tests.payments.documented_stripe import event_of, signature_of
@@ -301,6 +304,42 @@ async def test_a_lost_dispute_takes_money_off_a_customers_balance(stripe_till: S
     intent = stripe_till.books.rows[payment["gateway_payment_id"]]
     await stripe_till.hear("charge.dispute.closed", _dispute(intent, "lost", 5000))
     assert (await stripe_till.read(payment))["payment_status"] == "REFUNDED"
+
+
+async def test_a_refund_at_stripe_after_a_lost_dispute_takes_its_own_money_off_the_balance(
+    stripe_till: StripeTill,
+) -> None:
+    customer, card = await stripe_till.desk.customer(), stripe_till.books.save_card()
+    received: dict[str, Any] = {"destination_type": "CUSTOMER", "destination_id": customer, "payment_method_id": card}
+    payment = await stripe_till.charge({"id": customer, "currency": "usd"}, method=card, **received)
+    intent = stripe_till.books.rows[payment["gateway_payment_id"]]
+    await stripe_till.hear("charge.dispute.closed", _dispute(intent, "lost", 3000))
+    back = {"payment_intent": intent["id"], "amount": 5000, "currency": "usd", "status": "succeeded", "metadata": {}}
+    stripe_till.books.add("refund", "re", **back)
+    await stripe_till.hear("charge.refunded", {"id": "ch_1", "payment_intent": intent["id"]})
+    (balance,) = (await stripe_till.account.get(f"/customers/{customer}/unapplied-money"))["balances"]
+    assert balance["amount"] == "20"
+
+
+async def test_a_refund_that_was_perhaps_sent_is_not_failed_when_its_connection_is_removed(
+    stripe_till: StripeTill,
+) -> None:
+    """Else the money would be paid back a second time, into the customer's wallet."""
+    invoice, _, _ = await _charged(stripe_till)
+    stripe_till.books.faults += [("/refunds", "none")] + [("/refunds", "unanswered")] * 3
+    assert (await _note(stripe_till, invoice))["refund_status"] == "PROCESSING"
+    connection = (await stripe_till.account.get("/connections"))["connections"][0]
+    await stripe_till.account.delete(f"/connections/{connection['id']}")
+    await stripe_till.reconcile()
+    refund = await _refund_of(stripe_till, invoice)
+    assert refund["refund_status"] == "PROCESSING"
+    async with stripe_till.account.transaction() as session:
+        await session.execute(update(RefundRecord).values(sent_at=RefundRecord.sent_at - timedelta(minutes=16)))
+    await stripe_till.account.post(f"/refunds/{refund['id']}/retry", None, 503)
+    await stripe_till.connect()
+    await stripe_till.reconcile(minutes=32)
+    assert (await _refund_of(stripe_till, invoice))["refund_status"] == "SUCCEEDED"
+    assert len(stripe_till.books.of("refund")) == 1
 
 
 async def test_without_a_webhook_secret_nothing_is_believed(stripe_till: StripeTill) -> None:

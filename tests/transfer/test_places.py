@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from farthing.invoices.ports import InvoicePorts
+from farthing.notifications.webhooks.delivery import client
+from farthing.notifications.webhooks.delivery.addresses import refusal_of
 from farthing.payments.integrations.gateways import Gateways
 from farthing.transfer.connection_trial import ConnectionTrial, try_connection
 from farthing.transfer.exports.links import download_link
+from farthing.transfer.exports.places import Bucket, PlaceFailed
+from farthing.transfer.schemas import ExportJobConfig
 from tests.transfer.office import TransferOffice
 
 pytestmark = pytest.mark.asyncio
@@ -100,8 +107,6 @@ async def test_nothing_is_fetched_from_private_hosts(office: TransferOffice, fil
 async def test_a_name_that_leads_to_a_private_address_is_refused_when_it_is_connected_to(
     office: TransferOffice, files: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import socket
-
     real = socket.getaddrinfo
 
     def lies(host: str, *given: Any, **more: Any) -> Any:
@@ -181,6 +186,73 @@ async def test_a_bucket_says_whether_it_is_there_and_holds_nothing_afterwards(
             said.append(await try_connection(session, gateways, lenient.settings, schedule["connection_id"]))
     assert said[0] == ConnectionTrial(works=True, words="The bucket my-exports is there and answers to the key")
     assert (said[1].works, said[1].words[:24]) == (False, "the bucket refused it: 4")
+
+
+class _Listener:
+    """Takes connections to an address of this machine, and answers each with the same bytes."""
+
+    def __init__(self, answer: bytes = b"", address: str = "127.0.0.1") -> None:
+        self._answer = answer
+        self._server = socket.create_server((address, 0))
+        self.port: int = self._server.getsockname()[1]
+        self.asked: list[bytes] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                visitor, _ = self._server.accept()
+                with visitor:
+                    visitor.settimeout(5)
+                    self.asked.append(b"")
+                    with suppress(OSError):
+                        self.asked[-1] = visitor.recv(65536)
+                        visitor.sendall(self._answer)
+
+
+@pytest.mark.parametrize("bucket", ["127", "exports"])
+async def test_a_buckets_name_makes_no_private_address_of_a_public_host(tmp_path: Path, bucket: str) -> None:
+    """1.2.3 is the public address 1.2.0.3; with a bucket before it, it is one of this machine."""
+    pytest.importorskip("aiobotocore")
+    listener = _Listener(address="127.1.2.3")
+    host = "1.2.3" if bucket == "127" else "localtest.example"
+    config = ExportJobConfig(bucket=bucket, endpoint_url=f"https://{host}:{listener.port}")
+    place = Bucket(config, {"aws_access_key_id": "a", "aws_secret_access_key": "b"}, allow_private=False)
+    (tmp_path / "file").write_bytes(b"content")
+    with pytest.raises(PlaceFailed):
+        await place.put("key", tmp_path / "file")
+    listener.close()
+    assert listener.asked == []
+
+
+@pytest.mark.parametrize("status", ["301 Moved Permanently", "307 Temporary Redirect", "308 Permanent Redirect"])
+async def test_a_bucket_that_leads_to_a_metadata_address_is_not_followed(
+    tmp_path: Path, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where private hosts are allowed. The client follows redirects, and asks no resolver for an address."""
+    pytest.importorskip("aiobotocore")
+    looked_at: dict[str, str | None] = {}
+
+    def seen(address: Any, *, allow_private: bool) -> str | None:
+        looked_at[str(address)] = refusal_of(address, allow_private=allow_private)
+        return looked_at[str(address)]
+
+    monkeypatch.setattr(client, "refusal_of", seen)
+    moved = _Listener(
+        f"HTTP/1.1 {status}\r\nlocation: http://169.254.169.254/latest/api/token\r\n"
+        "content-length: 0\r\nconnection: close\r\n\r\n".encode()
+    )
+    config = ExportJobConfig(bucket="exports", endpoint_url=f"http://127.0.0.1:{moved.port}", use_path_style=True)
+    place = Bucket(config, {"aws_access_key_id": "a", "aws_secret_access_key": "b"}, allow_private=True)
+    (tmp_path / "file").write_bytes(b"content")
+    with pytest.raises(PlaceFailed):
+        await place.put("key", tmp_path / "file")
+    moved.close()
+    assert moved.asked
+    assert "metadata" in (looked_at["169.254.169.254"] or "")
 
 
 async def test_with_the_published_client(office: TransferOffice) -> None:

@@ -48,8 +48,22 @@ _WAITING = """
 """
 
 
+_NOBODY_TO_ASK = """
+    SELECT id, payment_gateway FROM (
+        SELECT id, payment_gateway FROM refunds WHERE refund_status = 'PROCESSING' AND sent_at < :before
+        UNION ALL
+        SELECT id, payment_gateway FROM payments WHERE payment_status = 'PROCESSING' AND processing_since < :before
+    ) AS asked
+    WHERE NOT EXISTS (
+        SELECT FROM connections WHERE provider_type = asked.payment_gateway AND connections.status = 'published'
+    )
+    ORDER BY id LIMIT :most
+"""
+
+
 async def left_behind(session: AsyncSession, now: datetime, real_now: datetime) -> list[Difference]:
-    """Two live subscriptions from one idempotency key, money kept on voided invoices, payments nobody processes.
+    """Two live subscriptions from one idempotency key, money kept on voided invoices, payments nobody processes, and
+    payments and refunds that may have been made at a provider who is not connected any more.
 
     `now` is by the environment's clock, `real_now` by the real one. At most 1,000 of each kind.
     """
@@ -65,5 +79,10 @@ async def left_behind(session: AsyncSession, now: datetime, real_now: datetime) 
     found += [
         Difference(payment, "waits for a process that ended", status, "processed or failed")
         for payment, status in waiting
+    ]
+    unasked = await session.execute(text(_NOBODY_TO_ASK), {**most, "before": now - PATIENCE})
+    found += [
+        Difference(asked, "may have been made at a provider that is not connected", gateway, "connected again")
+        for asked, gateway in unasked
     ]
     return found

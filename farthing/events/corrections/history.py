@@ -20,6 +20,8 @@ from farthing.events.ingest.arrival import FIRST_SEQUENCE
 from farthing.events.schemas import Event
 from farthing.storage.postgres import ORIGIN, clock_of, scope_of
 
+MOST_VERSIONS = 100
+"""How many changes of an event are answered at once, the newest; each may hold 256 KiB."""
 _CONTENT = (
     "timestamp, ingested_at, external_customer_id, event_name, customer_id, source, properties, owner_sequence, sent_by"
 )
@@ -78,17 +80,17 @@ async def restore(session: AsyncSession, ids: Sequence[str]) -> None:
 
 
 async def versions_of(session: AsyncSession, event_id: str) -> list[EventVersionResponse]:
-    """What an event was before each of its changes, the oldest first."""
-    return [_version(row) for row in await _rows(session, event_id)]
+    """What an event was before each of its newest changes, the oldest of them first."""
+    return [_version(row) for row in reversed(await _newest(session, event_id, MOST_VERSIONS))]
 
 
 async def last_content(session: AsyncSession, event_id: str) -> tuple[Event, EventVersionResponse] | None:
     """What an event that is stored no more was at last, and the change that ended it."""
-    rows = await _rows(session, event_id)
-    return (answer(rows[-1]), _version(rows[-1])) if rows else None
+    rows = await _newest(session, event_id, 1)
+    return (answer(rows[0]), _version(rows[0])) if rows else None
 
 
-async def _rows(session: AsyncSession, event_id: str) -> Sequence[Any]:
+async def _newest(session: AsyncSession, event_id: str, most: int) -> Sequence[Any]:
     columns = _VERSIONS.c
     query = select(
         columns.event_id.label("id"),
@@ -109,7 +111,8 @@ async def _rows(session: AsyncSession, event_id: str) -> Sequence[Any]:
         columns.actor_label,
     )
     here = columns.environment_id == scope_of(session).environment_id
-    return (await session.execute(query.where(here, columns.event_id == event_id).order_by(columns.sequence))).all()
+    own = query.where(here, columns.event_id == event_id)
+    return (await session.execute(own.order_by(columns.sequence.desc()).limit(most))).all()
 
 
 def _version(row: Any) -> EventVersionResponse:

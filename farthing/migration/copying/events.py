@@ -21,7 +21,7 @@ from farthing.events.ingest.meters import MeterMemory
 from farthing.events.ingest.store import Arrival, Sender, append
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import RequestConfig
-from farthing.migration.source.api import SourceApi
+from farthing.migration.source.api import SourceApi, SourceFailed
 from farthing.migration.source.fields import SourceRecord, fields_of
 from farthing.storage.connections.liveness import KEEPALIVES
 from farthing.storage.postgres import Database
@@ -63,7 +63,9 @@ async def copy_events(
         while True:
             asked = {"start_time": instant(since), "end_time": instant(until), "page_size": PAGE, **cursor}
             answer = await source.post("/events/query", asked)
-            records = answer.get("events") or []
+            records = answer.get("events") or [] if isinstance(answer, dict) else None
+            if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+                raise SourceFailed.of("url", "POST /events/query was answered with something else than events")
             arrivals = [
                 arrival for record in records if (arrival := _arrival(record, until, times, refuse)) is not None
             ]
@@ -73,6 +75,8 @@ async def copy_events(
             report(len(records))
             if not records or not answer.get("has_more") or not answer.get("iter_last_key"):
                 return copied
+            if cursor == {"iter_last_key": answer["iter_last_key"]}:
+                raise SourceFailed.of("url", "POST /events/query leads from a page of events to the same page")
             cursor = {"iter_last_key": answer["iter_last_key"]}
 
 

@@ -102,7 +102,7 @@ async def _credit_grants(source: SourceApi) -> Pages:
     for owner in ("plans", "addons"):
         async for page in source.search(f"/{owner}/search"):
             for record in page:
-                async for grants in source.list(f"/{owner}/{record['id']}/creditgrants"):
+                async for grants in source.list(f"/{owner}/{record.get('id')}/creditgrants"):
                     yield grants
 
 

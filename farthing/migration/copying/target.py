@@ -20,6 +20,7 @@ from farthing.storage.queries.rows import in_array
 
 Body = TypeVar("Body")
 LABEL_LENGTH = 255
+PROBLEM_LENGTH, MOST_PROBLEMS = 1000, 100
 FINAL = (RecordOutcome.CARRIED, RecordOutcome.CARRIED_IN_PART, RecordOutcome.LEFT_OUT)
 """Outcomes that no later run looks at again."""
 
@@ -116,11 +117,14 @@ async def record_outcome(
         "target_id": target_id,
         "name": label.replace("\x00", "")[:LABEL_LENGTH],
         "outcome": outcome,
-        "problems": [problem.replace("\x00", "") for problem in problems],
+        "problems": [problem.replace("\x00", "")[:PROBLEM_LENGTH] for problem in list(problems)[:MOST_PROBLEMS]],
         "recorded_at": real_clock_of(session).now(),
     }
     statement = insert(MigratedRecord).values(
-        environment_id=scope_of(session).environment_id, kind=kind, source_id=source_id[:SOURCE_ID_LENGTH], **values
+        environment_id=scope_of(session).environment_id,
+        kind=kind,
+        source_id=source_id.replace("\x00", "")[:SOURCE_ID_LENGTH],
+        **values,
     )
     await session.execute(
         statement.on_conflict_do_update(index_elements=["environment_id", "kind", "source_id"], set_=values)

@@ -23,6 +23,10 @@ from farthing.migration.source.fields import SourceRecord, tidied
 PAGE = 100
 MOST_ATTEMPTS = 8
 LONGEST_WAIT_SECONDS = 120.0
+LARGEST_ANSWER = 64 * 2**20
+"""How much of one answer is read, unpacked."""
+MOST_RECORDS = 20_000_000
+"""How many records one list may have: a source that has always one more is not read for ever."""
 _FIRST_WAIT_SECONDS = 0.5
 _TIMEOUT = aiohttp.ClientTimeout(total=120, connect=20)
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -106,7 +110,7 @@ class SourceApi:
                     method, self.url + path, data=content, params=parameters, headers=headers, allow_redirects=False
                 ) as response:
                     if response.status not in _BUSY:
-                        return _decoded(method, path, response.status, await response.read())
+                        return _decoded(method, path, response.status, await _content(method, path, response))
                     problem = f"it answered {response.status}"
                     wait = _asked_wait(response.headers.get("Retry-After")) or wait
             except (aiohttp.ClientError, TimeoutError) as error:
@@ -119,6 +123,10 @@ async def _pages(ask: Callable[[int], Awaitable[Any]]) -> AsyncIterator[list[Sou
     offset, before = 0, None
     while True:
         records, total = _page(await ask(offset))
+        if not all(isinstance(record, dict) for record in records):
+            raise SourceFailed.of("url", "answered a list of something else than records; is this the API's address?")
+        if offset > MOST_RECORDS:
+            raise SourceFailed.of("url", f"answered more than {MOST_RECORDS} records, and says that there are more")
         if not records or records[0] == before:  # the endpoint knows no offset
             return
         yield records
@@ -140,6 +148,15 @@ def versioned_url(url: str) -> str:
     return str(parsed if parsed.name == "v1" else parsed / "v1")
 
 
+async def _content(method: str, path: str, response: aiohttp.ClientResponse) -> bytes:
+    content = bytearray()
+    async for piece in response.content.iter_any():
+        content += piece
+        if len(content) > LARGEST_ANSWER:
+            raise SourceFailed.of("url", f"{method} {path} was answered with more than {LARGEST_ANSWER} bytes")
+    return bytes(content)
+
+
 def _decoded(method: str, path: str, status: int, content: bytes) -> Any:
     if status in _REFUSED:
         raise SourceFailed.of("key", f"was refused by the source with status {status}; it must be allowed to read all")
@@ -152,7 +169,7 @@ def _decoded(method: str, path: str, status: int, content: bytes) -> Any:
         raise SourceFailed.of("url", f"{method} {path} was answered {status}: {content[:300].decode(errors='replace')}")
     try:
         return tidied(_DECODER.decode(content))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError, RecursionError) as error:
         raise SourceFailed.of("url", f"{method} {path} was not answered in JSON; is this the API's address?") from error
 
 

@@ -14,6 +14,7 @@ from farthing.core.money import ZERO
 
 SourceRecord = dict[str, Any]
 _AS_THEY_ARE = frozenset({"metadata", "properties", "config_value", "rules", "filter_values", "configuration"})
+_MOST_DIGITS = 30
 _ZERO_TIME = "0001-01-01T"
 
 
@@ -44,9 +45,9 @@ def decimal_of(record: Mapping[str, Any], name: str) -> Decimal:
     try:
         value = Decimal(str(record.get(name) or 0))
     except InvalidOperation as error:
-        raise ValidationFailed.of(name, f"is no number at the source: {record[name]}") from error
-    if not value.is_finite():
-        raise ValidationFailed.of(name, f"is no number at the source: {record[name]}")
+        raise ValidationFailed.of(name, f"is no number at the source: {str(record[name])[:50]}") from error
+    if not value.is_finite() or not -_MOST_DIGITS < value.adjusted() < _MOST_DIGITS:
+        raise ValidationFailed.of(name, f"is no number at the source that can be kept: {str(record[name])[:50]}")
     return value or ZERO
 
 

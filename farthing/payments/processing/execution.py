@@ -457,8 +457,9 @@ async def _open_link(session: AsyncSession, gateways: Gateways, payment: Payment
         payment.error_message = result.message
         await commit_midway(session)  # the reason lasts, although the answer is an error
         raise _failure(payment.id, result.message)
-    payment.gateway_tracking_id = payment.gateway_tracking_id or result.tracking_id
-    payment.payment_url = result.url
+    if payment.payment_url is None:  # of two pages that were made at once, only one is told of
+        payment.gateway_tracking_id = payment.gateway_tracking_id or result.tracking_id
+        payment.payment_url = result.url
     if payment.payment_status is PaymentStatus.INITIATED:
         payment.payment_status = PaymentStatus.PENDING
         payment.error_message = None

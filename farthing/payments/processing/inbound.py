@@ -186,9 +186,8 @@ async def apply_report(
 async def _apply(session: AsyncSession, gateways: Gateways, payment_id: str, report: Report, now: datetime) -> None:
     charge = report.charge
     invoice, payment = await lock_payment(session, payment_id)
-    checkouts = ports_of(session, PaymentPorts).checkouts
     if payment.checkout_session_id is not None:
-        await checkouts.heard(session, payment, now)
+        await ports_of(session, PaymentPorts).checkouts.heard(session, payment, now)
     if charge is not None and charge.currency != payment.currency:
         log.error(
             "webhook.other_currency",
@@ -207,10 +206,8 @@ async def _apply(session: AsyncSession, gateways: Gateways, payment_id: str, rep
         await outcomes.record_failure(
             session, invoice, payment, reason, now, final=report.final, code=code, is_hard=is_hard
         )
-    elif report.kind is ReportKind.LINK_EXPIRED and payment.checkout_session_id is not None:
-        await checkouts.page_expired(session, payment, now)
     elif report.kind is ReportKind.LINK_EXPIRED:
-        await outcomes.record_failure(session, invoice, payment, "The payment link expired", now, tried=False)
+        await outcomes.record_closed_page(session, invoice, payment, now)
     elif charge is not None and charge.state is ChargeState.SUCCEEDED:
         await _apply_money(session, gateways, LockedPayment(invoice, payment), report, charge, now)
 

@@ -190,6 +190,14 @@ async def record_failure(
         await ports_of(session, PaymentPorts).checkouts.failed(session, payment, reason, now)
 
 
+async def record_closed_page(session: AsyncSession, invoice: Invoice | None, payment: Payment, now: datetime) -> None:
+    """The page is closed and was not paid; a checkout ends with it."""
+    if payment.checkout_session_id is not None:
+        await ports_of(session, PaymentPorts).checkouts.page_expired(session, payment, now)
+    else:
+        await record_failure(session, invoice, payment, "The payment link expired", now, tried=False)
+
+
 async def wait_on(session: AsyncSession, invoice: Invoice | None, payment: Payment, charge: ProviderCharge) -> None:
     """The charge is not decided. One that its payer has to confirm waits as a link does, with the page to do so."""
     note_charge(payment, charge)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.elements import ColumnElement
 
 from farthing.core.clock import Clock
 from farthing.core.errors import ValidationFailed
@@ -52,11 +53,22 @@ class ReceivedTransfer:
         return EXACT.subtract(self.amount, exact_sum([part.amount for part in self.allocations]))
 
 
-async def open_invoices(session: AsyncSession, customer_id: str, code: str) -> list[Invoice]:
-    """The unpaid invoices of a payer in a currency, those due first first."""
-    query = select(Invoice).where(Invoice.customer_id == customer_id, Invoice.currency == code, text(UNPAID))
+async def open_invoices(session: AsyncSession, customer_id: str, code: str, most: int) -> list[Invoice]:
+    """The unpaid invoices of a payer in a currency, those due first first; at most so many."""
+    query = select(Invoice).where(*_is_open(customer_id, code))
     order = (Invoice.due_date.asc().nulls_last(), Invoice.finalized_at, Invoice.id)
-    return list(await session.scalars(query.order_by(*order)))
+    return list(await session.scalars(query.order_by(*order).limit(most)))
+
+
+async def sum_open(session: AsyncSession, customer_id: str, code: str) -> tuple[int, Decimal]:
+    """How many unpaid invoices a payer has in a currency, and what remains on them."""
+    summed = select(func.count(), func.coalesce(func.sum(Invoice.amount_remaining), 0))
+    count, amount = (await session.execute(summed.where(*_is_open(customer_id, code)))).one()
+    return count, amount
+
+
+def _is_open(customer_id: str, code: str) -> tuple[ColumnElement[bool], ...]:
+    return Invoice.customer_id == customer_id, Invoice.currency == code, text(UNPAID)  # type: ignore[return-value]
 
 
 def oldest_first(invoices: Sequence[Invoice], amount: Decimal) -> list[Allocation]:

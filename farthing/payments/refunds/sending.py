@@ -133,14 +133,19 @@ async def _begin(
         await withdraw_unrecorded(session, payment)
         await commit_midway(session)  # the payment turned out to be none, or nothing of it is left
         return None
+    is_repeat = refund.refund_status is RefundStatus.PROCESSING
     connection = await connection_to(session, refund.payment_gateway)
     provider = None if connection is None else gateways.behind(connection)
     if provider is None or Capability.REFUNDS not in provider.capabilities or payment.gateway_payment_id is None:
+        if is_repeat:
+            # it may have been sent before nobody could be asked any more: to say that it failed could pay it twice
+            log.warning("refund.unreconciled", refund_id=refund.id, reason="its provider is no longer connected")
+            await commit_midway(session)  # nothing was written; the locks are let go
+            return None
         await mark_failed(session, refund, "The payment provider cannot send money back", now)
         await withdraw_unrecorded(session, payment)
         await commit_midway(session)  # nobody can be asked
         return None
-    is_repeat = refund.refund_status is RefundStatus.PROCESSING
     refund.refund_status = REFUND.check(refund.refund_status, RefundStatus.PROCESSING, refund_id=refund.id)
     refund.sent_at = now
     charge_id = payment.gateway_payment_id

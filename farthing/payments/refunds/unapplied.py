@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.errors import InvalidOperation, ValidationFailed
@@ -102,12 +102,17 @@ async def refund_unapplied_money(
 
 
 async def withdraw_unrecorded(session: AsyncSession, payment: Payment) -> None:
-    """Withdraw what a provider sent back of a locked payment without being asked, as far as it is still there."""
+    """Withdraw what a provider, or a bank, sent back of a locked payment without being asked, as far as it is there.
+
+    What a bank took in a dispute is recorded too, of no invoice and of no money: it was withdrawn as something unasked.
+    """
     if payment.destination_type is not DestinationType.CUSTOMER:
         return
     await session.flush()
     by_us = select(func.coalesce(func.sum(RefundRecord.settled_amount), 0)).where(
-        RefundRecord.payment_id == payment.id, RefundRecord.refund_destination != RefundDestination.WALLET
+        RefundRecord.payment_id == payment.id,
+        RefundRecord.refund_destination != RefundDestination.WALLET,
+        or_(RefundRecord.invoice_id.is_not(None), RefundRecord.unapplied_money_id.is_not(None)),
     )
     unrecorded = EXACT.subtract(payment.refunded_amount, await session.scalar(by_us) or ZERO)
     reserved = select(func.coalesce(func.sum(RefundRecord.amount), 0)).where(

@@ -108,8 +108,7 @@ class StripeProvider:
         values: Any = {"name": payer.name, "metadata": self._metadata(**{CUSTOMER: payer.customer_id})}
         if payer.email:
             values["email"] = payer.email
-        digest = hashlib.sha256(msgspec.json.encode(values, order="sorted")).hexdigest()[:16]
-        options = keyed(f"{key}/{digest}")
+        options = keyed(_key_of_values(key, values))
         made = await self._read(StripeObject, lambda client: client.v1.customers.create_async(values, options))
         if isinstance(made, _refusals):
             return made
@@ -128,7 +127,11 @@ class StripeProvider:
         save_method: bool,
         key: str,
     ) -> Link | Refusal:
-        """A Checkout page; it closes after a day."""
+        """A Checkout page; it closes after a day.
+
+        The key covers what the page says: an invoice may get another number after a try without an answer. A page whose
+        answer was lost has been shown to nobody, so that a second one beside it cannot be paid twice.
+        """
         try:
             units = to_stripe_amount(amount, currency)
         except InexactAmount as error:
@@ -149,7 +152,8 @@ class StripeProvider:
         }
         if urls.cancel:
             values["cancel_url"] = urls.cancel
-        page = await self._page(values | _payer_values(account, options), key)
+        values |= _payer_values(account, options)
+        page = await self._page(values, _key_of_values(key, values))
         if isinstance(page, _refusals):
             return page
         expires_at = datetime.fromtimestamp(page.expires_at, UTC) if page.expires_at else None
@@ -486,6 +490,11 @@ class StripeProvider:
     def _metadata(self, **notes: str) -> dict[str, str]:
         """What we write on Stripe's objects to know them again."""
         return {ENVIRONMENT: self._environment_id, **notes}
+
+
+def _key_of_values(key: str, values: Any) -> str:
+    """A key for what is asked in these words alone; in others it is another request."""
+    return f"{key}/{hashlib.sha256(msgspec.json.encode(values, order='sorted')).hexdigest()[:16]}"
 
 
 def _payer_values(account: Account | None, options: Mapping[str, str]) -> dict[str, Any]:

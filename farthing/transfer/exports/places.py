@@ -15,13 +15,12 @@ from typing import Any, Protocol
 
 from farthing.core.errors import InvalidOperation, NotFound, NotImplementedHere
 from farthing.notifications.webhooks.delivery.addresses import url_problem
-from farthing.notifications.webhooks.delivery.client import ThreadResolver
+from farthing.notifications.webhooks.delivery.client import ThreadResolver, checked_sockets
 from farthing.payments.integrations.credentials import Safe
 from farthing.payments.integrations.gateways import sealed_for
 from farthing.payments.tables import Connection, ProviderType
 from farthing.settings import Settings
 from farthing.storage.scope import Scope
-from farthing.transfer.exports.resolving import PublicResolver
 from farthing.transfer.schemas import ExportJobConfig
 
 LINK_SECONDS = 30 * 60
@@ -178,9 +177,11 @@ class Bucket:
         endpoint = self.config.endpoint_url
         if endpoint and (problem := url_problem(endpoint, allow_private=self.allow_private)):
             raise PlaceFailed(f"endpoint_url {problem}")
-        resolver = PublicResolver(ThreadResolver(), allow_private=self.allow_private)
+        resolver = ThreadResolver()
+        # a bucket's name may stand before the host, and make an address of it that nobody gave as one
+        sockets = checked_sockets(allow_private=self.allow_private)
         config = AioConfig(
-            connector_args={"resolver": resolver},
+            connector_args={"resolver": resolver, "socket_factory": sockets},
             connect_timeout=10,
             read_timeout=60,
             retries={"max_attempts": 3, "mode": "standard"},

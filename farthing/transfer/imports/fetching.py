@@ -5,6 +5,8 @@ Rule: docs/rules/imports-and-exports.md#fetching
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -14,9 +16,13 @@ from farthing.notifications.webhooks.delivery.addresses import url_problem
 from farthing.notifications.webhooks.delivery.client import ThreadResolver, checked_connector, failure_in_words
 from farthing.transfer.imports.rows import UnreadableFile
 
-TOTAL_SECONDS = 1800
+TOTAL_SECONDS = 1200
 CONNECT_SECONDS = 10
 IDLE_SECONDS = 60
+"""How long nothing may come, and how long the head of the answer may take."""
+SLOWEST_BYTES_PER_SECOND = 16 * 1024
+PATIENCE_SECONDS = 60
+"""How long a server is waited for, in all, before it must have sent as much as the slowest would."""
 _READ_AT_ONCE = 256 * 1024
 _HEADERS = {"user-agent": "Farthing-Imports/1", "accept": "*/*", "accept-encoding": "identity"}
 
@@ -37,10 +43,19 @@ async def fetch(url: str, *, allow_private: bool) -> AsyncIterator[bytes]:
                 timeout=timeout,
                 headers=_HEADERS,
             ) as http,
-            http.get(URL(url, encoded=True), allow_redirects=False) as response,
+            await _answered(http, url) as response,
         ):
             _require_success(response)
-            async for content in response.content.iter_chunked(_READ_AT_ONCE):
+            waited, received = 0.0, 0
+            while True:
+                asked_at = time.monotonic()
+                content = await response.content.read(_READ_AT_ONCE)
+                waited += time.monotonic() - asked_at  # not what we take ourselves to store it
+                if not content:
+                    return
+                received += len(content)
+                if waited > PATIENCE_SECONDS and received < waited * SLOWEST_BYTES_PER_SECOND:
+                    raise UnreadableFile("cannot be fetched: the server sends too slowly")
                 yield content
     except TimeoutError as error:
         raise UnreadableFile("cannot be fetched: the server did not answer in time") from error
@@ -49,6 +64,12 @@ async def fetch(url: str, *, allow_private: bool) -> AsyncIterator[bytes]:
         raise UnreadableFile(f"cannot be fetched: {reason}") from error
     finally:
         await resolver.close()
+
+
+async def _answered(http: aiohttp.ClientSession, url: str) -> aiohttp.ClientResponse:
+    """The head of the answer, which must be there in time as a whole. Raises TimeoutError."""
+    async with asyncio.timeout(CONNECT_SECONDS + IDLE_SECONDS):
+        return await http.get(URL(url, encoded=True), allow_redirects=False)
 
 
 def _require_success(response: aiohttp.ClientResponse) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from farthing.core.caller import RequestTerms
 from farthing.core.clock import Clock
-from farthing.core.errors import NotFound
+from farthing.core.errors import NotFound, TooManyRequests, ValidationFailed
 from farthing.core.origin import ChangeSource, acting_as, duty_actor
 from farthing.events.ingest.incoming import AcceptedTimes
 from farthing.identity.settings import current
@@ -85,19 +85,33 @@ async def run_import(context: ImportContext, run: TaskRun, path: Path | None = N
 
 
 async def _brought(context: ImportContext, run: TaskRun, path: Path) -> Path:
-    """The file of an import on this machine. What is fetched is kept first: a later attempt must read the same."""
-    file_id = run.task.stored_file_id
-    if file_id is None:
-        name = run.task.file_name or run.task.file_url.rsplit("/", 1)[-1].partition("?")[0]
+    """The file of an import on this machine. Raises NotFound for one that is gone."""
+    if run.task.stored_file_id is None:
+        raise NotFound("The file of this import is not kept", {"task_id": run.id})
+    await files.write_to(context.database, context.scope, run.task.stored_file_id, path)
+    return path
+
+
+async def fetch_file(context: ImportContext, run: TaskRun) -> bool:
+    """Fetch the file of an import and keep it, so that a later attempt reads the same. Raises Superseded.
+
+    False where there is none to be had: then the attempt has ended.
+    """
+    name = run.task.file_name or run.task.file_url.rsplit("/", 1)[-1].partition("?")[0]
+    with acting_as(duty_actor(ACTOR, owner_id=run.task.created_by), ChangeSource.IMPORT):
         arriving = fetch(run.task.file_url, allow_private=context.settings.transfer_allow_private)
         now = context.database.clock.now()
-        file_id, _ = await files.receive_file(context.database, context.scope, name, arriving, now)
+        try:
+            file_id, _ = await files.receive_file(context.database, context.scope, name, arriving, now)
+        except (UnreadableFile, TooManyRequests, ValidationFailed) as error:
+            reason = f"The file {error}" if isinstance(error, UnreadableFile) else error.message
+            await _end(context, run, TaskStatus.FAILED, reason)
+            return False
         async with context.database.transaction(context.scope) as session:
             task = await lock_attempt(session, run)
             await files.use_upload(session, file_id, task.id)
-            task.stored_file_id = file_id
-    await files.write_to(context.database, context.scope, file_id, path)
-    return path
+            task.stored_file_id = run.task.stored_file_id = file_id
+    return True
 
 
 async def _import_file(context: ImportContext, run: TaskRun, path: Path) -> None:

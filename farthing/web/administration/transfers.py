@@ -110,8 +110,8 @@ class TransferPages(Controller):
         )
 
     @post("/imports", guards=[uploads("task")])
-    async def begin_import(self, request: HttpRequest, session: AsyncSession, services: Composition) -> Response[Any]:
-        """Take a file and import it, or try whether it could be."""
+    async def begin_import(self, request: HttpRequest, services: Composition) -> Response[Any]:
+        """Take a file and import it, or try whether it could be. While it arrives it holds no turn at the database."""
         form = UploadForm(request)
         await form.read_fields()
         database, caller = services.part(Database), visitor_of(request).caller
@@ -126,13 +126,13 @@ class TransferPages(Controller):
             }
             asked = convert(body, CreateTaskRequest)
             require_may_import(caller, asked.entity_type)
-            now = database.clock.now()
-            scope = unit_of_work(request).scope
+            now, work = database.clock.now(), unit_of_work(request)
             asked.upload_id, _ = await files.receive_file(
-                database, scope, form.file_name.replace("\x00", ""), form.content(), now
+                database, work.scope, form.file_name.replace("\x00", ""), form.content(), now
             )
-            task = await create_import(session, asked, services.part(Settings))
-            await run_soon(session, services.part(App))
+            await work.admit()
+            task = await create_import(work.session, asked, services.part(Settings))
+            await run_soon(work.session, services.part(App))
         except (FarthingError, msgspec.ValidationError) as error:
             return await refused(request, PAGE, as_domain_error(error))
         return done(request, f"{PAGE}/{task.id}", "The file has arrived.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -27,6 +27,8 @@ RESOLVER_THREADS = 64
 RESOLVED_SECONDS = 10
 USER_AGENT = "Farthing-Webhooks/1"
 _GONE = 410
+
+SocketFactory = Callable[[tuple[Any, ...]], socket.socket]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,21 +134,28 @@ class WebhookClient:
 
 def checked_connector(resolver: AbstractResolver, *, allow_private: bool) -> aiohttp.TCPConnector:
     """Connections to addresses that are allowed, whatever name leads there; else making one raises AddressRefused."""
+    return aiohttp.TCPConnector(
+        limit=0,  # how many run at once is decided by whoever asks for them
+        resolver=resolver,
+        ttl_dns_cache=RESOLVED_SECONDS,
+        socket_factory=checked_sockets(allow_private=allow_private),
+    )
+
+
+def checked_sockets(*, allow_private: bool) -> SocketFactory:
+    """Sockets for addresses that are allowed: the one place that every connection passes, also to a host that is an
+    address itself, which no resolver is asked for.
+    """
 
     def checked_socket(info: tuple[Any, ...]) -> socket.socket:
-        """A socket for the address that the connection is about to be made to."""
+        """A socket for the address that the connection is about to be made to. Raises AddressRefused."""
         family, kind, protocol, _, address = info
         reason = refusal_of(ip_address(address[0].partition("%")[0]), allow_private=allow_private)
         if reason is not None:
             raise AddressRefused(reason)
         return socket.socket(family, kind, protocol)
 
-    return aiohttp.TCPConnector(
-        limit=0,  # how many run at once is decided by whoever asks for them
-        resolver=resolver,
-        ttl_dns_cache=RESOLVED_SECONDS,
-        socket_factory=checked_socket,
-    )
+    return checked_socket
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> str:

@@ -46,7 +46,6 @@ class CatalogueLists(Controller):
             at,
             plans=rows,
             prices=await _prices(session, PriceEntityType.PLAN, rows, clock),
-            most=_MOST_PRICES,
             subscribers=await _subscribers(session, [row.id for row in rows]),
         )
 
@@ -55,7 +54,7 @@ class CatalogueLists(Controller):
         """Addons, with what they cost."""
         at, rows = await _page(request, session, Addon)
         prices = await _prices(session, PriceEntityType.ADDON, rows, clock)
-        return _render(request, "addons", at, addons=rows, prices=prices, most=_MOST_PRICES)
+        return _render(request, "addons", at, addons=rows, prices=prices)
 
     @get("/features", guards=[shows("feature")])
     async def features(self, request: HttpRequest, session: AsyncSession) -> Response[str]:
@@ -103,11 +102,14 @@ async def _page(request: HttpRequest, session: AsyncSession, table: type[Sold]) 
 
 async def _prices(
     session: AsyncSession, kind: PriceEntityType, owners: Sequence[Plan] | Sequence[Addon], clock: Clock
-) -> dict[str, list[ShownPrice]]:
+) -> dict[str, tuple[list[ShownPrice], int]]:
+    """The first prices of each, and how many more it has."""
     by_owner: dict[str, list[ShownPrice]] = defaultdict(list)
-    for shown in await shown_prices(session, await live_prices(session, kind, [row.id for row in owners], clock.now())):
+    ids = [row.id for row in owners]
+    live, counts = await live_prices(session, kind, ids, clock.now(), _MOST_PRICES)
+    for shown in await shown_prices(session, live):
         by_owner[shown.row.entity_id].append(shown)
-    return by_owner
+    return {owner_id: (shown, counts[owner_id] - len(shown)) for owner_id, shown in by_owner.items()}
 
 
 async def _subscribers(session: AsyncSession, plan_ids: Sequence[str]) -> dict[str, int]:

@@ -251,16 +251,20 @@ def owners_of(request: HttpRequest) -> str:
 
 
 async def live_prices(
-    session: AsyncSession, kind: PriceEntityType, owner_ids: Sequence[str], now: datetime
-) -> Sequence[Price]:
-    """The prices of plans or addons that have not ended, oldest first."""
-    live = select(Price).where(
+    session: AsyncSession, kind: PriceEntityType, owner_ids: Sequence[str], now: datetime, most: int
+) -> tuple[Sequence[Price], dict[str, int]]:
+    """The oldest prices of plans or addons that have not ended, `most` of each, and how many each has."""
+    live = (
         Price.entity_type == kind,
         in_array(Price.entity_id, set(owner_ids)),
         Price.status == Status.PUBLISHED,
         or_(Price.end_date.is_(None), Price.end_date > now),
     )
-    return (await session.scalars(live.order_by(Price.created_at, Price.id))).all()
+    place = func.row_number().over(partition_by=Price.entity_id, order_by=(Price.created_at, Price.id))
+    numbered = select(Price.id, place.label("place")).where(*live).subquery()
+    shown = select(Price).join(numbered, Price.id == numbered.c.id).where(numbered.c.place <= most)
+    counted = await session.execute(select(Price.entity_id, func.count()).where(*live).group_by(Price.entity_id))
+    return (await session.scalars(shown.order_by(Price.created_at, Price.id))).all(), dict(counted.all())
 
 
 async def _owner_page(
@@ -270,6 +274,7 @@ async def _owner_page(
     ended = select(Price).where(Price.entity_type == kind, Price.entity_id == row.id, Price.end_date <= now)
     count = await session.scalar(select(func.count()).select_from(ended.subquery())) or 0
     newest = await session.scalars(ended.order_by(Price.end_date.desc(), Price.id).limit(_MOST_ENDED))
+    live, counts = await live_prices(session, kind, [row.id], now, MOST_SHOWN)
     return render(
         request,
         "catalogue/plan.html",
@@ -277,7 +282,8 @@ async def _owner_page(
         row=row,
         crumbs=_PLANS if kind is PriceEntityType.PLAN else _ADDONS,
         entity=kind.value.lower(),
-        prices=by_currency(await shown_prices(session, await live_prices(session, kind, [row.id], now))),
+        prices=by_currency(await shown_prices(session, live)),
+        left_out=counts.get(row.id, 0) - len(live),
         ended=await shown_prices(session, newest),
         ended_count=count,
         now=now,
@@ -287,4 +293,5 @@ async def _owner_page(
     )
 
 
+MOST_SHOWN = 200
 _MOST_ENDED = 20

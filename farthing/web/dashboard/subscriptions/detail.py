@@ -29,7 +29,7 @@ from farthing.web.dashboard.subscriptions.action import period_in_words, price_i
 from farthing.web.dashboard.subscriptions.action_pages import ACTIONS
 from farthing.web.dashboard.subscriptions.attachments import attached_addons, attached_coupons, coupon_in_words
 from farthing.web.dashboard.subscriptions.boundaries import schedules_in_words, waiting_schedules
-from farthing.web.dashboard.subscriptions.history import ItemAndPrice, happenings_of, picture_of
+from farthing.web.dashboard.subscriptions.history import MOST_CHANGES, ItemAndPrice, happenings_of, picture_of
 from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.rendering.answers import HttpRequest, render
 
@@ -125,9 +125,10 @@ async def _pauses(session: AsyncSession, row: Subscription) -> Sequence[Subscrip
     rows = await session.scalars(
         select(table)
         .where(table.subscription_id == row.id, table.status == Status.PUBLISHED)
-        .order_by(table.pause_start)
+        .order_by(table.pause_start.desc(), table.id)
+        .limit(MOST_CHANGES)
     )
-    return rows.all()
+    return rows.all()[::-1]
 
 
 async def _invoices(session: AsyncSession, row: Subscription) -> Sequence[Invoice]:

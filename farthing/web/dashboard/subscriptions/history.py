@@ -31,6 +31,7 @@ from farthing.web.rendering.charts import TimelineSpan, timeline
 
 LONGEST_AHEAD = timedelta(days=400)
 MOST_CHANGES = 100
+"""Of each kind so many are told of, the newest."""
 NARROW = Fraction(1, 8)
 """The share of the line of time that the word for a day takes."""
 PLAN_CHANGED = "subscription.plan_changed"
@@ -113,10 +114,13 @@ async def _of_schedules(session: AsyncSession, row: Subscription) -> list[Happen
     """What is scheduled or failed; what was done or taken back is told by what it did."""
     table = SubscriptionSchedule
     rows = await session.scalars(
-        select(table).where(
+        select(table)
+        .where(
             table.subscription_id == row.id,
             table.schedule_status.in_((ScheduleStatus.PENDING, ScheduleStatus.FAILED, ScheduleStatus.CANCELLED)),
         )
+        .order_by(table.created_at.desc(), table.id)
+        .limit(MOST_CHANGES)
     )
     schedules = rows.all()
     words = await schedules_in_words(session, schedules)
@@ -141,7 +145,7 @@ async def _of_plans(session: AsyncSession, row: Subscription) -> list[Happening]
     rows = await session.execute(
         select(event.created_at, event.payload["subscription"]["plan_id"].astext)
         .where(event.entity_id == row.id, event.event_name == PLAN_CHANGED)
-        .order_by(event.created_at, event.id)
+        .order_by(event.created_at.desc(), event.id)
         .limit(MOST_CHANGES)
     )
     changed = [(at, plan_id) for at, plan_id in rows if plan_id]
@@ -153,11 +157,14 @@ async def _of_addons(session: AsyncSession, row: Subscription) -> list[Happening
     table = AddonAssociation
     rows = (
         await session.scalars(
-            select(table).where(
+            select(table)
+            .where(
                 table.subscription_id == row.id,
                 table.status == Status.PUBLISHED,
                 table.addon_status != AddonStatus.PENDING,
             )
+            .order_by(table.start_date.desc(), table.id)
+            .limit(MOST_CHANGES)
         )
     ).all()
     names = await _names(session, Addon, [association.addon_id for association in rows])
@@ -176,6 +183,7 @@ async def _of_coupons(session: AsyncSession, row: Subscription) -> list[Happenin
         select(table.start_date, table.cut_at, CouponRow.name)
         .join(CouponRow, CouponRow.id == table.coupon_id)
         .where(table.subscription_id == row.id, table.status == Status.PUBLISHED)
+        .order_by(table.start_date.desc(), table.id)
         .limit(MOST_CHANGES)
     )
     found = []

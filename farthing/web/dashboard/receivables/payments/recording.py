@@ -23,7 +23,13 @@ from farthing.customers.tables import Customer
 from farthing.invoices.reads.reading_zones import reading_zones
 from farthing.invoices.tables import Invoice
 from farthing.payments.processing.descriptions import RECORDED_METHODS
-from farthing.payments.processing.received import ReceivedTransfer, oldest_first, open_invoices, record_received
+from farthing.payments.processing.received import (
+    ReceivedTransfer,
+    oldest_first,
+    open_invoices,
+    record_received,
+    sum_open,
+)
 from farthing.payments.shared_by_routes import provide_gateways
 from farthing.payments.unapplied.allocation import Allocation
 from farthing.payments.unapplied.reads import balances
@@ -87,8 +93,8 @@ class RecordingPages(Controller):
         form = RecordingForm({name: text for name, text in given.items() if not name.startswith(PART)})
         try:
             amount = _positive(given)
-            invoices = await open_invoices(session, given.get("customer", ""), given.get("currency", ""))
-            parts = oldest_first(invoices[:MOST_INVOICES], amount)
+            customer_id, code = given.get("customer", ""), given.get("currency", "")
+            parts = oldest_first(await open_invoices(session, customer_id, code, MOST_INVOICES), amount)
             form.given |= {PART + part.invoice_id: plain(part.amount) for part in parts}
             form.rest = EXACT.subtract(amount, exact_sum([part.amount for part in parts]))
         except ValidationFailed as error:
@@ -181,7 +187,8 @@ async def _page(request: HttpRequest, session: AsyncSession, clock: Clock, form:
     given = form.given
     customer = await find(session, Customer, given.get("customer", ""))
     code = given.get("currency") or await _usual_currency(session, customer)
-    invoices = await open_invoices(session, customer.id, code)
+    invoices = await open_invoices(session, customer.id, code, MOST_INVOICES)
+    count, open_amount = await sum_open(session, customer.id, code)
     zone = await zone_of(session)
     return render(
         request,
@@ -190,10 +197,10 @@ async def _page(request: HttpRequest, session: AsyncSession, clock: Clock, form:
         customer=customer,
         code=code,
         currencies=sorted({code, *(await account_currencies(session, customer.id))}),
-        invoices=invoices[:MOST_INVOICES],
-        left_out=max(len(invoices) - MOST_INVOICES, 0),
-        open_amount=exact_sum([invoice.amount_remaining for invoice in invoices]),
-        zones=await reading_zones(session, invoices[:MOST_INVOICES]),
+        invoices=invoices,
+        left_out=max(count - len(invoices), 0),
+        open_amount=open_amount,
+        zones=await reading_zones(session, invoices),
         unapplied=[row for row in await balances(session, customer.id) if row.currency == code],
         now=clock.now(),
         today=to_local(clock.now(), zone_or_abbreviation(zone)).date().isoformat(),
@@ -209,6 +216,6 @@ async def _page(request: HttpRequest, session: AsyncSession, clock: Clock, form:
 async def _usual_currency(session: AsyncSession, customer: Customer) -> str:
     """The currency in which the customer has open invoices, else that it is billed in."""
     for code in await account_currencies(session, customer.id):
-        if await open_invoices(session, customer.id, code):
+        if await open_invoices(session, customer.id, code, 1):
             return code
     return customer.billing_currency or "usd"

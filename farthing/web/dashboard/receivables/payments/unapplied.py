@@ -130,7 +130,7 @@ async def _page(
     code = code or (currencies[0] if currencies else customer.billing_currency or "usd")
     money = [row for row in money if row.currency == code]
     left = exact_sum([row.left for row in money])
-    invoices = (await open_invoices(session, customer.id, code))[:MOST_INVOICES]
+    invoices = await open_invoices(session, customer.id, code, MOST_INVOICES)
     if given is None:
         given = {PART + part.invoice_id: plain(part.amount) for part in oldest_first(invoices, left)}
     problems = _problems(error, given) if error is not None else {}
