@@ -28,7 +28,7 @@ from tests.conftest import settings_for
 from tests.transfer.office import TransferOffice
 from tests.waiting import until
 from tests.web.stage import Stage
-from tests.web.test_attacks import Visitor
+from tests.web.visitor import Visitor
 
 FILE = b"external_id,name\nacme,Acme\n"
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from farthing.web.dashboard.catalogue import plans
@@ -13,14 +11,7 @@ from tests.invoices.desk import Desk, fixed
 from tests.subscriptions.shop import Shop
 from tests.subscriptions.shop import fixed as fee
 from tests.web.stage import Stage
-from tests.web.test_attacks import Visitor
-
-
-@pytest.fixture
-async def inside(own: Stage) -> Any:
-    visitor = await Visitor(own.account).sign_in(own)
-    yield visitor
-    await visitor.http.aclose()
+from tests.web.visitor import Visitor
 
 
 async def _shown(visitor: Visitor, path: str) -> str:

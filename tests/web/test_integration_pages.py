@@ -10,9 +10,7 @@ from farthing.payments.tables import Connection
 from tests.account import Account
 from tests.web.browsing import sign_in
 from tests.web.stage import Stage
-from tests.web.test_attacks import Visitor, inside, outside
-
-__all__ = ["inside", "outside"]
+from tests.web.visitor import Visitor
 
 
 async def test_a_system_is_connected_tried_rekeyed_and_disconnected(page: Page, own: Stage) -> None:

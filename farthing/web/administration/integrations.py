@@ -43,23 +43,13 @@ from farthing.web.forms.pages import (
 )
 from farthing.web.forms.reading import creation_of
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
+from farthing.web.rendering.provider_names import PROVIDER_NAMES
 
 PAGE = "/integrations"
 MOST_SHOWN = 100
 _CRUMBS = ((PAGE, "Integrations"),)
 _SECRETS = "encrypted_secret_data"
 _SIMULATED = "simulated"
-NAMES: Mapping[ProviderType, str] = MappingProxyType(
-    {
-        ProviderType.STRIPE: "Stripe",
-        ProviderType.S3: "S3 storage",
-        ProviderType.LOCAL: "Folder of this deployment",
-        ProviderType.AWS_MARKETPLACE: "AWS Marketplace",
-        ProviderType.GCP_MARKETPLACE: "Google Cloud Marketplace",
-        ProviderType.AZURE_MARKETPLACE: "Azure Marketplace",
-    }
-)
-"""What can be connected on the page; other systems are connected over the API, and only simulated."""
 _USES: Mapping[ProviderType, str] = MappingProxyType(
     {
         ProviderType.S3: "Takes exports",
@@ -220,7 +210,7 @@ def _shown(row: Connection, base_url: str, key_id: str) -> ShownConnection:
     webhook = f"{base_url}/v1/webhooks/{row.provider_type.value}/{row.tenant_id}/{row.environment_id}"
     return ShownConnection(
         row=row,
-        provider=NAMES.get(row.provider_type, row.provider_type.value.replace("_", " ").capitalize()),
+        provider=PROVIDER_NAMES.get(row.provider_type, row.provider_type.value.replace("_", " ").capitalize()),
         state=state,
         use="Collects payments" if collects else _USES.get(row.provider_type, ""),
         webhook=webhook if collects else "",
@@ -243,13 +233,13 @@ def _new_form(visitor: Visitor) -> Sections:
         FieldKind.CHOICE,
         required=True,
         initial=ProviderType.STRIPE.value,
-        options=tuple((provider.value, words) for provider, words in NAMES.items()),
+        options=tuple((provider.value, words) for provider, words in PROVIDER_NAMES.items()),
     )
     name = FormField("name", "Name", required=True, placeholder="Our account", hint="As this page and exports show it")
     return (
         FormSection("System", (system, name, *((simulated,) if may_simulate else ()))),
         *(
-            FormSection(f"Keys of {NAMES[provider]}", fields, only_when=when("provider_type", provider))
+            FormSection(f"Keys of {PROVIDER_NAMES[provider]}", fields, only_when=when("provider_type", provider))
             for provider, fields in _KEYS.items()
         ),
     )

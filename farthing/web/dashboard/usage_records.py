@@ -10,11 +10,11 @@ from farthing.marketplaces.reading import agreements_of, search_records
 from farthing.marketplaces.schemas import UsageRecordFilter
 from farthing.payments.tables import ProviderType
 from farthing.web.access.visitors import shows
-from farthing.web.administration.integrations import NAMES
 from farthing.web.dashboard.accounts.customers import names_of
 from farthing.web.dashboard.choosing import customer_id_of
 from farthing.web.rendering.answers import HttpRequest, render
 from farthing.web.rendering.listing import listing
+from farthing.web.rendering.provider_names import PROVIDER_NAMES
 from farthing.web.rendering.wording import reason
 
 STATES = (("waiting", "Not reported"), ("taken", "Reported"))
@@ -50,7 +50,9 @@ class UsageRecordPages(Controller):
             records=found,
             names=await names_of(session, {record.customer_id for record in found}),
             agreements=await agreements_of(session, {record.subscription_id for record in found}),
-            marketplaces={provider.value: NAMES[provider] for provider in ProviderType if provider in NAMES},
+            marketplaces={
+                provider.value: PROVIDER_NAMES[provider] for provider in ProviderType if provider in PROVIDER_NAMES
+            },
             listing=shown,
             customer=typed,
             subscription=subscription_id,
