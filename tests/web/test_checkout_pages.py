@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import Page, expect
 
-from farthing.notifications.email.content.wording import LANGUAGES
+from farthing.core.languages import LANGUAGES
 from farthing.web.checkout.language import choose_language, page_texts
 from tests.web.browsing import sign_in
 from tests.web.stage import Stage

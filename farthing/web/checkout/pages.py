@@ -27,12 +27,13 @@ from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, NotFound
+from farthing.core.languages import LANGUAGES
 from farthing.core.origin import Actor, ActorType, ChangeSource
 from farthing.identity.tables import Environment, Tenant
 from farthing.invoices.figures.computation import published_lines
 from farthing.invoices.reads.reading_zones import reading_zone
 from farthing.invoices.tables import Invoice
-from farthing.notifications.email.content.wording import LANGUAGES, CurrencyAmount, written
+from farthing.notifications.email.content.wording import CurrencyAmount, written
 from farthing.payments.routes import provide_gateways
 from farthing.payments.tables import Payment
 from farthing.payments.testing_provider import pages as test_pages
