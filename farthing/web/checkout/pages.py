@@ -43,9 +43,9 @@ from farthing.storage.midway import commit_midway
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 from farthing.web.access.visitors import form_of
-from farthing.web.checkout.language import choose_language, moment_in, page_texts
 from farthing.web.portal.paying import is_simulated, private
 from farthing.web.rendering.answers import HttpRequest, go, refused, render
+from farthing.web.rendering.languages import CHECKOUT, choose_language, moment_in, page_texts
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 Guard = Callable[[Connection, BaseRouteHandler], Awaitable[None]]
@@ -158,7 +158,7 @@ class CheckoutPages(Controller):
         """Pay, be declined, or be asked for confirmation first."""
         page_id = await _page_id(session, request)
         await commit_midway(session)  # nothing was written; the provider's page has transactions of its own
-        here, language = f"/checkout/{token}", choose_language(request.query_params.get("lang", ""), "")
+        here, language = f"/checkout/{token}", choose_language(request.query_params.get("lang"), accepted="")
         asked = form_of(request).get("action")
         if asked == "challenge":
             return private(go(f"{here}/test-payment?lang={language}&confirm=yes"))
@@ -188,7 +188,9 @@ def _query(request: HttpRequest) -> str:
 
 def _page(request: HttpRequest, template: str, **values: Any) -> Response[str]:
     visit = _visit(request)
-    language = choose_language(request.query_params.get("lang", ""), request.headers.get("accept-language", ""))
+    language = choose_language(
+        request.query_params.get("lang"), accepted=request.headers.get("accept-language", "")
+    )
     checkout = visit.checkout
     amount = written(CurrencyAmount(checkout.amount, checkout.currency), language)
     page = render(
@@ -196,7 +198,7 @@ def _page(request: HttpRequest, template: str, **values: Any) -> Response[str]:
         template,
         checkout=checkout,
         seller=visit.seller,
-        text=page_texts(language),
+        text=page_texts(CHECKOUT, language),
         language=language,
         languages=LANGUAGES,
         amount=amount,
