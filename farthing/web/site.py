@@ -61,9 +61,14 @@ from farthing.web.people.account import OwnAccount
 from farthing.web.people.passwords import SettingPasswords
 from farthing.web.people.sign_in import SigningIn
 from farthing.web.people.team import Team
+from farthing.web.portal.alerts import PortalAlerts
 from farthing.web.portal.credits import PortalCredits
+from farthing.web.portal.details import PortalDetails
+from farthing.web.portal.look import PortalLook
 from farthing.web.portal.methods import PortalMethods
 from farthing.web.portal.pages import Portal, PortalLinks
+from farthing.web.portal.subscriptions import PortalSubscriptions
+from farthing.web.portal.usage import PortalUsage
 from farthing.web.rendering.answers import error_page
 from farthing.web.rendering.assets import asset, favicon
 
@@ -126,9 +131,20 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     PortalLinks,
 )
 
+PORTAL: tuple[ControllerRouterHandler, ...] = (
+    Portal,
+    PortalLook,
+    PortalUsage,
+    PortalAlerts,
+    PortalDetails,
+    PortalSubscriptions,
+    PortalCredits,
+    PortalMethods,
+)
+
 site = Router(
     "/",
-    route_handlers=[*DASHBOARD, ApiReference, Portal, PortalCredits, PortalMethods, CheckoutPages, asset, favicon],
+    route_handlers=[*DASHBOARD, ApiReference, *PORTAL, CheckoutPages, asset, favicon],
     exception_handlers={Exception: error_page},
 )
 """The pages, whose errors are pages."""

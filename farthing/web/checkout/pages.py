@@ -43,8 +43,8 @@ from farthing.storage.midway import commit_midway
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 from farthing.web.access.visitors import form_of
-from farthing.web.portal.paying import is_simulated, private
-from farthing.web.rendering.answers import HttpRequest, go, refused, render
+from farthing.web.portal.paying import is_simulated
+from farthing.web.rendering.answers import HttpRequest, go, private, refused, render
 from farthing.web.rendering.languages import CHECKOUT, choose_language, moment_in, page_texts
 
 Connection = ASGIConnection[Any, Any, Any, Any]
@@ -188,9 +188,7 @@ def _query(request: HttpRequest) -> str:
 
 def _page(request: HttpRequest, template: str, **values: Any) -> Response[str]:
     visit = _visit(request)
-    language = choose_language(
-        request.query_params.get("lang"), accepted=request.headers.get("accept-language", "")
-    )
+    language = choose_language(request.query_params.get("lang"), accepted=request.headers.get("accept-language", ""))
     checkout = visit.checkout
     amount = written(CurrencyAmount(checkout.amount, checkout.currency), language)
     page = render(

@@ -20,16 +20,10 @@ from farthing.payments.processing import execution
 from farthing.payments.routes import provide_gateways
 from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.tables import DestinationType, Gateway, Payment, PaymentMethodType
-from farthing.web.rendering.answers import go
+from farthing.web.rendering.answers import go, private
 
 TEST_PAGE = "/v1/test/gateway/sessions/"
 """Where the built-in provider answers; a person is sent to our page of the same session instead."""
-
-
-def private(answer: Response[str]) -> Response[str]:
-    """The address is a secret: no page it leads to is told of it."""
-    answer.headers["referrer-policy"] = "no-referrer"
-    return answer
 
 
 async def can_be_paid(session: AsyncSession) -> bool:

@@ -75,7 +75,12 @@ class SubscriptionActionPages(Controller):
         """The form, and what would happen."""
         form = TypedForm(form_of(request), clock.now())
         change = change_of(
-            _action(name), subscription_id, form, clock, provide_gateways(services), sees_invoices=_sees_invoices(request)
+            _action(name),
+            subscription_id,
+            form,
+            clock,
+            provide_gateways(services),
+            sees_invoices=_sees_invoices(request),
         )
         step = await look(request, change, clock)
         async with rehearsal(request) as undone:
@@ -93,9 +98,7 @@ class SubscriptionActionPages(Controller):
         except FarthingError as error:
             outcome: Redirect | FormStep = FormStep.refused(TypedForm(form_of(request), clock.now()), error)
         else:
-            change = change_of(
-                action, subscription_id, form, clock, gateways, sees_invoices=_sees_invoices(request)
-            )
+            change = change_of(action, subscription_id, form, clock, gateways, sees_invoices=_sees_invoices(request))
             outcome = await carry_out(request, change, clock, carrying(gateways, clock), action.said)
         if isinstance(outcome, Redirect):
             return outcome
@@ -137,6 +140,7 @@ def change_of(
     sees_invoices: bool,
 ) -> Change:
     """An action on a subscription that exists, to be looked at and carried out under its lock."""
+
     async def version(session: AsyncSession) -> int:
         return (await lock_row(session, Subscription, subscription_id)).version
 
