@@ -6,6 +6,7 @@ Rule: docs/rules/customers.md#portal
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 from litestar import Controller, Response, get, post
 from sqlalchemy import select
@@ -27,7 +28,7 @@ from farthing.invoices.figures.computation import published_lines
 from farthing.invoices.reads import documents
 from farthing.invoices.reads.reading_zones import reading_zone, reading_zones
 from farthing.invoices.receivable import InvoiceStatus, is_unpaid
-from farthing.invoices.receivables.summary import SummaryScope, summarise
+from farthing.invoices.receivables.summary import CustomerInvoiceSummary, SummaryScope, summarise
 from farthing.invoices.tables import Invoice
 from farthing.payments.routes import provide_gateways
 from farthing.payments.states import OPEN
@@ -41,7 +42,6 @@ from farthing.storage.postgres import Database
 from farthing.storage.queries.rows import find
 from farthing.subscriptions.tables import Subscription
 from farthing.web.access.visitors import changes, form_of
-from farthing.web.dashboard.accounts.customers import summary_split
 from farthing.web.dashboard.receivables.invoices import pdf_of, zone_of
 from farthing.web.portal.credits import credits_of
 from farthing.web.portal.paying import can_be_paid, checkout_path, lead_to_payment, payment_page
@@ -50,6 +50,7 @@ from farthing.web.portal.showing import go_on, portal_page, refused_here
 from farthing.web.portal.subscriptions import is_own, rhythm, waiting
 from farthing.web.portal.usage import live_subscriptions, plan_names
 from farthing.web.rendering.answers import HttpRequest, go, refused
+from farthing.web.rendering.charts import StripPart
 from farthing.web.rendering.listing import listing
 
 
@@ -85,7 +86,7 @@ class Portal(Controller):
             zones=await reading_zones(session, invoices),
             now=now,
             summary=summary,
-            summary_split=summary_split,
+            split=_split,
             invoices=invoices[: at.per_page],
             listing=at,
             subscriptions=subscriptions,
@@ -213,6 +214,12 @@ class PortalLinks(Controller):
             customer, settings.master_key(), services.part(Database).clock.now(), settings.portal_session_seconds
         )
         return go(f"/portal/{opened.token}")
+
+
+def _split(summary: CustomerInvoiceSummary, used: str, fixed: str) -> list[StripPart]:
+    """Usage against fixed charges of what is unpaid, each with its amount as the reader writes it."""
+    parts = ((summary.unpaid_usage_charges, used, "usage"), (summary.unpaid_fixed_charges, fixed, "fixed"))
+    return [StripPart("", Decimal(amount), words, tone) for amount, words, tone in parts]
 
 
 async def _pay_url(session: AsyncSession, token: str, invoice: Invoice, waiting: Payment | None) -> str:

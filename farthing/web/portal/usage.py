@@ -25,6 +25,7 @@ from farthing.catalogue.products.enums import FeatureType
 from farthing.catalogue.products.tables import MeterRow
 from farthing.core.clock import Clock
 from farthing.core.currency import digits
+from farthing.core.encoding.times import read_time
 from farthing.core.enums import PriceType, Status
 from farthing.core.money import ZERO, exact_sum, round_to
 from farthing.customers.tables import Customer
@@ -52,7 +53,7 @@ _SHORTEST_ELAPSED = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class UsageCharge:
-    """What the usage of one charge comes to: so far, and at the period's end if it goes on like this (None: unknown)."""
+    """What the usage of a charge comes to: so far, and at the period's end if it goes on so (None: too early to say)."""
 
     name: str
     so_far: Decimal
@@ -110,6 +111,7 @@ class PortalUsage(Controller):
             features=[_drawn(feature, visit.words) for feature in features],
             included=[summary for summary in included if summary.feature.type is FeatureType.METERED],
             left=_left,
+            resets_at=_resets_at,
             outlooks=await _outlooks(
                 request, session, [row for row in subscriptions if row.payer_id == customer.id], now
             ),
@@ -165,19 +167,17 @@ async def _outlooks(
     lines = await priced_usages(session, until_now, now)
     meters = await _growing_meters(session, [line for each in lines.values() for line in each])
     names = await plan_names(session, shown)
-    outlooks = []
     async with rehearsal(request) as undone:
-        for row in shown:
-            outlooks.append(
-                SubscriptionOutlook(
-                    row,
-                    names.get(row.plan_id, ""),
-                    periods[row.id],
-                    _charges(row, lines[row.id], meters, periods[row.id], now),
-                    await next_invoice(undone, row.id, now),
-                )
+        return [
+            SubscriptionOutlook(
+                row,
+                names.get(row.plan_id, ""),
+                periods[row.id],
+                _charges(row, lines[row.id], meters, periods[row.id], now),
+                await next_invoice(undone, row.id, now),
             )
-    return outlooks
+            for row in shown
+        ]
 
 
 async def _growing_meters(session: AsyncSession, lines: Sequence[DraftLine]) -> set[str]:
@@ -215,6 +215,10 @@ def _drawn(feature: usage.FeatureUsage, words: LocalWords) -> DrawnUsage:
         for day, value in feature.days
     ]
     return DrawnUsage(feature, bars)
+
+
+def _resets_at(summary: FeatureUsageSummary) -> datetime | None:
+    return None if summary.next_usage_reset_at is None else read_time(str(summary.next_usage_reset_at))
 
 
 def _left(summary: FeatureUsageSummary) -> Decimal:

@@ -1,4 +1,4 @@
-"""A merchant's theme as a style sheet: its accent where it can be seen, in shades that can be read on each background."""
+"""A merchant's theme as a style sheet: its accent, in shades that can be read on each background."""
 
 from __future__ import annotations
 
