@@ -12,6 +12,7 @@ from farthing.web.administration.duties import Duties
 from farthing.web.administration.emails import EmailPages
 from farthing.web.administration.erasure import ErasurePages
 from farthing.web.administration.keys import Keys
+from farthing.web.administration.portal_settings import PortalSettingsPages
 from farthing.web.administration.transfers import TransferPages
 from farthing.web.administration.webhooks import WebhookPages
 from farthing.web.administration.workflows import WorkflowPages
@@ -125,6 +126,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     TransferPages,
     Company,
     SettingsPages,
+    PortalSettingsPages,
     TestClock,
     WorkflowPages,
     Duties,

@@ -23,7 +23,7 @@ EVENTS_BODY_BYTES = 32 * 2**20
 BODY_BYTES = 4 * 2**20
 UNIDENTIFIED_BYTES = 256 * 2**10
 """What is read of a body before its sender is known."""
-STREAMED_PATHS = frozenset({"/v1/tasks/uploads", "/tasks/imports", "/attachments"})
+STREAMED_PATHS = frozenset({"/v1/tasks/uploads", "/tasks/imports", "/attachments", "/customer-portal/logo"})
 """Where a file is sent, which the handler takes as it comes."""
 STREAMED_BYTES = 2**30 + 2**20
 """A file of a gibibyte, and the form around it."""

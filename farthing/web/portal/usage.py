@@ -29,6 +29,7 @@ from farthing.core.encoding.times import read_time
 from farthing.core.enums import PriceType, Status
 from farthing.core.money import ZERO, exact_sum, round_to
 from farthing.customers.tables import Customer
+from farthing.events.ingest.meters import meter_of
 from farthing.events.requests import past
 from farthing.metering.meter import AggregationType
 from farthing.reporting.feature_usage import FeatureUsageSummary, usage_summary
@@ -53,7 +54,7 @@ _SHORTEST_ELAPSED = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class UsageCharge:
-    """What the usage of a charge comes to: so far, and at the period's end if it goes on so (None: too early to say)."""
+    """What the usage of a charge comes to: so far, and at the period's end if it goes on so (None: too early)."""
 
     name: str
     so_far: Decimal
@@ -183,7 +184,7 @@ async def _outlooks(
 async def _growing_meters(session: AsyncSession, lines: Sequence[DraftLine]) -> set[str]:
     ids = {line.item.meter_id for line in lines if line.item is not None and line.item.meter_id}
     rows = await session.scalars(select(MeterRow).where(in_array(MeterRow.id, ids)))
-    return {row.id for row in rows if usage.meter_of(row).aggregation.type in _GROWING}
+    return {row.id for row in rows if meter_of(row).aggregation.type in _GROWING}
 
 
 def _charges(
