@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import base64
 import re
-import tomllib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,11 +15,13 @@ from typing import Any
 import httpx
 import jinja2
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from farthing.calendar.period import Period
+from farthing.core.colours import Colour
 from farthing.core.languages import LANGUAGES
 from farthing.credits.enums import TransactionReason, TransactionStatus
+from farthing.identity.settings.portal_sections import DARK_BACKGROUNDS, LIGHT_BACKGROUNDS, Theme
 from farthing.invoices.receivable import PaymentStatus
 from farthing.payments.tables import PaymentMethodType
 from farthing.subscriptions.enums import SubscriptionStatus
@@ -27,15 +29,19 @@ from farthing.web import site
 from farthing.web.portal.routes import PortalDoors
 from farthing.web.portal.usage import projected_amount
 from farthing.web.rendering.languages import PORTAL, page_texts
+from farthing.web.rendering.themes import theme_style
 from tests.account import Account
 from tests.subscriptions.shop import Shop, fixed
-from tests.web.browsing import has_axe, serious_findings
+from tests.web.browsing import sign_in
 from tests.web.stage import Stage
 
 Json = dict[str, Any]
 TEMPLATES = Path(site.__file__).parent / "templates" / "portal"
 ALL_ON: Json = {"alerts": True, "edit_tax_id": True, "change_plan": "immediate", "cancel": "immediate"}
 PAGES = ("", "/usage", "/alerts", "/methods", "/details")
+TEST_LOGO = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 _FIELD = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]*)">')
 
 
@@ -72,6 +78,10 @@ class PortalFixture:
         fields = dict(_FIELD.findall(answer.text))
         assert fields["agreed"], answer.text
         return fields
+
+    async def alert_settings(self) -> list[Json]:
+        found: list[Json] = (await self.account.post("/alerts/setting/search", {}, expect=200))["items"]
+        return found
 
     async def standing(self) -> Json:
         found: Json = await self.account.get(f"/subscriptions/{self.subscription['id']}")
@@ -207,7 +217,7 @@ async def test_what_is_switched_off_is_refused_and_not_offered(
 
 
 async def test_by_default_nothing_that_changes_a_contract_is_open(portal: PortalFixture) -> None:
-    await portal.account.delete("/settings/customer_portal_config")
+    await portal.account.delete("/settings/customer_portal_config", 200)
     for place in ("/alerts", *map(portal.of_subscription, ("plan", "cancel", "keep", "take-back"))):
         await portal.page(place, expect=403)
     await portal.page("/details")
@@ -229,7 +239,7 @@ async def test_the_json_routes_obey_the_same_switches(portal: PortalFixture) -> 
     ):
         answer = await portal.http.request(method, f"/v1/customer/portal{path}", json={}, headers=headers)
         assert answer.status_code == 403, path
-        assert answer.json()["error"]["code"] if "error" in answer.json() else answer.json()["code"]
+        assert answer.json()["code"] == "permission_denied"
 
 
 def test_every_route_of_the_portal_says_which_switch_it_hangs_on() -> None:
@@ -266,7 +276,7 @@ async def test_nobody_elses_subscription_can_be_changed_or_watched(portal: Porta
         await portal.send(f"/alerts/{foreign['id']}", {"threshold": "10"})
         stands = await portal.account.get(f"/subscriptions/{foreign['id']}")
         assert stands["subscription_status"] == "active"
-    assert (await portal.account.get("/alerts/setting"))["items"] == []
+    assert await portal.alert_settings() == []
 
 
 async def test_forged_expired_and_orphaned_sessions_open_nothing(portal: PortalFixture) -> None:
@@ -310,7 +320,9 @@ async def test_a_change_of_plan_is_done_as_shown_once_however_often_it_is_sent(p
         pytest.param({"target_plan_id": "{Secret}", "change_at": "end_of_period"}, "New plan", id="a plan not offered"),
         pytest.param({"target_plan_id": "{Basic}", "change_at": "end_of_period"}, "New plan", id="the plan it has"),
         pytest.param({"target_plan_id": "", "change_at": "end_of_period"}, "New plan", id="no plan"),
-        pytest.param({"target_plan_id": "{Pro}", "change_at": "immediate"}, "When", id="at once, where that is not open"),
+        pytest.param(
+            {"target_plan_id": "{Pro}", "change_at": "immediate"}, "When", id="at once, where that is not open"
+        ),
         pytest.param({"target_plan_id": "{Pro}", "change_at": "yesterday"}, "When", id="no such time"),
     ],
 )
@@ -381,16 +393,132 @@ async def test_a_spend_alert_is_set_changed_and_removed_beside_the_merchants(por
     here = f"/alerts/{portal.subscription['id']}"
 
     async def own() -> list[str]:
-        listed = (await portal.account.get("/alerts/setting"))["items"]
+        listed = await portal.alert_settings()
         return [each["config"]["critical"]["threshold"] for each in listed if each["set_by"] == "customer"]
 
-    for threshold, after in (("20", ["20"]), ("20", ["20"]), ("1,250.50", ["1250.5"]), ("-1", ["1250.5"]), ("x", ["1250.5"])):
+    for threshold, after in (
+        ("20", ["20"]),
+        ("20", ["20"]),
+        ("1,250.50", ["1250.5"]),
+        ("-1", ["1250.5"]),
+        ("x", ["1250.5"]),
+    ):
         assert (await portal.send(here, {"threshold": threshold, "action": "set"})).status_code == 303
         assert await own() == after
     for _ in range(2):
         assert (await portal.send(here, {"action": "remove"})).status_code == 303
         assert await own() == []
-    assert len((await portal.account.get("/alerts/setting"))["items"]) == 1
+    assert len(await portal.alert_settings()) == 1
+
+
+async def test_a_customer_goes_through_its_portal_in_german_on_a_phone_without_scripts(
+    browser: Browser, portal: PortalFixture
+) -> None:
+    await Shop(portal.account).on("2026-05-16T12:00:00")
+    context = await browser.new_context(
+        base_url=portal.account.base_url, java_script_enabled=False, viewport={"width": 390, "height": 844}
+    )
+    page = await context.new_page()
+    await page.goto(f"/portal/{portal.token}")
+    await page.get_by_label("Language").select_option("de")
+    await page.get_by_role("button", name="Apply").click()
+    await expect(page.get_by_role("heading", name="Was Sie schulden")).to_be_visible()
+
+    await page.get_by_role("link", name="Ihre Angaben").click()
+    await page.get_by_label("Ort").fill("Köln")
+    await page.get_by_label("Land", exact=True).select_option("DE")
+    await page.get_by_role("button", name="Speichern").click()
+    await expect(page.get_by_role("status")).to_have_text("Gespeichert. Ihre nächsten Rechnungen zeigen es.")
+    await expect(page.get_by_label("Ort")).to_have_value("Köln")
+
+    await page.get_by_role("link", name="Übersicht").click()
+    await page.get_by_role("link", name="Tarif wechseln").click()
+    await page.get_by_label("Neuer Tarif").select_option(label="Pro, monatlich")
+    await page.get_by_label("Jetzt").check()
+    await page.get_by_role("button", name="Ansehen, was geschehen wird").click()
+    shown = page.get_by_role("region", name="Was geschehen wird")
+    await expect(shown).to_contain_text("Basic, monatlich")
+    credit = await shown.get_by_role("region", name="Der Rest des laufenden Zeitraums").inner_text()
+    invoice = await shown.get_by_role("region", name="Jetzt").inner_text()
+    assert (await portal.standing())["plan_id"] == portal.plans["Basic"]["id"]
+    await page.get_by_role("button", name="Tarif wechseln").click()
+    await expect(page.get_by_role("status")).to_have_text("Der Tarifwechsel ist wie gezeigt erfolgt.")
+    assert (await portal.standing())["plan_id"] == portal.plans["Pro"]["id"]
+    listed = (await portal.account.get("/invoices", subscription_id=portal.subscription["id"]))["items"]
+    (made,) = [each for each in listed if each["billing_reason"] != "SUBSCRIPTION_CREATE"]
+    total = f"{float(made['total']):.2f}".replace(".", ",")
+    assert f"{total}\xa0$" in invoice
+    assert "$" in credit
+
+    await page.get_by_role("link", name="Abonnement kündigen").click()
+    await page.get_by_role("button", name="Ansehen, was geschehen wird").click()
+    await page.get_by_role("button", name="Kündigen", exact=True).click()
+    await expect(page.get_by_text("Endet am 01.06.2026")).to_be_visible()
+    await page.get_by_role("link", name="Kündigung zurücknehmen").click()
+    await page.get_by_role("button", name="Ansehen, was geschehen wird").click()
+    await page.get_by_role("button", name="Weiterlaufen lassen").click()
+    await expect(page.get_by_role("status")).to_have_text("Ihr Abonnement läuft weiter.")
+    assert (await portal.standing())["cancel_at"] is None
+    await context.close()
+
+
+async def test_the_look_is_seen_before_it_is_saved_and_an_accent_that_nobody_could_see_is_refused(
+    page: Page, own: Stage, portal: PortalFixture
+) -> None:
+    await sign_in(page, own)
+    await page.get_by_role("link", name="Customer portal").click()
+    sample = page.frame_locator("#sample")
+    button = sample.get_by_text("Pay $1,284.50")
+    await page.get_by_label("Accent").fill("#1f5fbf")
+    await expect(button).to_have_css("background-color", "rgb(31, 95, 191)")
+    await expect(button).to_have_css("color", "rgb(255, 255, 255)")
+    await page.get_by_label("Accent").fill("#ffee00")
+    await expect(sample.get_by_role("alert")).to_contain_text("cannot be seen on the light background")
+    await page.get_by_role("button", name="Save", exact=True).click()
+    await expect(page.get_by_role("alert")).to_contain_text("choose a darker colour")
+    await page.get_by_label("Background").select_option("dark")
+    await expect(button).to_have_css("background-color", "rgb(255, 238, 0)")
+    await expect(button).to_have_css("color", "rgb(0, 0, 0)")
+    await page.get_by_label("Usage").uncheck()
+    await page.get_by_role("button", name="Save", exact=True).click()
+    await expect(page.get_by_role("status")).to_contain_text("Saved")
+    picture = {"name": "logo.png", "mimeType": "image/png", "buffer": TEST_LOGO}
+    await page.get_by_label("PNG or JPEG").set_input_files(picture)
+    await page.get_by_role("button", name="Use this logo").click()
+    await expect(page.get_by_alt_text("The logo")).to_be_visible()
+    await page.emulate_media(color_scheme="light")
+    await page.goto(f"/portal/{portal.token}")
+    await expect(page.locator("body")).to_have_css("background-color", "rgb(21, 23, 26)")
+    await expect(page.get_by_alt_text("Test")).to_have_js_property("naturalWidth", 1)
+    await expect(page.get_by_role("link", name="Usage")).to_have_count(0)
+    broken = {"name": "logo.svg", "mimeType": "image/svg+xml", "buffer": b"<svg/>"}
+    await page.goto("/customer-portal")
+    await page.get_by_label("PNG or JPEG").set_input_files(broken)
+    await page.get_by_role("button", name="Use this logo").click()
+    await expect(page.get_by_role("status")).to_contain_text("PNG or JPEG")
+    await page.get_by_role("button", name="Remove the logo").click()
+    await page.goto(f"/portal/{portal.token}")
+    await expect(page.get_by_role("link", name="Test", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    "accent", ["#000000", "#ffffff", "#1f5fbf", "#8f4a1b", "#ffee00", "#808080", "#ff0000", "#00ff7f"]
+)
+def test_whatever_the_accent_what_is_written_in_it_can_be_read(accent: str) -> None:
+    style = theme_style(Theme(primary_color=accent))
+    pairs = [tuple(map(Colour.of_hex, pair)) for pair in re.findall(r"light-dark\((#\w{6}), (#\w{6})\)", style)]
+    links, on_links, faces, _, on_faces = pairs
+    for scheme, backgrounds in enumerate((LIGHT_BACKGROUNDS, DARK_BACKGROUNDS)):
+        assert links[scheme].least_contrast(backgrounds) >= 4.5
+        assert on_links[scheme].contrast_with(links[scheme]) >= 4.5
+        assert on_faces[scheme].contrast_with(faces[scheme]) >= 4.5
+        assert faces[scheme].least_contrast(backgrounds) >= 3
+
+
+def test_contrast_is_judged_against_the_backgrounds_of_the_style_sheet() -> None:
+    sheet = (Path(site.__file__).parent / "assets" / "farthing.css").read_text()
+    for name, light, dark in zip(("paper", "sheet", "sunken"), LIGHT_BACKGROUNDS, DARK_BACKGROUNDS, strict=True):
+        assert f"--{name}: light-dark({light.hex}, {dark.hex});" in sheet
 
 
 def test_what_is_projected_is_so_far_by_the_part_that_has_passed() -> None:

@@ -32,7 +32,7 @@ from farthing.web.rendering.wording import reason, with_query
 
 PAGE = "/customer-portal"
 _MOST_PLANS = 100
-_SAMPLE_POLICY = (
+SAMPLE_POLICY = (
     "default-src 'none'; style-src 'self'; img-src data:; form-action 'none'; frame-ancestors 'self'; base-uri 'none'"
 )
 _SAMPLE_PARTS = (
@@ -126,7 +126,7 @@ class PortalSettingsPages(Controller):
             logo=picture_address((await current.read(session, InvoicePdfConfig)).logo),
             sample_parts=_SAMPLE_PARTS,
         )
-        page.headers["content-security-policy"] = _SAMPLE_POLICY
+        page.headers["content-security-policy"] = SAMPLE_POLICY
         return page
 
     @get("/preview.css", guards=[shows("setting")])
