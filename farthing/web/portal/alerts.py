@@ -19,8 +19,8 @@ from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.encoding.decoding import convert
 from farthing.core.enums import Status
-from farthing.core.errors import FarthingError
-from farthing.core.money import plain
+from farthing.core.errors import FarthingError, ValidationFailed
+from farthing.core.money import ZERO, plain
 from farthing.identity.settings.catalogue import EmailConfig
 from farthing.identity.settings.current import read
 from farthing.notifications.alerts import settings
@@ -108,11 +108,13 @@ class PortalAlerts(Controller):
 
 
 def _config(written: str) -> dict[str, Any]:
-    threshold = plain(read_number(written, "threshold"))
+    threshold = read_number(written, "threshold")
+    if threshold <= ZERO:
+        raise ValidationFailed.of("threshold", "must be more than nothing")
     return {
         "alert_enabled": True,
         "alert_threshold_type": "absolute",
-        "critical": {"threshold": threshold, "condition": "above"},
+        "critical": {"threshold": plain(threshold), "condition": "above"},
     }
 
 
