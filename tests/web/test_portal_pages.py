@@ -402,7 +402,6 @@ async def test_a_spend_alert_is_set_changed_and_removed_beside_the_merchants(por
         ("1,250.50", ["1250.5"]),
         ("-1", ["1250.5"]),
         ("0", ["1250.5"]),
-        ("0", ["1250.5"]),
         ("x", ["1250.5"]),
     ):
         assert (await portal.send(here, {"threshold": threshold, "action": "set"})).status_code == 303
