@@ -37,7 +37,7 @@ from farthing.web.dashboard.subscriptions.action import SubscriptionAction
 from farthing.web.dashboard.subscriptions.action_pages import carrying, change_of
 from farthing.web.dashboard.subscriptions.boundaries import CANCEL, KEEP, TAKE_BACK
 from farthing.web.dashboard.subscriptions.consequences import Consequences
-from farthing.web.dashboard.subscriptions.plan_change import CHANGE_PLAN, TARGET, PlanTerms, offered_terms
+from farthing.web.dashboard.subscriptions.plan_change import CHANGE_PLAN, TARGET, offered_terms
 from farthing.web.dashboard.subscriptions.two_steps import Change, FormStep, carry_out, look
 from farthing.web.dashboard.subscriptions.typed_form import AGREED, AS_OF, ONCE, TypedForm
 from farthing.web.portal.session import PortalVisit, in_path, visit_of
@@ -257,12 +257,16 @@ async def waiting(
 
 
 async def offered_plans(session: AsyncSession, visit: PortalVisit, subscription: Subscription) -> list[tuple[str, str]]:
-    """The plans that the merchant offers, in each rhythm in which they are sold, but for the one that runs."""
-    own = PlanTerms(subscription.plan_id, subscription.billing_period, subscription.billing_period_count)
+    """The plans that the merchant offers, in each rhythm in which they are sold, but for the one that runs.
+
+    None for a subscription with children, whose plan cannot be changed.
+    """
+    if subscription.subscription_type is not SubscriptionType.STANDALONE:
+        return []
     return [
         (terms.value, f"{name}, {rhythm(visit.words, terms.period, terms.count)}")
         for terms, name in await offered_terms(session, subscription.currency, clock_of(session).now())
-        if terms.plan_id in visit.items.plans and terms != own
+        if terms.plan_id in visit.items.plans and terms.plan_id != subscription.plan_id
     ]
 
 
