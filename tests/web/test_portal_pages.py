@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import jinja2
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, FilePayload, Page, expect
 
 from farthing.calendar.period import Period
 from farthing.core.colours import Colour
@@ -483,7 +483,7 @@ async def test_the_look_is_seen_before_it_is_saved_and_an_accent_that_nobody_cou
     await page.get_by_label("Usage").uncheck()
     await page.get_by_role("button", name="Save", exact=True).click()
     await expect(page.get_by_role("status")).to_contain_text("Saved")
-    picture = {"name": "logo.png", "mimeType": "image/png", "buffer": TEST_LOGO}
+    picture: FilePayload = {"name": "logo.png", "mimeType": "image/png", "buffer": TEST_LOGO}
     await page.get_by_label("PNG or JPEG").set_input_files(picture)
     await page.get_by_role("button", name="Use this logo").click()
     await expect(page.get_by_alt_text("The logo")).to_be_visible()
@@ -492,7 +492,7 @@ async def test_the_look_is_seen_before_it_is_saved_and_an_accent_that_nobody_cou
     await expect(page.locator("body")).to_have_css("background-color", "rgb(21, 23, 26)")
     await expect(page.get_by_alt_text("Test")).to_have_js_property("naturalWidth", 1)
     await expect(page.get_by_role("link", name="Usage")).to_have_count(0)
-    broken = {"name": "logo.svg", "mimeType": "image/svg+xml", "buffer": b"<svg/>"}
+    broken: FilePayload = {"name": "logo.svg", "mimeType": "image/svg+xml", "buffer": b"<svg/>"}
     await page.goto("/customer-portal")
     await page.get_by_label("PNG or JPEG").set_input_files(broken)
     await page.get_by_role("button", name="Use this logo").click()
