@@ -50,7 +50,7 @@ async def test_the_portal_shows_credits_and_their_movements(page: Page, stage: S
     token = (await stage.account.get(f"/customers/portal/{stage.customers[0]['external_id']}"))["token"]
     await page.goto(f"/portal/{token}")
     await expect(page.get_by_role("heading", name="Credits")).to_be_visible()
-    await expect(page.get_by_text("Manual balance debit")).to_be_visible()
+    await expect(page.get_by_role("cell", name="Correction")).to_be_visible()
     await expect(page.get_by_text("1,177.5").first).to_be_visible()
 
 
