@@ -73,7 +73,7 @@ async def test_a_customer_buys_credits_in_the_portal(page: Page, own: Stage) -> 
     assert (await own.account.get(f"/wallets/{wallet['id']}"))["credit_balance"] == "1000"
     await page.goto(f"/portal/{token}")
     await expect(page.get_by_text("credits, worth $1,000.00")).to_be_visible()
-    await expect(page.get_by_text("Purchased credit invoiced")).to_be_visible()
+    await expect(page.get_by_text("Purchase by invoice")).to_be_visible()
 
 
 async def test_nobody_buys_for_anothers_wallet_and_nothing_comes_of_nonsense(own: Stage) -> None:
