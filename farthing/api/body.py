@@ -15,6 +15,9 @@ from farthing.core.encoding.decoding import UNREADABLE, holds_nul, json_decoder,
 from farthing.core.encoding.shapes import BodyShape, shape_of, unknown_paths
 from farthing.core.errors import ValidationFailed
 
+STREAMED_PATHS = frozenset({"/v1/tasks/uploads", "/tasks/imports", "/attachments", "/customer-portal/logo"})
+"""Where a file is sent, which the handler takes as it comes."""
+
 
 def _reader(decoder: msgspec.json.Decoder[Any]) -> Callable[[bytes], Any]:
     def read(value: bytes) -> Any:

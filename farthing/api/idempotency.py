@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.transport.bodies import STREAMED_PATHS
+from farthing.api.body import STREAMED_PATHS
 from farthing.api.work import Claim, UnitOfWork
 from farthing.core.errors import AlreadyExists, ValidationFailed, VersionConflict
 from farthing.storage.midway import PROGRESS

@@ -143,7 +143,7 @@ _NAMED_ALIKE = (
     "timezone",
     "tax_treatment",
 )
-_EMPTY_CLEARS = ("contact", "billing_currency", "tax_id")
+_EMPTY_CLEARS = ("contact", "billing_currency", "tax_id", "language")
 
 
 def _apply(customer: Customer, request: CustomerFields) -> None:

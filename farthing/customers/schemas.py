@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
@@ -109,6 +109,8 @@ class CustomerFields(Request):
     contact_persons: Annotated[list[CustomerContactPerson], Meta(max_length=MOST_CONTACT_PERSONS)] | None = None
     tax_id: Word | None = None
     tax_treatment: TaxTreatment | None = None
+    language: Literal["", "en", "de", "fr", "es", "hi", "ja"] | None = None
+    """Of its mails and its portal; empty leaves it to the merchant's settings and to browsers."""
     metadata: dict[str, str] | None = None
     integration_entity_mapping: (
         Annotated[list[CreateEntityIntegrationMappingRequest], Meta(max_length=MOST_MAPPINGS)] | None
@@ -226,6 +228,8 @@ class CustomerResponse(Response):
     billing_currency: str | None = None
     tax_id: str | None = None
     """The VAT or other tax number of the customer, where one is known."""
+    language: str | None = None
+    """The language of its mails and its portal, where it has one of its own."""
     integrations: list[EntityIntegrationMappingResponse] | None = None
     """Only with `expand=integrations`."""
 

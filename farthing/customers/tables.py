@@ -69,6 +69,8 @@ class Customer(Scoped, Tracked, Base):
     """The currency the customer prefers to be shown; it forbids no other."""
     tax_id: Mapped[str | None] = mapped_column(String(100))
     """The VAT or other tax number by which e-invoices name the customer."""
+    language: Mapped[str | None] = mapped_column(String(2))
+    """The language of the customer's mails and portal; None leaves it to the merchant and to browsers."""
     tax_treatment: Mapped[TaxTreatment] = mapped_column(enum_column(TaxTreatment), default=TaxTreatment.TAXABLE)
     contact_persons: Mapped[list[Any]] = mapped_column(default=list)
     former_external_ids: Mapped[list[str]] = mapped_column(default=list)
@@ -101,6 +103,7 @@ class Customer(Scoped, Tracked, Base):
         ),
         lower_case("billing_currency"),
         CheckConstraint("external_id <> '' AND name <> ''", name="named"),
+        CheckConstraint("language IN ('en', 'de', 'fr', 'es', 'hi', 'ja')", name="language_known"),
         CheckConstraint("jsonb_typeof(former_external_ids) = 'array'", name="former_ids_listed"),
     )
 

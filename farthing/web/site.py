@@ -13,6 +13,7 @@ from farthing.web.administration.emails import EmailPages
 from farthing.web.administration.erasure import ErasurePages
 from farthing.web.administration.integrations import IntegrationPages
 from farthing.web.administration.keys import Keys
+from farthing.web.administration.portal_settings import PortalSettingsPages
 from farthing.web.administration.transfers import TransferPages
 from farthing.web.administration.webhooks import WebhookPages
 from farthing.web.administration.workflows import WorkflowPages
@@ -63,9 +64,14 @@ from farthing.web.people.account import OwnAccount
 from farthing.web.people.passwords import SettingPasswords
 from farthing.web.people.sign_in import SigningIn
 from farthing.web.people.team import Team
+from farthing.web.portal.alerts import PortalAlerts
 from farthing.web.portal.credits import PortalCredits
+from farthing.web.portal.details import PortalDetails
+from farthing.web.portal.look import PortalLook
 from farthing.web.portal.methods import PortalMethods
 from farthing.web.portal.pages import Portal, PortalLinks
+from farthing.web.portal.subscriptions import PortalSubscriptions
+from farthing.web.portal.usage import PortalUsage
 from farthing.web.rendering.answers import error_page
 from farthing.web.rendering.assets import asset, favicon
 
@@ -124,15 +130,27 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     TransferPages,
     Company,
     SettingsPages,
+    PortalSettingsPages,
     TestClock,
     WorkflowPages,
     Duties,
     PortalLinks,
 )
 
+PORTAL: tuple[ControllerRouterHandler, ...] = (
+    Portal,
+    PortalLook,
+    PortalUsage,
+    PortalAlerts,
+    PortalDetails,
+    PortalSubscriptions,
+    PortalCredits,
+    PortalMethods,
+)
+
 site = Router(
     "/",
-    route_handlers=[*DASHBOARD, ApiReference, Portal, PortalCredits, PortalMethods, CheckoutPages, asset, favicon],
+    route_handlers=[*DASHBOARD, ApiReference, *PORTAL, CheckoutPages, asset, favicon],
     exception_handlers={Exception: error_page},
 )
 """The pages, whose errors are pages."""

@@ -81,6 +81,19 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "customer_portal_config": {
         "version": "1.0",
         "theme": {},
+        "items": {
+            "invoices": True,
+            "pay": True,
+            "payment_methods": True,
+            "buy_credits": True,
+            "usage": True,
+            "edit_details": True,
+            "edit_tax_id": False,
+            "alerts": False,
+            "change_plan": "none",
+            "plans": [],
+            "cancel": "none",
+        },
         "sections": [
             section(
                 "usage",
@@ -163,6 +176,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "credits_expiring": True,
         "trial_ending": True,
         "renewal_notice": True,
+        "spend_alert": True,
         "attach_einvoice": "none",
     },
     "erasure_config": {"document_retention_years": 10},
@@ -375,6 +389,22 @@ BELOW_1, BELOW_5, ABOVE_1, ABOVE_5 = (
             "rules[0].target_type",
             id="an unknown target",
         ),
+        pytest.param(
+            "customer_portal_config", {"theme": {"primary_color": "blue"}}, "theme.primary_color", id="a colour"
+        ),
+        pytest.param(
+            "customer_portal_config",
+            {"theme": {"primary_color": "#ffee00"}},
+            "theme.primary_color",
+            id="an accent can be seen on a light background",
+        ),
+        pytest.param(
+            "customer_portal_config",
+            {"theme": {"primary_color": "#1f3040", "background": "dark"}},
+            "theme.primary_color",
+            id="an accent can be seen on a dark background",
+        ),
+        pytest.param("customer_portal_config", {"items": {"cancel": "today"}}, "items.cancel", id="an end is of three"),
         pytest.param(
             "customer_portal_config", {"sections": [{"label": "A"}]}, "sections[0].id", id="a section has an id"
         ),

@@ -223,6 +223,27 @@ async def _usage_records(stage: Stage) -> str:
     return "/usage-records"
 
 
+async def _portal(stage: Stage, token: str) -> list[Place]:
+    """What customers see and do where the merchant has switched everything on, some of it in German and Japanese."""
+    plans = (await stage.account.get("/plans"))["items"]
+    items = {"alerts": True, "edit_tax_id": True, "change_plan": "immediate", "cancel": "immediate"}
+    theme = {"primary_color": "#1f5fbf"}
+    body = {"value": {"items": {**items, "plans": [plan["id"] for plan in plans]}, "theme": theme}}
+    await stage.account.put("/settings/customer_portal_config", body)
+    home, subscription = f"/portal/{token}", f"/subscriptions/{stage.subscription_id}"
+    return [
+        Place("portal-usage", f"{home}/usage"),
+        Place("portal-usage-german", f"{home}/usage?lang=de"),
+        Place("portal-japanese", f"{home}?lang=ja"),
+        Place("portal-alerts", f"{home}/alerts?lang=en"),
+        Place("portal-details", f"{home}/details?lang=de"),
+        Place("portal-plan", f"{home}{subscription}/plan?lang=de"),
+        Place("portal-cancel", f"{home}{subscription}/cancel?lang=en"),
+        Place("portal-settings", "/customer-portal"),
+        Place("portal-sample", "/customer-portal/preview?accent=%231f5fbf&background=dark"),
+    ]
+
+
 async def _dunning(stage: Stage) -> str:
     """Charges that failed, in every state."""
     async with stage.account.transaction() as session:
@@ -413,6 +434,7 @@ async def places(stage: Stage) -> list[Place]:
         Place("portal", f"/portal/{token}"),
         Place("portal-invoice", f"/portal/{token}/invoices/{unpaid['id']}"),
         Place("portal-methods", f"/portal/{token}/methods"),
+        *await _portal(stage, token),
         Place("checkouts", "/checkouts"),
         Place("checkout", checkout),
         Place("checkout-german", f"{checkout}?lang=de"),

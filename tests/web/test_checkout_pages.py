@@ -10,8 +10,8 @@ import httpx
 import pytest
 from playwright.async_api import Page, expect
 
-from farthing.notifications.email.content.wording import LANGUAGES
-from farthing.web.checkout.language import choose_language, page_texts
+from farthing.core.languages import LANGUAGES
+from farthing.web.rendering.languages import CHECKOUT, choose_language, page_texts
 from tests.account import Account
 from tests.payments.till import Till
 from tests.web.browsing import sign_in
@@ -81,8 +81,8 @@ async def test_each_language_has_every_text(page: Page, shop: Stage) -> None:
     path, _ = await _opened(shop)
     for language in LANGUAGES:
         await page.goto(f"{path}?lang={language}")
-        texts = page_texts(language)
-        assert texts.keys() == page_texts("en").keys()
+        texts = page_texts(CHECKOUT, language)
+        assert texts.keys() == page_texts(CHECKOUT, "en").keys()
         assert await page.locator("html").get_attribute("lang") == language
         await expect(page.get_by_role("heading", level=1)).to_have_text(texts["action_pay_invoice"])
 
@@ -100,7 +100,7 @@ async def test_each_language_has_every_text(page: Page, shop: Stage) -> None:
     ],
 )
 def test_which_language_is_chosen(asked: str, accepted: str, chosen: str) -> None:
-    assert choose_language(asked, accepted) == chosen
+    assert choose_language(asked, accepted=accepted) == chosen
 
 
 async def test_the_dashboard_cancels_a_checkout(page: Page, shop: Stage) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page
 
+from farthing.web.administration.portal_settings import SAMPLE_POLICY
 from farthing.web.rendering.answers import POLICY
 from tests.web.browsing import serious_findings
 from tests.web.places import SUBSCRIPTION_ACTIONS, Place
@@ -132,6 +133,15 @@ NAMES = (
     "portal",
     "portal-invoice",
     "portal-methods",
+    "portal-usage",
+    "portal-usage-german",
+    "portal-japanese",
+    "portal-alerts",
+    "portal-details",
+    "portal-plan",
+    "portal-cancel",
+    "portal-settings",
+    "portal-sample",
     "checkouts",
     "checkout",
     "checkout-german",
@@ -178,8 +188,13 @@ async def test_a_page_is_small_quiet_accessible_and_fits_a_phone(
         await looking.wait_for_load_state("load")
     assert answer is not None
     assert answer.status == wanted.status
-    shows_another = "; frame-src 'self'" if name == "email-preview" else ""  # the mail is a page of its own
-    assert answer.headers["content-security-policy"] == POLICY + shows_another
+    policies = {
+        # the mail, and the sample, are pages of their own
+        "email-preview": f"{POLICY}; frame-src 'self'",
+        "portal-settings": f"{POLICY}; frame-src 'self'",
+        "portal-sample": SAMPLE_POLICY,
+    }
+    assert answer.headers["content-security-policy"] == policies.get(name, POLICY)
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["cache-control"] == "no-store"
     assert len(await answer.body()) < LARGEST_BYTES

@@ -50,7 +50,7 @@ async def test_the_portal_shows_credits_and_their_movements(page: Page, stage: S
     token = (await stage.account.get(f"/customers/portal/{stage.customers[0]['external_id']}"))["token"]
     await page.goto(f"/portal/{token}")
     await expect(page.get_by_role("heading", name="Credits")).to_be_visible()
-    await expect(page.get_by_text("Manual balance debit")).to_be_visible()
+    await expect(page.get_by_role("cell", name="Correction")).to_be_visible()
     await expect(page.get_by_text("1,177.5").first).to_be_visible()
 
 
@@ -73,7 +73,7 @@ async def test_a_customer_buys_credits_in_the_portal(page: Page, own: Stage) -> 
     assert (await own.account.get(f"/wallets/{wallet['id']}"))["credit_balance"] == "1000"
     await page.goto(f"/portal/{token}")
     await expect(page.get_by_text("credits, worth $1,000.00")).to_be_visible()
-    await expect(page.get_by_text("Purchased credit invoiced")).to_be_visible()
+    await expect(page.get_by_text("Purchase by invoice")).to_be_visible()
 
 
 async def test_nobody_buys_for_anothers_wallet_and_nothing_comes_of_nonsense(own: Stage) -> None:
@@ -92,9 +92,9 @@ async def test_nobody_buys_for_anothers_wallet_and_nothing_comes_of_nonsense(own
             answer = await visitor.post(path, data={"credits": credits, "once": "1"}, headers=headers)
         return answer.text
 
-    assert "Nobody can be paid" in await buy(wallets[customer["id"]], "10")
+    assert "This is not possible at the moment" in await buy(wallets[customer["id"]], "10")
     await own.account.post("/connections", {"name": "s", "provider_type": "stripe", "metadata": {"mode": "test"}})
-    assert "was not found" in await buy(wallets[other["id"]], "10")
-    assert "credits" in await buy(wallets[customer["id"]], "many")
+    assert "This does not exist any more" in await buy(wallets[other["id"]], "10")
+    assert "Please look again at: Credits" in await buy(wallets[customer["id"]], "many")
     for wallet in wallets.values():
         assert (await own.account.get(f"/wallets/{wallet['id']}/transactions"))["items"] == []

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from farthing.api.body import STREAMED_PATHS
 from farthing.core.errors import FarthingError, RequestTimedOut, TooManyRequests, UnsupportedEncoding, ValidationFailed
 
 Headers = Mapping[bytes, bytes]
@@ -23,8 +24,6 @@ EVENTS_BODY_BYTES = 32 * 2**20
 BODY_BYTES = 4 * 2**20
 UNIDENTIFIED_BYTES = 256 * 2**10
 """What is read of a body before its sender is known."""
-STREAMED_PATHS = frozenset({"/v1/tasks/uploads", "/tasks/imports", "/attachments"})
-"""Where a file is sent, which the handler takes as it comes."""
 STREAMED_BYTES = 2**30 + 2**20
 """A file of a gibibyte, and the form around it."""
 DRAINED_BYTES = 64 * 2**20

@@ -19,12 +19,13 @@ from farthing.calendar.zones import zone_or_abbreviation
 from farthing.core import trade_codes
 from farthing.core.email_address import deliverable_address
 from farthing.core.encoding.wire import BadField, Moment, Request, currency_code
+from farthing.core.languages import Language
 from farthing.identity.settings.logo import MAX_BASE64, Logo
 from farthing.identity.settings.onboarding import (
     Actions,
     ExpiryUnit,
 )
-from farthing.identity.settings.portal_sections import SECTIONS, Section, Theme
+from farthing.identity.settings.portal_sections import SECTIONS, PortalItems, Section, Theme
 from farthing.identity.settings.seller import (
     ElectronicAddress,
     Entry,
@@ -273,12 +274,13 @@ class CustomAnalyticsConfig(Configuration):
 
 
 class CustomerPortalConfig(Configuration):
-    """What the customer portal shows, and in which colours."""
+    """What the customer portal shows, in which colours, and what customers may do there."""
 
     key = "customer_portal_config"
 
     version: Text = "1.0"
     theme: Theme = field(default_factory=Theme)
+    items: PortalItems = field(default_factory=PortalItems)
     sections: Annotated[list[Section], Meta(max_length=50)] = field(default_factory=lambda: list(SECTIONS))
 
 
@@ -427,7 +429,8 @@ class EmailConfig(Configuration):
     reply_to: Annotated[str, Meta(max_length=254)] = ""
     bcc: Annotated[str, Meta(max_length=254)] = ""
     """An address that gets a copy of every mail."""
-    language: Literal["en", "de", "fr", "es", "hi", "ja"] = "en"
+    language: Language = "en"
+    """That of customers who have none of their own."""
     reminder_days: Annotated[list[Annotated[int, Meta(ge=-365, le=365)]], Meta(max_length=20)] = field(
         default_factory=lambda: [-3, 1, 7, 14]
     )
@@ -443,6 +446,7 @@ class EmailConfig(Configuration):
     credits_expiring: bool = True
     trial_ending: bool = True
     renewal_notice: bool = True
+    spend_alert: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

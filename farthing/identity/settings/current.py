@@ -26,10 +26,12 @@ from farthing.identity.settings.catalogue import (
     CATALOGUE,
     SAML,
     Configuration,
+    CustomerPortalConfig,
     EinvoiceConfig,
     InvoiceConfig,
     RequestConfig,
 )
+from farthing.identity.settings.portal_sections import require_visible_accent
 from farthing.identity.tables import Environment, Setting, Tenant
 from farthing.storage.postgres import scope_of
 from farthing.storage.queries.rows import lock_row
@@ -92,7 +94,10 @@ async def write(session: AsyncSession, kind: type[Configuration], given: Mapping
     await _lock(session, kind)
     row = await session.scalar(_stored(session, kind))
     merged = {**_overlaid(kind, row), **given}
-    value = on_the_wire(_decoded(msgspec.json.encode(merged), kind))
+    decoded = _decoded(msgspec.json.encode(merged), kind)
+    if isinstance(decoded, CustomerPortalConfig) and "theme" in given:
+        require_visible_accent(decoded.theme)
+    value = on_the_wire(decoded)
     if row is None:
         row = Setting(id=new_id(Kind.SETTING), environment_id=_place(session, kind), key=kind.key, value=value)
         session.add(row)

@@ -1,23 +1,83 @@
-"""What the customer portal is made of, unless a setting says otherwise: sections, and tabs in them."""
+"""What the customer portal is made of, unless a setting says otherwise: its look, its sections and tabs, and what
+customers may see and do in it.
+
+Rule: docs/rules/customers.md#portal
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
+from farthing.core.colours import VISIBLE, Colour
 from farthing.core.encoding.wire import Request
+from farthing.core.errors import ValidationFailed
 
 Word = Annotated[str, Meta(min_length=1, max_length=100)]
 Words = Annotated[str, Meta(max_length=255)]
 
 
 class Theme(Request):
-    """Colours; the portal has its own where none is given."""
+    """Colours; the portal has its own where none is given. `primary_color` is that of its buttons and links."""
 
     primary_color: Words | None = None
     secondary_color: Words | None = None
     tertiary_color: Words | None = None
+    background: Literal["auto", "light", "dark"] | None = None
+    """Auto, as also without one, is what the reader's device prefers."""
+
+
+LIGHT_BACKGROUNDS = tuple(map(Colour.of_hex, ("#fbfaf7", "#ffffff", "#f4f1eb")))
+DARK_BACKGROUNDS = tuple(map(Colour.of_hex, ("#15171a", "#1c1f23", "#23272c")))
+"""What the pages' text stands on, as their style sheet has it."""
+
+
+def require_visible_accent(theme: Theme) -> None:
+    """Refuse an accent that is no colour, or that nobody would see on the background. Raises ValidationFailed.
+
+    Called when a theme is set; one that stands from before is left out where it cannot be shown.
+    """
+    if not theme.primary_color:
+        return
+    try:
+        accent = Colour.of_hex(theme.primary_color)
+    except ValueError as error:
+        raise ValidationFailed.of("theme.primary_color", str(error)) from error
+    is_dark = theme.background == "dark"
+    contrast = accent.least_contrast(DARK_BACKGROUNDS if is_dark else LIGHT_BACKGROUNDS)
+    if contrast < VISIBLE:
+        raise ValidationFailed.of(
+            "theme.primary_color",
+            f"cannot be seen on the {'dark' if is_dark else 'light'} background: the contrast of {accent.hex} is "
+            f"{contrast:.1f} to 1, and buttons need {VISIBLE:.0f} to 1; choose a {'lighter' if is_dark else 'darker'} "
+            "colour",
+        )
+
+
+Ending = Literal["none", "end_of_period", "immediate"]
+
+
+class PortalItems(Request):
+    """What customers may see and do by themselves. What changes a contract is off until somebody switches it on."""
+
+    invoices: bool = True
+    pay: bool = True
+    payment_methods: bool = True
+    buy_credits: bool = True
+    usage: bool = True
+    edit_details: bool = True
+    """Name, address, telephone, e-mail address and language."""
+    edit_tax_id: bool = False
+    alerts: bool = False
+    """Thresholds of their own for what they spend."""
+    change_plan: Ending = "none"
+    """`end_of_period`: at the end of the open period only; `immediate`: then or at once, as the customer chooses."""
+    plans: Annotated[list[Annotated[str, Meta(min_length=1, max_length=50)]], Meta(max_length=100)] = field(
+        default_factory=list
+    )
+    """The plans that they may change to; none by default."""
+    cancel: Ending = "none"
 
 
 class TabOptions(Request):

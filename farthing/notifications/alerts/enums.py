@@ -37,6 +37,13 @@ class SpendScope(StrEnum):
     GROUP = "group"
 
 
+class AlertOwner(StrEnum):
+    """Who is told of it, and may change it: the merchant, or the customer in its portal."""
+
+    MERCHANT = "merchant"
+    CUSTOMER = "customer"
+
+
 class SpendParent(StrEnum):
     """What the narrower scopes belong to."""
 

@@ -10,7 +10,7 @@ from farthing.core.encoding.wire import BadField, DecimalText, Request, Response
 from farthing.core.enums import Status
 from farthing.credits.schemas import WalletAlertRequest, WalletResponse
 from farthing.customers.schemas import CustomerResponse
-from farthing.notifications.alerts.enums import AlertEntityType, AlertType, SpendParent, SpendScope
+from farthing.notifications.alerts.enums import AlertEntityType, AlertOwner, AlertType, SpendParent, SpendScope
 from farthing.storage.queries.listing import ListQuery
 
 
@@ -86,6 +86,8 @@ class AlertSettingsResponse(Response, kw_only=True):
     parent_entity_id: str | None = None
     config: AlertConfigResponse
     enabled: bool
+    set_by: AlertOwner
+    """Whose it is: the merchant's, or one that the customer set in its portal."""
     tenant_id: str
     environment_id: str
     status: Status

@@ -18,7 +18,7 @@ from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.credits.schemas import WalletAlertRequest
-from farthing.notifications.alerts.enums import SpendScope
+from farthing.notifications.alerts.enums import AlertOwner, SpendScope
 from farthing.notifications.alerts.evaluation import plan_look
 from farthing.notifications.alerts.schemas import (
     AlertSettingsQuery,
@@ -33,7 +33,9 @@ from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
 SEARCHABLE = ("id", "entity_type", "entity_id", "parent_entity_id", "enabled", "created_at", "updated_at")
 
 
-async def create_setting(session: AsyncSession, request: CreateAlertSettingsRequest, now: datetime) -> AlertSetting:
+async def create_setting(
+    session: AsyncSession, request: CreateAlertSettingsRequest, now: datetime, owner: AlertOwner = AlertOwner.MERCHANT
+) -> AlertSetting:
     """Watch the spend of an entity from now on. Raises NotFound, ValidationFailed, AlreadyExists, InvalidOperation."""
     subscription = await _subscription_of(session, request)
     config = checked_config(request.config)
@@ -46,6 +48,7 @@ async def create_setting(session: AsyncSession, request: CreateAlertSettingsRequ
         customer_id=subscription.customer_id,
         config=config,
         enabled=config["alert_enabled"],
+        set_by=owner,
     )
     refusal = AlreadyExists(
         f"The {request.entity_type.value} has alert settings already; change those",

@@ -23,9 +23,11 @@ from farthing.core.clock import instant
 from farthing.core.enums import PriceType, Status
 from farthing.core.money import ZERO, exact_sum, plain
 from farthing.events.requests import past
-from farthing.notifications.alerts.enums import AlertEntityType, AlertType, SpendScope
+from farthing.notifications.alerts.enums import AlertEntityType, AlertOwner, AlertType, SpendScope
 from farthing.notifications.alerts.log import AlertEvent, AlertReading, AlertStream, record_transition
-from farthing.notifications.alerts.tables import AlertSetting
+from farthing.notifications.alerts.tables import AlertLog, AlertSetting
+from farthing.notifications.email.queueing import NewEmail, queue
+from farthing.notifications.email.tables import EmailKind
 from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.subscriptions.events import event_snapshot
@@ -132,7 +134,28 @@ async def _follow(
     )
     state = alert_state(setting.config, value, subscription.commitment_amount or ZERO)
     reading = AlertReading(state, value, setting.config, now)
-    await record_transition(session, stream, reading, _event(setting, subscription, stream, reading))
+    if setting.set_by is AlertOwner.MERCHANT:
+        await record_transition(session, stream, reading, _event(setting, subscription, stream, reading))
+        return
+    transition = await record_transition(session, stream, reading, None)
+    if transition is not None and state is not AlertState.OK:
+        await session.run_sync(queue, [_mail(setting, subscription, transition)])
+
+
+def _mail(setting: AlertSetting, subscription: Subscription, transition: AlertLog) -> NewEmail:
+    """What tells the customer that its spend came to a threshold of its own."""
+    return NewEmail(
+        kind=EmailKind.SPEND_ALERT,
+        entity_id=setting.id,
+        occasion=transition.id,
+        customer_id=subscription.customer_id,
+        details={
+            "subscription_id": subscription.id,
+            "spend": plain(transition.value_at_time),
+            "threshold": reached_threshold(setting.config, transition.alert_status) or "0",
+            "period_start": instant(subscription.full_period_start),
+        },
+    )
 
 
 def _event(setting: AlertSetting, subscription: Subscription, stream: AlertStream, reading: AlertReading) -> AlertEvent:

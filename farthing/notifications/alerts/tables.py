@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.catalogue.products.alerts import AlertState
-from farthing.notifications.alerts.enums import AlertEntityType, AlertType, SpendParent, SpendScope
+from farthing.notifications.alerts.enums import AlertEntityType, AlertOwner, AlertType, SpendParent, SpendScope
 from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Exact, Scoped, Tracked, enum_column
 
@@ -43,6 +43,10 @@ class AlertSetting(Scoped, Tracked, Base):
     config: Mapped[dict[str, Any]]
     """`{"critical" | "warning" | "info": {"threshold", "condition"}, "alert_enabled", "alert_threshold_type"}`."""
     enabled: Mapped[bool]
+    set_by: Mapped[AlertOwner] = mapped_column(
+        enum_column(AlertOwner), default=AlertOwner.MERCHANT, server_default=AlertOwner.MERCHANT.value
+    )
+    """A customer's own are mailed to it and announced to nobody else."""
 
     __table_args__ = (
         CheckConstraint(
@@ -50,13 +54,14 @@ class AlertSetting(Scoped, Tracked, Base):
             "AND (parent_entity_id IS NULL) = (parent_entity_type IS NULL)",
             name="parent_is_whole",
         ),
-        # one setting for each entity of a subscription; also answers "the settings of these subscriptions"
+        # each owner has one setting for an entity of a subscription; also answers "the settings of these subscriptions"
         Index(
             "uq_alert_settings_entity",
             "environment_id",
             "subscription_id",
             "entity_type",
             "entity_id",
+            "set_by",
             unique=True,
             postgresql_where=text("status = 'published'"),
         ),

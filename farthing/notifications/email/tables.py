@@ -24,6 +24,7 @@ class EmailKind(StrEnum):
     CREDITS_EXPIRING = "credits_expiring"
     TRIAL_ENDING = "trial_ending"
     RENEWAL_NOTICE = "renewal_notice"
+    SPEND_ALERT = "spend_alert"
 
 
 class EmailState(StrEnum):

@@ -16,7 +16,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.errors import ValidationFailed
 from farthing.storage.postgres import scope_of
 from farthing.storage.stored_answers import StoredAnswer
-from farthing.web.access.visitors import Visitor
 
 SEE_OTHER = 303
 _COLUMNS = ("tenant_id", "environment_id", "id")
@@ -30,20 +29,20 @@ class SentBefore(Exception):
         self.path = path
 
 
-async def path_of_earlier(session: AsyncSession, visitor: Visitor, once: str) -> str | None:
-    """Where the form that was shown to `visitor` under the name `once` has led, if it was carried out."""
-    body = await session.scalar(select(StoredAnswer.body).where(*_is_row(session, _key(visitor, once))))
+async def path_of_earlier(session: AsyncSession, once: str) -> str | None:
+    """Where the form that was shown to the session's caller as `once` has led, if it was carried out."""
+    body = await session.scalar(select(StoredAnswer.body).where(*_is_row(session, _key(session, once))))
     return None if body is None else body.decode()
 
 
-async def begin_submission(session: AsyncSession, visitor: Visitor, once: str, now: datetime) -> str:
-    """Take the form that was shown to `visitor` under the name `once`; the key to end it with.
+async def begin_submission(session: AsyncSession, once: str, now: datetime) -> str:
+    """Take the form that was shown to the session's caller as `once`; the key to end it with.
 
     Raises SentBefore when it was carried out before, ValidationFailed for a form without a name.
     """
     if not once:
         raise ValidationFailed.of("once", "is missing: please open the form again")
-    key, scope = _key(visitor, once), scope_of(session)
+    key, scope = _key(session, once), scope_of(session)
     values = {"tenant_id": scope.tenant_id, "environment_id": scope.environment_id, "id": key}
     statement = insert(StoredAnswer).values(**values, fingerprint="", resume_point=b"{}", created_at=now)
     same = statement.on_conflict_do_update(index_elements=_COLUMNS, set_={"fingerprint": StoredAnswer.fingerprint})
@@ -59,9 +58,9 @@ async def end_submission(session: AsyncSession, key: str, path: str) -> None:
     await session.execute(update(StoredAnswer).where(*_is_row(session, key)).values(ended))
 
 
-def _key(visitor: Visitor, once: str) -> str:
+def _key(session: AsyncSession, once: str) -> str:
     """A blank and the person keep it apart from what clients of the API and other people send."""
-    return f" page {hashlib.sha256(f'{visitor.caller.user_id} {once}'.encode()).hexdigest()}"
+    return f" page {hashlib.sha256(f'{scope_of(session).user_id} {once}'.encode()).hexdigest()}"
 
 
 def _is_row(session: AsyncSession, key: str) -> tuple[ColumnElement[bool], ...]:

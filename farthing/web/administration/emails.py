@@ -7,12 +7,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.composition import Composition
 from farthing.core.errors import FarthingError, NotFound
+from farthing.core.languages import LANGUAGES
 from farthing.identity.settings.catalogue import EmailConfig
 from farthing.identity.settings.current import read
 from farthing.notifications.email.asking import send_again
 from farthing.notifications.email.content.letter import Letter, compose
 from farthing.notifications.email.content.samples import SAMPLES
-from farthing.notifications.email.content.wording import LANGUAGES
 from farthing.notifications.email.letterhead import letterhead_of
 from farthing.notifications.email.reads import list_emails
 from farthing.notifications.email.recipients import is_development

@@ -114,3 +114,23 @@ if (searchLink) {
     open();
   });
 }
+
+// A choice that is sent as soon as it is made; the button beside it is for where nothing runs.
+for (const choice of document.querySelectorAll("select[data-submits]")) {
+  choice.form.querySelector("button").hidden = true;
+  choice.addEventListener("change", () => choice.form.requestSubmit());
+}
+
+// A sample that follows the fields it depends on.
+const previewed = document.querySelectorAll("[data-preview]");
+const sample = document.getElementById("sample");
+if (sample && previewed.length) {
+  let waiting = 0;
+  const follow = () => {
+    const query = new URLSearchParams([...previewed].map((field) => [field.dataset.preview, field.value.trim()]));
+    sample.src = `/customer-portal/preview?${query}`;
+  };
+  for (const field of previewed) {
+    field.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(follow, 250); });
+  }
+}

@@ -27,13 +27,14 @@ from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, NotFound
+from farthing.core.languages import LANGUAGES
 from farthing.core.origin import Actor, ActorType, ChangeSource
 from farthing.customers.tables import Customer
 from farthing.identity.tables import Environment, Tenant
 from farthing.invoices.figures.computation import published_lines
 from farthing.invoices.reads.reading_zones import reading_zone
 from farthing.invoices.tables import Invoice
-from farthing.notifications.email.content.wording import LANGUAGES, CurrencyAmount, written
+from farthing.notifications.email.content.wording import CurrencyAmount, written
 from farthing.payments.shared_by_routes import provide_gateways
 from farthing.payments.tables import Payment
 from farthing.payments.testing_provider import pages as test_pages
@@ -43,10 +44,10 @@ from farthing.storage.midway import commit_midway
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 from farthing.web.access.visitors import form_of
-from farthing.web.checkout.language import choose_language, moment_in, page_texts
-from farthing.web.portal.paying import WAY_BACK, is_simulated, private
+from farthing.web.portal.paying import WAY_BACK, is_simulated
 from farthing.web.portal.session import is_session_of
-from farthing.web.rendering.answers import HttpRequest, go, refused, render
+from farthing.web.rendering.answers import HttpRequest, go, private, refused, render
+from farthing.web.rendering.languages import CHECKOUT, choose_language, moment_in, page_texts
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 Guard = Callable[[Connection, BaseRouteHandler], Awaitable[None]]
@@ -160,7 +161,7 @@ class CheckoutPages(Controller):
         """Pay, be declined, or be asked for confirmation first."""
         page_id = await _page_id(session, request)
         await commit_midway(session)  # nothing was written; the provider's page has transactions of its own
-        here, language = f"/checkout/{token}", choose_language(request.query_params.get("lang", ""), "")
+        here, language = f"/checkout/{token}", choose_language(request.query_params.get("lang"), accepted="")
         asked = form_of(request).get("action")
         if asked == "challenge":
             return private(go(f"{here}/test-payment?lang={language}&confirm=yes"))
@@ -199,7 +200,7 @@ def _query(request: HttpRequest) -> str:
 
 def _page(request: HttpRequest, template: str, **values: Any) -> Response[str]:
     visit = _visit(request)
-    language = choose_language(request.query_params.get("lang", ""), request.headers.get("accept-language", ""))
+    language = choose_language(request.query_params.get("lang"), accepted=request.headers.get("accept-language", ""))
     checkout = visit.checkout
     amount = written(CurrencyAmount(checkout.amount, checkout.currency), language)
     page = render(
@@ -207,7 +208,7 @@ def _page(request: HttpRequest, template: str, **values: Any) -> Response[str]:
         template,
         checkout=checkout,
         seller=visit.seller,
-        text=page_texts(language),
+        text=page_texts(CHECKOUT, language),
         language=language,
         languages=LANGUAGES,
         amount=amount,

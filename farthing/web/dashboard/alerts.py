@@ -23,7 +23,7 @@ from farthing.credits.schemas import UpdateWalletRequest
 from farthing.credits.wallets import lifecycle
 from farthing.customers.tables import Customer
 from farthing.notifications.alerts import settings
-from farthing.notifications.alerts.enums import AlertEntityType, AlertType, SpendScope
+from farthing.notifications.alerts.enums import AlertEntityType, AlertOwner, AlertType, SpendScope
 from farthing.notifications.alerts.reads import alerts_page
 from farthing.notifications.alerts.schemas import AlertLogQuery, CreateAlertSettingsRequest
 from farthing.notifications.alerts.tables import AlertLog, AlertSetting
@@ -116,11 +116,16 @@ async def settings_of(session: AsyncSession, subscription: Subscription) -> list
     return [
         ShownSetting(
             row,
-            "The whole subscription" if row.entity_type is SpendScope.SUBSCRIPTION else names.get(row.entity_id, ""),
+            _about(row, names),
             sentence(row.config, "The spend of a period", _unit(row.config, subscription.currency.upper())),
         )
         for row in found
     ]
+
+
+def _about(row: AlertSetting, names: Mapping[str, str]) -> str:
+    what = "The whole subscription" if row.entity_type is SpendScope.SUBSCRIPTION else names.get(row.entity_id, "")
+    return f"{what}, set by the customer" if row.set_by is AlertOwner.CUSTOMER else what
 
 
 async def scopes_of(session: AsyncSession, subscription: Subscription) -> list[tuple[str, str]]:

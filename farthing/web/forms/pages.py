@@ -16,7 +16,7 @@ from farthing.api.work import rehearsal, unit_of_work
 from farthing.core.errors import FarthingError
 from farthing.core.ids import new_ulid
 from farthing.web.access.submissions import SentBefore, begin_submission, end_submission
-from farthing.web.access.visitors import form_of, visitor_of
+from farthing.web.access.visitors import form_of
 from farthing.web.forms.fields import Sections
 from farthing.web.forms.filled import FilledForm, conditions_text, refused_form
 from farthing.web.forms.reading import is_only_looked_at, reshaped
@@ -83,7 +83,7 @@ async def made_once(
     """Make what a form asks for, once however often it is sent; `make` says where to go on, and what to say there."""
     once = form_of(request).get(ONCE, "")[:50] or new_ulid()
     try:
-        key = await begin_submission(session, visitor_of(request), once, now)
+        key = await begin_submission(session, once, now)
     except SentBefore as sent:
         return done(request, sent.path, "This was sent twice, and done once.")
     path, words = await make()

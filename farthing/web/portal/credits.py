@@ -23,9 +23,10 @@ from farthing.invoices.receivable import is_unpaid
 from farthing.storage.queries.rows import not_found
 from farthing.web.access.visitors import form_of
 from farthing.web.dashboard.accounts.wallets import ledger_page, number_in, read_form
-from farthing.web.portal.paying import can_be_paid, lead_to_payment, private
+from farthing.web.portal.paying import can_be_paid, lead_to_payment
 from farthing.web.portal.session import PortalVisit, in_path, payable_invoice, visit_of
-from farthing.web.rendering.answers import HttpRequest, go, refused
+from farthing.web.portal.showing import go_on, refused_here
+from farthing.web.rendering.answers import HttpRequest
 from farthing.web.rendering.listing import Listing
 
 _MOVEMENTS = 20
@@ -37,7 +38,7 @@ class PortalCredits(Controller):
     path = "/portal"
     include_in_schema = False
 
-    @post("/{token:str}/wallets/{wallet_id:str}/buy", guards=[in_path(read_only=False)])
+    @post("/{token:str}/wallets/{wallet_id:str}/buy", guards=[in_path("buy_credits", read_only=False)])
     async def buy(
         self,
         token: str,
@@ -61,10 +62,10 @@ class PortalCredits(Controller):
             _, purchase = await movements.top_up(session, wallet_id, read_form(body, TopUpWalletRequest), clock.now())
             invoice = await payable_invoice(session, visit, await find_purchase_invoice(session, purchase.id) or "")
             if not is_unpaid(invoice):
-                return private(go(f"/portal/{token}/invoices/{invoice.id}"))
+                return go_on(f"/portal/{token}/invoices/{invoice.id}")
             return await lead_to_payment(session, services, token, invoice, clock)
         except FarthingError as error:
-            return private(await refused(request, f"/portal/{token}", error))
+            return await refused_here(request, "", error)
 
 
 async def _require_own(session: AsyncSession, visit: PortalVisit, wallet_id: str) -> None:

@@ -16,9 +16,10 @@ from farthing.payments.testing_provider.tables import HostedPageKind, HostedPage
 from farthing.settings import Settings
 from farthing.storage.midway import commit_midway
 from farthing.web.access.visitors import form_of
-from farthing.web.portal.paying import TEST_PAGE, private
+from farthing.web.portal.paying import TEST_PAGE
 from farthing.web.portal.session import customer_of, in_path, visit_of
-from farthing.web.rendering.answers import HttpRequest, go, refused, render
+from farthing.web.portal.showing import go_on, portal_page, refused_here
+from farthing.web.rendering.answers import HttpRequest
 
 _WITH_SETUP = ("stripe", "moyasar")
 """Providers that save a payment method on a page of theirs."""
@@ -30,7 +31,7 @@ class PortalMethods(Controller):
     path = "/portal"
     include_in_schema = False
 
-    @get("/{token:str}/methods", guards=[in_path()])
+    @get("/{token:str}/methods", guards=[in_path("payment_methods")])
     async def all(
         self, token: str, request: HttpRequest, session: AsyncSession, services: Composition
     ) -> Response[str]:
@@ -39,57 +40,37 @@ class PortalMethods(Controller):
         connected = await saved_methods.connected_gateways(session)
         gateways = provide_gateways(services)
         kept = [await saved_methods.saved_at(session, gateways, customer.id, name) for name in connected]
-        return private(
-            render(
-                request,
-                "portal/methods.html",
-                token=token,
-                visit=visit_of(request),
-                customer=customer,
-                kept=kept,
-                can_add=[name for name in connected if name in _WITH_SETUP],
-            )
-        )
+        can_add = [name for name in connected if name in _WITH_SETUP]
+        return portal_page(request, "portal/methods.html", customer=customer, kept=kept, can_add=can_add)
 
-    @post("/{token:str}/methods", guards=[in_path(read_only=False)])
+    @post("/{token:str}/methods", guards=[in_path("payment_methods", read_only=False)])
     async def add(
         self, token: str, request: HttpRequest, session: AsyncSession, services: Composition
     ) -> Response[str]:
         """Ask the provider for a page on which a method is saved, and go there."""
-        here = f"/portal/{token}/methods"
         try:
             provider = form_of(request).get("provider", "")
             connected = await saved_methods.connected_gateways(session)
             if provider not in connected or provider not in _WITH_SETUP:
                 raise InvalidOperation("No payment method can be saved there")
-            back = f"{services.part(Settings).base_url}{here}"
+            back = f"{services.part(Settings).base_url}/portal/{token}/methods"
             asked = SetupIntentRequest(provider=provider, set_default=True, success_url=back, cancel_url=back)  # type: ignore[arg-type]  # checked above
             customer_id = visit_of(request).customer_id
             setup, _ = await saved_methods.begin_setup(session, provide_gateways(services), customer_id, asked)
         except FarthingError as error:
-            return private(await refused(request, here, error))
+            return await refused_here(request, "/methods", error)
         if TEST_PAGE in setup.url:
-            return private(go(f"/portal/{token}/test-method/{setup.session_id}"))
+            return go_on(f"/portal/{token}/test-method/{setup.session_id}")
         # a form may only lead to us: the page of the provider is a link
-        page = render(request, "portal/new_method.html", token=token, visit=visit_of(request), url=setup.url)
-        return private(page)
+        return portal_page(request, "portal/new_method.html", url=setup.url)
 
-    @get("/{token:str}/test-method/{page_id:str}", guards=[in_path()])
+    @get("/{token:str}/test-method/{page_id:str}", guards=[in_path("payment_methods")])
     async def test_page(self, token: str, page_id: str, request: HttpRequest, services: Composition) -> Response[str]:
         """The built-in provider's page for saving a method, as a person sees it."""
         page = (await _own_setup(request, services, page_id)).page
-        return private(
-            render(
-                request,
-                "portal/test_method.html",
-                token=token,
-                visit=visit_of(request),
-                page=page,
-                is_open=page.state is HostedPageState.OPEN,
-            )
-        )
+        return portal_page(request, "portal/test_method.html", page=page, is_open=page.state is HostedPageState.OPEN)
 
-    @post("/{token:str}/test-method/{page_id:str}", guards=[in_path(read_only=False)])
+    @post("/{token:str}/test-method/{page_id:str}", guards=[in_path("payment_methods", read_only=False)])
     async def act_on_test_page(
         self, token: str, page_id: str, request: HttpRequest, session: AsyncSession, services: Composition
     ) -> Response[str]:
@@ -97,12 +78,11 @@ class PortalMethods(Controller):
         visit = await _own_setup(request, services, page_id)
         await commit_midway(session)  # nothing was written; the provider's page has transactions of its own
         action = "succeed" if form_of(request).get("action") == "save" else "fail"
-        here = f"/portal/{token}/methods"
         try:
             await test_pages.act(provide_gateways(services), visit, action, Delivery.NOW)
         except FarthingError as error:
-            return private(await refused(request, here, error))
-        return private(go(here))
+            return await refused_here(request, "/methods", error)
+        return go_on(f"/portal/{token}/methods")
 
 
 async def _own_setup(request: HttpRequest, services: Composition, page_id: str) -> Visit:

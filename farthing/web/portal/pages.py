@@ -6,20 +6,18 @@ Rule: docs/rules/customers.md#portal
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
-from zoneinfo import ZoneInfo
+from decimal import Decimal
 
 from litestar import Controller, Response, get, post
-from sqlalchemy import or_, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.work import unit_of_work
-from farthing.calendar.zones import zone
 from farthing.checkout.tables import CheckoutSession
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.enums import Status
-from farthing.core.errors import FarthingError, InvalidOperation
+from farthing.core.errors import FarthingError, Unauthorized
 from farthing.core.ids import new_ulid
 from farthing.customers import portal
 from farthing.customers.lookup import by_external_id
@@ -30,7 +28,7 @@ from farthing.invoices.figures.computation import published_lines
 from farthing.invoices.reads import documents
 from farthing.invoices.reads.reading_zones import reading_zone, reading_zones
 from farthing.invoices.receivable import InvoiceStatus, is_unpaid
-from farthing.invoices.receivables.summary import SummaryScope, summarise
+from farthing.invoices.receivables.summary import CustomerInvoiceSummary, SummaryScope, summarise
 from farthing.invoices.tables import Invoice
 from farthing.payments.shared_by_routes import provide_gateways
 from farthing.payments.states import OPEN
@@ -44,13 +42,15 @@ from farthing.storage.postgres import Database
 from farthing.storage.queries.rows import find
 from farthing.subscriptions.tables import Subscription
 from farthing.web.access.visitors import changes, form_of
-from farthing.web.dashboard import usage
-from farthing.web.dashboard.accounts.customers import summary_split
 from farthing.web.dashboard.receivables.invoices import pdf_of, zone_of
 from farthing.web.portal.credits import credits_of
-from farthing.web.portal.paying import can_be_paid, checkout_path, lead_to_payment, payment_page, private, way_back
+from farthing.web.portal.paying import can_be_paid, checkout_path, lead_to_payment, payment_page, way_back
 from farthing.web.portal.session import VISIBLE, customer_of, in_path, payable_invoice, visit_of
-from farthing.web.rendering.answers import HttpRequest, go, refused, render
+from farthing.web.portal.showing import go_on, portal_page, refused_here
+from farthing.web.portal.subscriptions import is_own, rhythm, waiting
+from farthing.web.portal.usage import live_subscriptions, plan_names
+from farthing.web.rendering.answers import HttpRequest, go, refused
+from farthing.web.rendering.charts import StripPart
 from farthing.web.rendering.listing import listing
 
 
@@ -65,63 +65,41 @@ class Portal(Controller):
         """Links that carry the session in their query lead on to its page."""
         token = request.query_params.get("token", "")
         if not token or "/" in token:
-            return render(request, "portal/error.html", status=401, error=_ASK, request_id="")
-        return private(go(f"/portal/{token}"))
+            raise Unauthorized("This link is not complete")
+        return go_on(f"/portal/{token}")
 
-    @get("/{token:str}", guards=[in_path()])
+    @get("/{token:str}", guards=[in_path(None)])
     async def home(self, token: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
         """What the customer owes, what is overdue, what was used this period, and the invoices."""
         now, visit, work = clock.now(), visit_of(request), unit_of_work(request)
         customer = await customer_of(session, visit)
         summary = await summarise(work.database, work.scope, customer.id, now, SummaryScope.BILLED)
+        shows_invoices = visit.offers("invoices")
         at = listing(request, ("created",), "created")
-        invoices = await _invoices(session, customer, at.offset, at.per_page + 1)
+        invoices = await _invoices(session, customer, at.offset, at.per_page + 1) if shows_invoices else []
         at.total = at.offset + len(invoices)
-        local = zone(customer.timezone)
-        subscriptions = (
-            await session.scalars(
-                select(Subscription)
-                .where(
-                    or_(Subscription.customer_id == customer.id, Subscription.payer_id == customer.id),
-                    Subscription.status == Status.PUBLISHED,
-                    Subscription.subscription_status.in_(("active", "trialing", "paused")),
-                )
-                .order_by(Subscription.created_at.desc())
-                .limit(20)
-            )
-        ).all()
-        start = min(
-            (
-                subscription.current_period_start
-                for subscription in subscriptions
-                if subscription.customer_id == customer.id
-            ),
-            default=None,
-        )
-        features = await _used(session, customer, start, now, local)
-        return private(
-            render(
-                request,
-                "portal/home.html",
-                token=token,
-                visit=visit,
-                customer=customer,
-                zones=await reading_zones(session, invoices),
-                now=now,
-                summary=summary,
-                summary_split=summary_split,
-                invoices=invoices[: at.per_page],
-                listing=at,
-                period_start=start,
-                features=features,
-                subscriptions=subscriptions,
-                wallets=await credits_of(session, customer.id),
-                can_buy=await can_be_paid(session),
-                once=new_ulid(),
-            )
+        subscriptions = await live_subscriptions(session, visit)
+        return portal_page(
+            request,
+            "portal/home.html",
+            customer=customer,
+            zones=await reading_zones(session, invoices),
+            now=now,
+            summary=summary,
+            split=_split,
+            invoices=invoices[: at.per_page],
+            listing=at,
+            subscriptions=subscriptions,
+            own_ids=set(await session.scalars(select(Subscription.id).where(*is_own(visit)))),
+            plans=await plan_names(session, subscriptions),
+            rhythm=lambda row: rhythm(visit.words, row.billing_period, row.billing_period_count),
+            waiting=await waiting(session, [row.id for row in subscriptions]),
+            wallets=await credits_of(session, customer.id),
+            can_buy=visit.offers("buy_credits") and await can_be_paid(session),
+            once=new_ulid(),
         )
 
-    @get("/{token:str}/invoices/{invoice_id:str}", guards=[in_path()])
+    @get("/{token:str}/invoices/{invoice_id:str}", guards=[in_path("invoices")])
     async def invoice(
         self,
         token: str,
@@ -142,16 +120,15 @@ class Portal(Controller):
                 .order_by(Payment.created_at)
             )
         ).all()
-        waiting = [
+        open_payments = [
             payment
             for payment in payments
             if payment.payment_url and payment.payment_status in OPEN and payment.amount <= invoice.amount_remaining
         ]
-        page = render(
+        pays = visit.offers("pay")
+        page = portal_page(
             request,
             "portal/invoice.html",
-            token=token,
-            visit=visit,
             customer=customer,
             zone=await zone_of(session),
             cut_in=await reading_zone(session, invoice),
@@ -159,20 +136,20 @@ class Portal(Controller):
             invoice=invoice,
             lines=await published_lines(session, invoice.id),
             payments=[payment for payment in payments if payment.payment_status not in OPEN],
-            can_pay=is_unpaid(invoice) and await can_be_paid(session),
-            pay_url=await _pay_url(session, token, invoice, waiting[-1] if waiting else None),
+            can_pay=pays and is_unpaid(invoice) and await can_be_paid(session),
+            pay_url=await _pay_url(session, token, invoice, open_payments[-1] if open_payments and pays else None),
             einvoices=await _einvoices(session, invoice),
         )
         page.set_cookie(way_back(services, token))  # the way to pay may be a checkout that is open already
-        return private(page)
+        return page
 
-    @get("/{token:str}/invoices/{invoice_id:str}/pdf", guards=[in_path()])
+    @get("/{token:str}/invoices/{invoice_id:str}/pdf", guards=[in_path("invoices")])
     async def pdf(self, invoice_id: str, request: HttpRequest, session: AsyncSession) -> Response[bytes]:
         """The invoice as a PDF."""
         invoice = await payable_invoice(session, visit_of(request), invoice_id)
         return pdf_of(invoice, await documents.pdf(session, invoice))
 
-    @get("/{token:str}/invoices/{invoice_id:str}/e-invoice/{wanted:str}", guards=[in_path()])
+    @get("/{token:str}/invoices/{invoice_id:str}/e-invoice/{wanted:str}", guards=[in_path("invoices")])
     async def einvoice(
         self, invoice_id: str, wanted: str, request: HttpRequest, session: AsyncSession
     ) -> Response[bytes]:
@@ -180,7 +157,7 @@ class Portal(Controller):
         invoice = await payable_invoice(session, visit_of(request), invoice_id)
         return await file_answer(invoice.tenant_id, await issued_invoice(session, invoice), requested_format(wanted))
 
-    @post("/{token:str}/invoices/{invoice_id:str}/pay", guards=[in_path(read_only=False)])
+    @post("/{token:str}/invoices/{invoice_id:str}/pay", guards=[in_path("pay", read_only=False)])
     async def pay(
         self,
         token: str,
@@ -191,32 +168,22 @@ class Portal(Controller):
         services: Composition,
     ) -> Response[str]:
         """Ask the connected provider for a page to pay on; the invoice then leads there."""
-        here = f"/portal/{token}/invoices/{invoice_id}"
         try:
             invoice = await payable_invoice(session, visit_of(request), invoice_id)
             return await lead_to_payment(session, services, token, invoice, clock)
         except FarthingError as error:
-            return private(await refused(request, here, error))
+            return await refused_here(request, f"/invoices/{invoice_id}", error)
 
-    @get("/{token:str}/test-payment/{page_id:str}", guards=[in_path()])
+    @get("/{token:str}/test-payment/{page_id:str}", guards=[in_path("pay")])
     async def test_page(
         self, token: str, page_id: str, request: HttpRequest, session: AsyncSession, services: Composition
     ) -> Response[str]:
         """The built-in provider's page, as a person sees it."""
         invoice, page = await _own_page(session, request, services, page_id)
-        return private(
-            render(
-                request,
-                "portal/test_payment.html",
-                token=token,
-                visit=visit_of(request),
-                invoice=invoice,
-                page=page,
-                is_open=page.state is HostedPageState.OPEN,
-            )
-        )
+        is_open = page.state is HostedPageState.OPEN
+        return portal_page(request, "portal/test_payment.html", invoice=invoice, page=page, is_open=is_open)
 
-    @post("/{token:str}/test-payment/{page_id:str}", guards=[in_path(read_only=False)])
+    @post("/{token:str}/test-payment/{page_id:str}", guards=[in_path("pay", read_only=False)])
     async def act_on_test_page(
         self, token: str, page_id: str, request: HttpRequest, session: AsyncSession, services: Composition
     ) -> Response[str]:
@@ -229,10 +196,10 @@ class Portal(Controller):
         try:
             await test_pages.act(gateways, await test_pages.open_page(gateways, page_id), action, Delivery.NOW)
         except FarthingError as error:
-            return private(await refused(request, f"/portal/{token}/invoices/{invoice_id}", error))
+            return await refused_here(request, f"/invoices/{invoice_id}", error)
         if action == "fail":
-            return private(go(f"/portal/{token}/test-payment/{page_id}?declined=yes"))
-        return private(go(f"/portal/{token}/invoices/{invoice_id}"))
+            return go_on(f"/portal/{token}/test-payment/{page_id}?declined=yes")
+        return go_on(f"/portal/{token}/invoices/{invoice_id}")
 
 
 class PortalLinks(Controller):
@@ -257,7 +224,10 @@ class PortalLinks(Controller):
         return go(f"/portal/{opened.token}")
 
 
-_ASK = InvalidOperation("This link is not complete. Please ask whoever sent it for a new one.")
+def _split(summary: CustomerInvoiceSummary, used: str, fixed: str) -> list[StripPart]:
+    """Usage against fixed charges of what is unpaid, each with its amount as the reader writes it."""
+    parts = ((summary.unpaid_usage_charges, used, "usage"), (summary.unpaid_fixed_charges, fixed, "fixed"))
+    return [StripPart("", Decimal(amount), words, tone) for amount, words, tone in parts]
 
 
 async def _pay_url(session: AsyncSession, token: str, invoice: Invoice, waiting: Payment | None) -> str:
@@ -289,14 +259,6 @@ async def _invoices(session: AsyncSession, customer: Customer, offset: int, limi
         .limit(limit)
     )
     return found.all()
-
-
-async def _used(
-    session: AsyncSession, customer: Customer, start: datetime | None, now: datetime, local: ZoneInfo
-) -> list[usage.FeatureUsage]:
-    """Usage since the open period began; without a subscription, in the last 30 days. At most a quarter is drawn."""
-    days = usage.DAYS if start is None else min(max((now - start).days + 1, 1), 92)
-    return await usage.by_feature(session, [customer.external_id], now, local, days=days)
 
 
 async def _own_page(

@@ -22,7 +22,7 @@ from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.shared_by_routes import provide_gateways
 from farthing.payments.tables import DestinationType, Gateway, Payment, PaymentMethodType
 from farthing.web.access.sessions import Sessions
-from farthing.web.rendering.answers import go
+from farthing.web.rendering.answers import go, private
 
 TEST_PAGE = "/v1/test/gateway/sessions/"
 """Where the built-in provider answers; a person is sent to our page of the same session instead."""
@@ -35,12 +35,6 @@ WAY_BACK = "farthing_portal"
 def way_back(services: Composition, token: str) -> Cookie:
     """What lets the page of a checkout lead back to this portal, until the browser is closed."""
     return services.part(Sessions).plain_cookie(WAY_BACK, token, path="/checkout/")
-
-
-def private(answer: Response[str]) -> Response[str]:
-    """The address is a secret: no page it leads to is told of it."""
-    answer.headers["referrer-policy"] = "no-referrer"
-    return answer
 
 
 async def can_be_paid(session: AsyncSession) -> bool:

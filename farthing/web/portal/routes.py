@@ -5,7 +5,7 @@ Rule: docs/rules/customers.md#portal
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from litestar import Controller, Request, Response, get, post, put
 from msgspec import Meta
@@ -45,10 +45,13 @@ from farthing.subscriptions.routes.subscriptions import split
 from farthing.subscriptions.schemas.responses import SubscriptionResponse
 from farthing.subscriptions.tables import Subscription
 from farthing.web.portal.session import VISIBLE, PortalVisit, customer_of, in_header, payable_invoice, visit_of
+from farthing.web.portal.showing import require_offered
 
 HttpRequest = Request[Any, Any, Any]
-READS = in_header()
-WRITES = in_header(read_only=False)
+READS = in_header(None)
+READS_INVOICES = in_header("invoices")
+READS_USAGE = in_header("usage")
+WRITES_DETAILS = in_header("edit_details", read_only=False)
 
 LARGEST_LIMIT = 100
 LAST_PAGE = 10**9
@@ -86,6 +89,9 @@ class PortalInfoRequest(wire.Request):
     address_country: str | None = None
     contact_persons: Annotated[list[CustomerContactPerson], Meta(max_length=MOST_CONTACT_PERSONS)] | None = None
     timezone: str | None = None
+    language: Literal["", "en", "de", "fr", "es", "hi", "ja"] | None = None
+    tax_id: str | None = None
+    """Where the merchant lets customers change it."""
 
 
 class PortalSubscriptions(wire.Response):
@@ -113,11 +119,13 @@ class PortalEndpoints(Controller):
         """The customer."""
         return CustomerResponse.of(await customer_of(session, visit_of(request)))
 
-    @put("/info", operation_id="updatePortalInfo", guards=[WRITES])
+    @put("/info", operation_id="updatePortalInfo", guards=[WRITES_DETAILS])
     async def change_info(
         self, data: PortalInfoRequest, request: HttpRequest, session: AsyncSession, services: Composition
     ) -> CustomerResponse:
         """Change the customer's own name, addresses, persons or time zone, and nothing else."""
+        if data.tax_id is not None:
+            require_offered(visit_of(request), "edit_tax_id")
         said = {name: getattr(data, name) for name in data.__struct_fields__ if getattr(data, name) is not None}
         changed = await lifecycle.update(
             session,
@@ -153,7 +161,7 @@ class PortalEndpoints(Controller):
             raise not_found(Subscription, id)
         return (await subscription_answers(session, [row], {}, clock.now()))[0]
 
-    @post("/invoices", operation_id="listPortalInvoices", guards=[READS], status_code=200)
+    @post("/invoices", operation_id="listPortalInvoices", guards=[READS_INVOICES], status_code=200)
     async def invoices(
         self, request: HttpRequest, session: AsyncSession, data: PortalPage | None = None
     ) -> PortalInvoices:
@@ -176,7 +184,7 @@ class PortalEndpoints(Controller):
                 item.paid_at = None
         return PortalInvoices(items=items, pagination=Pagination(total=total, limit=asked.limit, offset=asked.offset))
 
-    @get("/invoices/summary", operation_id="getPortalInvoiceSummary", guards=[READS])
+    @get("/invoices/summary", operation_id="getPortalInvoiceSummary", guards=[READS_INVOICES])
     async def summary(self, request: HttpRequest, clock: Clock) -> CustomerMultiCurrencyInvoiceSummary:
         """What the customer is asked to pay, per currency."""
         work = unit_of_work(request)
@@ -184,12 +192,12 @@ class PortalEndpoints(Controller):
             work.database, work.scope, visit_of(request).customer_id, clock.now(), SummaryScope.BILLED
         )
 
-    @get("/invoices/{id:str}", operation_id="getPortalInvoice", guards=[READS])
+    @get("/invoices/{id:str}", operation_id="getPortalInvoice", guards=[READS_INVOICES])
     async def invoice(self, id: str, request: HttpRequest, session: AsyncSession) -> InvoiceResponse:
         """An invoice the customer pays."""
         return (await all_shown(session, [await payable_invoice(session, visit_of(request), id)]))[0]
 
-    @get("/invoices/{id:str}/pdf", operation_id="getPortalInvoicePdf", guards=[READS])
+    @get("/invoices/{id:str}/pdf", operation_id="getPortalInvoicePdf", guards=[READS_INVOICES])
     async def pdf(
         self, id: str, request: HttpRequest, session: AsyncSession, services: Composition
     ) -> Response[PresignedUrlResponse]:
@@ -200,7 +208,7 @@ class PortalEndpoints(Controller):
         answer = PresignedUrlResponse(presigned_url=url)
         return Response(answer, headers={"Cache-Control": "no-store"}, media_type="application/json")
 
-    @get("/usage", operation_id="getPortalUsage", guards=[READS])
+    @get("/usage", operation_id="getPortalUsage", guards=[READS_USAGE])
     async def usage(
         self,
         request: HttpRequest,
@@ -218,7 +226,7 @@ class PortalEndpoints(Controller):
         """What the portal shows, and in which colours."""
         return (await current.effective(session, CustomerPortalConfig)).value
 
-    @post("/analytics/revenue", operation_id="getPortalUsageAnalytics", guards=[READS], status_code=200)
+    @post("/analytics/revenue", operation_id="getPortalUsageAnalytics", guards=[READS_USAGE], status_code=200)
     async def usage_analytics(
         self,
         request: HttpRequest,

@@ -25,12 +25,16 @@ from farthing.core.origin import Actor, ActorType, ChangeSource
 from farthing.customers import portal
 from farthing.customers.tables import Customer
 from farthing.identity.credentials.master_key import MasterKeys, signed_claims
+from farthing.identity.settings.catalogue import CustomerPortalConfig, InvoicePdfConfig
+from farthing.identity.settings.current import read
+from farthing.identity.settings.portal_sections import PortalItems, Theme
 from farthing.identity.tables import Environment, InternalStatus, Tenant
 from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import Database
 from farthing.storage.queries.rows import find, not_found
 from farthing.storage.scope import SYSTEM
+from farthing.web.rendering.languages import LANGUAGE_COOKIE, PORTAL, LocalWords, choose_language, page_texts
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 Guard = Callable[[Connection, BaseRouteHandler], Awaitable[None]]
@@ -51,6 +55,15 @@ class PortalVisit:
     environment_id: str
     tenant_name: str
     expires_at: datetime
+    customer_name: str
+    words: LocalWords
+    items: PortalItems
+    theme: Theme
+    has_logo: bool
+
+    def offers(self, item: str) -> bool:
+        """Whether the merchant has switched an item on."""
+        return getattr(self.items, item) not in {False, "none"}
 
 
 def visit_of(connection: Connection) -> PortalVisit:
@@ -59,8 +72,11 @@ def visit_of(connection: Connection) -> PortalVisit:
     return visit
 
 
-async def enter(connection: Connection, token: str, *, read_only: bool) -> None:
-    """Begin the request as the customer of `token`. Raises Unauthorized; PermissionDenied in a suspended tenant."""
+async def enter(connection: Connection, token: str, item: str | None, *, read_only: bool) -> None:
+    """Begin the request as the customer of `token`.
+
+    Raises Unauthorized; PermissionDenied where `item` is switched off, and for a change in a suspended tenant.
+    """
     services = services_of(connection)
     now = services.part(Database).clock.now()
     claims = _claims(token, services.part(MasterKeys).accepted(now), now)
@@ -79,7 +95,7 @@ async def enter(connection: Connection, token: str, *, read_only: bool) -> None:
     caller = Caller(
         tenant_id=tenant.id,
         environment_id=environment.id,
-        user_id="",
+        user_id=claims["customer_id"],
         credential_id=claims["customer_id"],
         actor=Actor(ActorType.PORTAL, claims["customer_id"], claims["customer_id"]),
         tenant_suspended=tenant.internal_status is InternalStatus.SUSPENDED,
@@ -87,15 +103,35 @@ async def enter(connection: Connection, token: str, *, read_only: bool) -> None:
     )
     services.part(AccessControl).limiter.take(f"{caller.tenant_id}/{caller.credential_id}")
     expires_at = datetime.fromtimestamp(claims["exp"], services.part(Database).clock.now().tzinfo)
-    visit = PortalVisit(claims["customer_id"], tenant.id, environment.id, tenant.name, expires_at)
-    connection.scope[SESSION] = visit  # type: ignore[literal-required]  # read by `visit_of`
     work = unit_of_work(connection)
     work.begin(caller, read_only=read_only, source=ChangeSource.PORTAL)
     await work.admit()
-    customer = await work.session.get(Customer, visit.customer_id)
+    customer = await work.session.get(Customer, claims["customer_id"])
     if customer is None or customer.status is not Status.PUBLISHED:
         raise Unauthorized(OUT_OF_DATE)
     work.act_as(Actor(ActorType.PORTAL, customer.id, customer.name or customer.external_id), ChangeSource.PORTAL)
+    config = await read(work.session, CustomerPortalConfig)
+    language = choose_language(
+        connection.query_params.get("lang"),
+        connection.cookies.get(LANGUAGE_COOKIE),
+        customer.language,
+        accepted=connection.headers.get("accept-language", ""),
+    )
+    visit = PortalVisit(
+        customer_id=customer.id,
+        tenant_id=tenant.id,
+        environment_id=environment.id,
+        tenant_name=tenant.name,
+        expires_at=expires_at,
+        customer_name=customer.name,
+        words=LocalWords(language, page_texts(PORTAL, language)),
+        items=config.items,
+        theme=config.theme,
+        has_logo=bool((await read(work.session, InvoicePdfConfig)).logo),
+    )
+    connection.scope[SESSION] = visit  # type: ignore[literal-required]  # read by `visit_of`
+    if item is not None and not visit.offers(item):
+        raise PermissionDenied("The seller does not offer this here")
 
 
 def is_session_of(connection: Connection, token: str, customer: Customer) -> bool:
@@ -130,23 +166,25 @@ def _claims(token: str, master_keys: Sequence[str], now: datetime) -> dict[str, 
     return claims
 
 
-def in_header(*, read_only: bool = True) -> Guard:
-    """The JSON routes: the token travels in a header."""
+def in_header(item: str | None, *, read_only: bool = True) -> Guard:
+    """The JSON routes: the token travels in a header. `item` is the switch they hang on, None for none."""
 
     async def guard(connection: Connection, _: BaseRouteHandler) -> None:
-        await enter(connection, connection.headers.get(HEADER, ""), read_only=read_only)
+        await enter(connection, connection.headers.get(HEADER, ""), item, read_only=read_only)
 
     guard.needs = None  # type: ignore[attr-defined]  # read by the route tests
+    guard.item = item  # type: ignore[attr-defined]  # the same
     return guard
 
 
-def in_path(*, read_only: bool = True) -> Guard:
+def in_path(item: str | None, *, read_only: bool = True) -> Guard:
     """The pages: the token is part of the address, which nobody else can guess and no page gives away."""
 
     async def guard(connection: Connection, _: BaseRouteHandler) -> None:
-        await enter(connection, str(connection.path_params.get("token", "")), read_only=read_only)
+        await enter(connection, str(connection.path_params.get("token", "")), item, read_only=read_only)
 
     guard.needs = None  # type: ignore[attr-defined]  # read by the tests that walk every page
+    guard.item = item  # type: ignore[attr-defined]  # the same
     return guard
 
 

@@ -26,6 +26,7 @@ from farthing.web.access.sessions import Sessions
 from farthing.web.access.visitors import VISITOR, SignInNeeded, Visitor, session_of
 from farthing.web.rendering import activities, assets, charts, recorded_values, wording
 from farthing.web.rendering.field_names import with_labels
+from farthing.web.rendering.languages import LANGUAGE_COOKIE, PORTAL, choose_language, page_texts
 
 HttpRequest = Request[Any, Any, Any]
 
@@ -79,15 +80,21 @@ def go(path: str, *cookies: Cookie) -> Redirect:
     return Redirect(path, status_code=303, headers=HEADERS, cookies=list(cookies))
 
 
+def private(answer: Response[Any]) -> Response[Any]:
+    """The address is a secret: no page it leads to is told of it."""
+    answer.headers["referrer-policy"] = "no-referrer"
+    return answer
+
+
 def done(request: HttpRequest, path: str, words: str) -> Redirect:
     """After a form that did what it was asked: go on, and say so there."""
     return go(path, _notice(request, "done", words))
 
 
-async def refused(request: HttpRequest, path: str, error: FarthingError) -> Redirect:
-    """After a form that a rule refused: undo everything, go back, and say why."""
+async def refused(request: HttpRequest, path: str, error: FarthingError, words: str = "") -> Redirect:
+    """After a form that a rule refused: undo everything, go back, and say why; in `words` where they are given."""
     await unit_of_work(request).finish(commit=False)
-    return go(path, _notice(request, "refused", wording.reason(error)))
+    return go(path, _notice(request, "refused", words or wording.reason(error)))
 
 
 def own_path(path: str | None) -> str:
@@ -138,8 +145,18 @@ def error_page(request: HttpRequest, exception: Exception) -> Response[Any]:
     if error.status >= 500:
         request_id = unit_of_work(request).request_id
         log_failure(error, exception, route_of(request.scope))
-    template = "portal/error.html" if request.url.path.startswith(("/portal", "/checkout")) else "error.html"
-    page = render(request, template, status=error.status, error=error, request_id=request_id)
+    if request.url.path.startswith(("/portal", "/checkout")):
+        language = choose_language(
+            request.query_params.get("lang"),
+            request.cookies.get(LANGUAGE_COOKIE),
+            accepted=request.headers.get("accept-language", ""),
+        )
+        values = {"language": language, "t": page_texts(PORTAL, language)}
+        page = private(
+            render(request, "portal/error.html", status=error.status, error=error, request_id=request_id, **values)
+        )
+    else:
+        page = render(request, "error.html", status=error.status, error=error, request_id=request_id)
     if error.retry_after_seconds is not None:
         page.headers["retry-after"] = str(error.retry_after_seconds)
     return page

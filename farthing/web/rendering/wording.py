@@ -136,8 +136,12 @@ TONES = MappingProxyType(
 
 def chip(value: object) -> Markup:
     """A state with a dot whose colour only repeats what the word says."""
-    text = words(value)
-    return Markup('<span class="chip {}">{}</span>').format(TONES.get(text.lower(), "calm"), text)
+    return Markup('<span class="chip {}">{}</span>').format(state_tone(value), words(value))
+
+
+def state_tone(value: object) -> str:
+    """The class of a state's colour."""
+    return TONES.get(words(value).lower(), "calm")
 
 
 def standing(invoice: Any, now: datetime) -> str:
@@ -224,6 +228,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
 GLOBALS: Mapping[str, Any] = MappingProxyType(
     {
         "standing": standing,
+        "state_tone": state_tone,
         "days_late": days_late,
         "counted": counted,
         "with_query": with_query,

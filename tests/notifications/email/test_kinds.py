@@ -7,17 +7,21 @@ from datetime import UTC, datetime, timedelta
 
 import pypdf
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from farthing.catalogue.products.alerts import AlertState
 from farthing.core.clock import FixedClock
 from farthing.credits.ledger.events import record_wallet_event
 from farthing.credits.ledger.tables import Wallet
 from farthing.identity.tables import EnvironmentType
+from farthing.notifications.alerts.enums import AlertOwner
+from farthing.notifications.alerts.schemas import CreateAlertSettingsRequest
+from farthing.notifications.alerts.settings import create_setting
+from farthing.notifications.alerts.spend import evaluate_spend
 from tests.notifications.email.conftest import MailRoom, Seller
 from tests.notifications.email.mail_box import MailBox
 from tests.payments.till import DECLINED
-from tests.subscriptions.shop import Shop, fixed
+from tests.subscriptions.shop import Shop, fixed, of_wire
 
 ADDRESS = "ada@brightwater.example"
 
@@ -237,3 +241,42 @@ async def test_a_low_balance_is_told_once_a_day_unless_it_recovers(
     await drop(AlertState.OK, datetime(2026, 3, 2, 9, tzinfo=UTC))
     assert len(box.received) == 1
     assert (await seller.emails(customer))[0]["reason"] == "the balance has recovered meanwhile"
+
+
+async def test_a_customers_own_spend_alert_is_mailed_to_it_once_and_announced_to_nobody(
+    seller: Seller, mail_room: MailRoom, box: MailBox
+) -> None:
+    now = datetime(2026, 3, 10, 12, tzinfo=UTC)
+    await seller.freeze(datetime(2026, 3, 1, tzinfo=UTC))
+    shop = Shop(seller)
+    calls = await shop.feature("calls")
+    plan = await shop.plan(shop.usage(calls, "2", display_name="Calls"), name="Growth")
+    customer = await shop.customer("acme", email=ADDRESS, language="de")
+    asked = {"customer_id": customer["id"], "plan_id": plan["id"], "currency": "usd", "billing_period": "MONTHLY"}
+    subscription = await seller.post("/subscriptions", asked)
+    config = {"alert_enabled": True, "critical": {"threshold": "5", "condition": "above"}}
+    body = {"entity_type": "subscription", "entity_id": subscription["id"], "config": config}
+    async with seller.database.session(seller.scope, clock=FixedClock(now)) as session:
+        request = of_wire(CreateAlertSettingsRequest, body)
+        await create_setting(session, request, now, AlertOwner.CUSTOMER)
+        await session.commit()
+    for number in range(3):
+        event = {"event_id": f"e{number}", "event_name": "calls", "external_customer_id": "acme"}
+        await seller.post("/events", {**event, "timestamp": "2026-03-09T00:00:00Z"}, expect=202)
+    await seller.freeze(now)
+    for _ in range(2):
+        async with seller.database.session(seller.scope, clock=FixedClock(now)) as session:
+            await evaluate_spend(session, customer["id"], now)
+            await session.commit()
+        await mail_room.deliver()
+    (received,) = [each for each in box.received if "Verbrauch" in str(each.message["Subject"])]
+    subject = str(received.message["Subject"]).replace("\xa0", " ")
+    assert subject == "Ihr Verbrauch in Growth hat 5,00 $ erreicht"
+    assert "6,00" in received.body()
+    (logged,) = (await seller.post("/alerts/search", {"customer_id": customer["id"]}, expect=200))["items"]
+    assert (logged["alert_status"], logged["alert_info"]["value_at_time"]) == ("in_alarm", "6")
+    async with seller.transaction() as session:
+        told = await session.scalar(
+            text("SELECT count(*) FROM system_events WHERE event_name LIKE 'subscription.spend%'")
+        )
+    assert told == 0

@@ -8,10 +8,11 @@ from decimal import Decimal
 
 import pytest
 
+from farthing.core.languages import LANGUAGES
 from farthing.identity.settings.catalogue import EmailConfig
 from farthing.notifications.email.content.letter import LetterFacts, Letterhead, compose, one_line
 from farthing.notifications.email.content.samples import SAMPLES
-from farthing.notifications.email.content.wording import LANGUAGES, CurrencyAmount, LetterValue, texts_of, written
+from farthing.notifications.email.content.wording import CurrencyAmount, LetterValue, texts_of, written
 from farthing.notifications.email.tables import EmailKind
 from farthing.settings import BadSettings, load
 

@@ -27,6 +27,7 @@ from farthing.customers.tables import Customer
 from farthing.invoices.reads.reading_zones import reading_zone
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus, is_unpaid
 from farthing.invoices.tables import Invoice
+from farthing.notifications.alerts.tables import AlertSetting
 from farthing.notifications.email.collected import is_collected_automatically
 from farthing.notifications.email.content.documents import (
     NO_DOCUMENTS,
@@ -226,6 +227,21 @@ async def _renewal_notice(session: AsyncSession, email: Email, now: datetime) ->
     return MailContent(LetterFacts(kind=email.kind, values=values, rows=("plan", "renews_on")))
 
 
+async def _spend_alert(session: AsyncSession, email: Email, _: datetime) -> MailContent:
+    setting = await find(session, AlertSetting, email.entity_id)
+    if setting.status is not Status.PUBLISHED or not setting.enabled:
+        raise NotToSend("the alert was removed meanwhile")
+    subscription = await find(session, Subscription, email.details["subscription_id"])
+    if subscription.full_period_start != datetime.fromisoformat(email.details["period_start"]):
+        raise NotToSend("the period has ended meanwhile")
+    values: dict[str, LetterValue] = {
+        "plan": await _plan_name(session, subscription),
+        "threshold": CurrencyAmount(Decimal(email.details["threshold"]), subscription.currency),
+        "spend": CurrencyAmount(Decimal(email.details["spend"]), subscription.currency),
+    }
+    return MailContent(LetterFacts(kind=email.kind, values=values, rows=("plan", "threshold", "spend")))
+
+
 async def _issued_invoice(session: AsyncSession, email: Email) -> Invoice:
     invoice = await find(session, Invoice, email.invoice_id or "")
     if invoice.invoice_status is InvoiceStatus.VOIDED:
@@ -284,5 +300,6 @@ _READERS: Mapping[EmailKind, Callable[[AsyncSession, Email, datetime], Awaitable
         EmailKind.CREDITS_EXPIRING: _credits_expiring,
         EmailKind.TRIAL_ENDING: _trial_ending,
         EmailKind.RENEWAL_NOTICE: _renewal_notice,
+        EmailKind.SPEND_ALERT: _spend_alert,
     }
 )

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import jinja2
 
+from farthing.core.colours import Colour, text_colour_on
+from farthing.core.languages import FALLBACK
 from farthing.identity.settings.logo import Logo
-from farthing.notifications.email.content.wording import FALLBACK, LetterValue, chosen_text, texts_of, written
+from farthing.notifications.email.content.wording import LetterValue, chosen_text, texts_of, written
 from farthing.notifications.email.tables import EmailKind
 
 DEFAULT_COLOUR = "#1f4f82"
@@ -21,7 +23,6 @@ LOGO_ID = "logo"
 LONGEST_SUBJECT = 200
 LONGEST_VALUE = 255
 
-_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 # control characters and line breaks, and the marks that turn the direction of what follows them
 _INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
 
@@ -38,13 +39,15 @@ class Letterhead:
     @property
     def accent(self) -> str:
         """The colour of the button; a default where none is set that a mail program would surely understand."""
-        return self.colour if _COLOUR.fullmatch(self.colour) else DEFAULT_COLOUR
+        try:
+            return Colour.of_hex(self.colour).hex
+        except ValueError:
+            return DEFAULT_COLOUR
 
     @property
     def on_accent(self) -> str:
         """Black or white: whichever can be read on the button."""
-        red, green, blue = (int(self.accent[place : place + 2], 16) / 255 for place in (1, 3, 5))
-        return "#000000" if 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 > 0.18 else "#ffffff"
+        return text_colour_on(Colour.of_hex(self.accent)).hex
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,14 @@ _CREDITS: Mapping[str, LetterValue] = MappingProxyType(
         "expires_on": date(2026, 3, 31),
     }
 )
+_SPEND: Mapping[str, LetterValue] = MappingProxyType(
+    {
+        "customer": "Brightwater Analytics",
+        "plan": "Growth",
+        "threshold": CurrencyAmount(Decimal("500.00"), "usd"),
+        "spend": CurrencyAmount(Decimal("512.40"), "usd"),
+    }
+)
 _SUBSCRIPTION: Mapping[str, LetterValue] = MappingProxyType(
     {
         "customer": "Brightwater Analytics",
@@ -60,6 +68,7 @@ SAMPLES: Mapping[EmailKind, LetterFacts] = MappingProxyType(
             _sample(EmailKind.CREDITS_EXPIRING, _CREDITS, "wallet", "credits", "value", "expires_on"),
             _sample(EmailKind.TRIAL_ENDING, _SUBSCRIPTION, "plan", "ends_on", variant="continues"),
             _sample(EmailKind.RENEWAL_NOTICE, _SUBSCRIPTION, "plan", "renews_on"),
+            _sample(EmailKind.SPEND_ALERT, _SPEND, "plan", "threshold", "spend"),
         )
     }
 )

@@ -10,20 +10,14 @@ from datetime import date
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 
 from babel import Locale
 from babel.dates import format_date
 from babel.numbers import format_decimal
 
 from farthing.core.currency import digits
+from farthing.core.languages import FALLBACK, LANGUAGES
 from farthing.core.money import decimals
-
-FALLBACK = "en"
-LANGUAGES: Mapping[str, str] = MappingProxyType(
-    {"en": "English", "de": "Deutsch", "fr": "Français", "es": "Español", "hi": "हिन्दी", "ja": "日本語"}
-)
-"""What each language calls itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,12 +116,13 @@ class MailDelivery:
         content = await content_of(session, email, customer, now)
         letterhead = await letterhead_of(session, config)
         link = portal_link(self.settings, customer, content.invoice_id, real_now)
-        letter = compose(content.facts, letterhead, config.language, link)
+        language = customer.language or config.language
+        letter = compose(content.facts, letterhead, language, link)
         message = build_message(
             letter,
             envelope,
             message_id=email.id,
-            language=config.language,
+            language=language,
             sent_at=real_now,
             logo=letterhead.logo,
             attachments=content.documents.attachments,
@@ -130,7 +131,7 @@ class MailDelivery:
             message=message,
             recipient=envelope.meant_for or envelope.recipient,
             subject=letter.subject,
-            language=config.language,
+            language=language,
             remark=content.documents.remark,
         )
 

@@ -7,6 +7,7 @@ from zoneinfo import available_timezones
 
 from babel import Locale
 
+from farthing.core.languages import LANGUAGES
 from farthing.core.trade_codes import countries
 from farthing.customers.tables import TaxTreatment
 from farthing.web.forms.fields import FieldKind, FormField, FormSection, Sections, metadata_rows
@@ -26,6 +27,14 @@ _ADDRESS = (
     FormField("address_postal_code", "Postal code", longest=20),
     FormField("address_city", "City", longest=100),
     FormField("address_state", "State or region", longest=100),
+)
+_LANGUAGE = FormField(
+    "language",
+    "Language",
+    FieldKind.CHOICE,
+    options=tuple(LANGUAGES.items()),
+    placeholder="Not said",
+    hint="Of its mails and its portal",
 )
 _CURRENCY = FormField(
     "billing_currency",
@@ -84,7 +93,7 @@ def customer_form() -> Sections:
     return (
         _CUSTOMER,
         FormSection("Address", (*_ADDRESS, country)),
-        FormSection("Money and time", (_CURRENCY, zone)),
+        FormSection("Money, time and language", (_CURRENCY, zone, _LANGUAGE)),
         _TAXES,
         _E_INVOICES,
         FormSection("Metadata", (metadata_rows(),), folded=True),

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.api.work import rehearsal
 from farthing.billing.changes.in_two_steps import change_and_collect
 from farthing.catalogue.plans.tables import Plan
+from farthing.core.caller import READ
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.errors import FarthingError, NotFound
@@ -20,7 +21,7 @@ from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.shared_by_routes import provide_gateways
 from farthing.storage.queries.rows import find, lock_row
 from farthing.subscriptions.tables import Subscription
-from farthing.web.access.visitors import changes, form_of, prepares
+from farthing.web.access.visitors import changes, form_of, prepares, visitor_of
 from farthing.web.dashboard.accounts.customers import names_of
 from farthing.web.dashboard.subscriptions.action import SubscriptionAction
 from farthing.web.dashboard.subscriptions.attachments import ADD_ADDON, ADD_COUPON, REMOVE_ADDON, REMOVE_COUPON
@@ -29,7 +30,7 @@ from farthing.web.dashboard.subscriptions.charges import CHANGE_CHARGES
 from farthing.web.dashboard.subscriptions.consequences import Consequences, settlements_before, with_settlements
 from farthing.web.dashboard.subscriptions.pausing import PAUSE, RESUME
 from farthing.web.dashboard.subscriptions.plan_change import CHANGE_PLAN
-from farthing.web.dashboard.subscriptions.two_steps import Change, FormStep, MakeOnce, carry_out, look
+from farthing.web.dashboard.subscriptions.two_steps import Carry, Change, FormStep, MakeOnce, carry_out, look
 from farthing.web.dashboard.subscriptions.typed_form import OF_THE_STEPS, TypedForm
 from farthing.web.rendering.answers import HttpRequest, render
 
@@ -73,7 +74,14 @@ class SubscriptionActionPages(Controller):
     ) -> Response[str]:
         """The form, and what would happen."""
         form = TypedForm(form_of(request), clock.now())
-        change = _change(_action(name), subscription_id, form, clock, provide_gateways(services))
+        change = change_of(
+            _action(name),
+            subscription_id,
+            form,
+            clock,
+            provide_gateways(services),
+            sees_invoices=_sees_invoices(request),
+        )
         step = await look(request, change, clock)
         async with rehearsal(request) as undone:
             return await _page(request, undone, subscription_id, name, step)
@@ -85,20 +93,13 @@ class SubscriptionActionPages(Controller):
         """Do what was looked at."""
         action, gateways = _action(name), provide_gateways(services)
 
-        async def carry(session: AsyncSession, make_once: MakeOnce) -> str:
-            async def make() -> tuple[str, list[str]]:
-                consequences = await make_once()
-                return consequences.path, list(consequences.to_collect)
-
-            return await change_and_collect(session, gateways, clock, make)
-
         try:
             form = TypedForm.confirmed(form_of(request))
         except FarthingError as error:
             outcome: Redirect | FormStep = FormStep.refused(TypedForm(form_of(request), clock.now()), error)
         else:
-            change = _change(action, subscription_id, form, clock, gateways)
-            outcome = await carry_out(request, change, clock, carry, action.said)
+            change = change_of(action, subscription_id, form, clock, gateways, sees_invoices=_sees_invoices(request))
+            outcome = await carry_out(request, change, clock, carrying(gateways, clock), action.said)
         if isinstance(outcome, Redirect):
             return outcome
         async with rehearsal(request) as undone:
@@ -112,9 +113,34 @@ def _action(name: str) -> SubscriptionAction:
     return ACTIONS[name]
 
 
-def _change(
-    action: SubscriptionAction, subscription_id: str, form: TypedForm, clock: Clock, gateways: Gateways
+def _sees_invoices(request: HttpRequest) -> bool:
+    return visitor_of(request).may(READ, "invoice")
+
+
+def carrying(gateways: Gateways, clock: Clock) -> Carry:
+    """Carries a change out and collects what it has invoiced."""
+
+    async def carry(session: AsyncSession, make_once: MakeOnce) -> str:
+        async def make() -> tuple[str, list[str]]:
+            consequences = await make_once()
+            return consequences.path, list(consequences.to_collect)
+
+        return await change_and_collect(session, gateways, clock, make)
+
+    return carry
+
+
+def change_of(
+    action: SubscriptionAction,
+    subscription_id: str,
+    form: TypedForm,
+    clock: Clock,
+    gateways: Gateways,
+    *,
+    sees_invoices: bool,
 ) -> Change:
+    """An action on a subscription that exists, to be looked at and carried out under its lock."""
+
     async def version(session: AsyncSession) -> int:
         return (await lock_row(session, Subscription, subscription_id)).version
 
@@ -124,7 +150,7 @@ def _change(
         consequences = await action.make(session, subscription, form, clock.now(), gateways.effects)
         return await with_settlements(session, consequences, subscription_id, before)
 
-    return Change(form, subscription_id, version, make)
+    return Change(form, subscription_id, version, make, sees_invoices)
 
 
 async def _page(

@@ -18,6 +18,7 @@ from farthing.calendar.billing import BillingPeriod
 from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.plans.tables import Plan
 from farthing.catalogue.prices.tables import Price
+from farthing.core.caller import READ
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.enums import Status
@@ -28,7 +29,7 @@ from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.shared_by_routes import provide_gateways
 from farthing.storage.queries.rows import find
 from farthing.subscriptions.reads.late_prices import warn_of_late_prices
-from farthing.web.access.visitors import changes, form_of, prepares
+from farthing.web.access.visitors import changes, form_of, prepares, visitor_of
 from farthing.web.dashboard.choosing import customer_id_of
 from farthing.web.dashboard.subscriptions.action import fee_choices, made_invoices, page_of, period_in_words
 from farthing.web.dashboard.subscriptions.attachments import coupon_in_words, offered_addons, offered_coupons
@@ -67,7 +68,7 @@ class SubscribePages(Controller):
     async def preview(self, request: HttpRequest, clock: Clock, services: Composition) -> Response[str]:
         """What the first and the next invoice will be."""
         form = TypedForm(form_of(request), clock.now())
-        step = await look(request, _change(form, clock, provide_gateways(services)), clock)
+        step = await look(request, _change(request, form, clock, provide_gateways(services)), clock)
         async with rehearsal(request) as undone:
             return await _page(request, undone, step)
 
@@ -89,7 +90,7 @@ class SubscribePages(Controller):
         except FarthingError as error:
             outcome: Redirect | FormStep = FormStep.refused(TypedForm(form_of(request), clock.now()), error)
         else:
-            change = _change(form, clock, gateways)
+            change = _change(request, form, clock, gateways)
             outcome = await carry_out(request, change, clock, carry, "The subscription is made as shown.")
         if isinstance(outcome, Redirect):
             return outcome
@@ -97,7 +98,7 @@ class SubscribePages(Controller):
             return await _page(request, undone, outcome)
 
 
-def _change(form: TypedForm, clock: Clock, gateways: Gateways) -> Change:
+def _change(request: HttpRequest, form: TypedForm, clock: Clock, gateways: Gateways) -> Change:
     async def version(session: AsyncSession) -> int:
         del session
         return 0
@@ -126,7 +127,7 @@ def _change(form: TypedForm, clock: Clock, gateways: Gateways) -> Change:
             following_id=made.id,
         )
 
-    return Change(form, None, version, make)
+    return Change(form, None, version, make, sees_invoices=visitor_of(request).may(READ, "invoice"))
 
 
 async def _page(request: HttpRequest, session: AsyncSession, step: FormStep) -> Response[str]:

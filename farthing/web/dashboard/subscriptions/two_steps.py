@@ -9,11 +9,9 @@ from litestar.response import Redirect
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.work import rehearsal, unit_of_work
-from farthing.core.caller import READ
 from farthing.core.clock import Clock
 from farthing.core.errors import FarthingError, VersionConflict
 from farthing.web.access.submissions import SentBefore, begin_submission, end_submission, path_of_earlier
-from farthing.web.access.visitors import visitor_of
 from farthing.web.dashboard.subscriptions.consequences import (
     Consequences,
     NextInvoice,
@@ -45,12 +43,14 @@ class FormStep:
     problem: str = ""
     problems: dict[str, str] = field(default_factory=dict)
     preview: Preview | None = None
+    error: FarthingError | None = None
+    """What `problem` says in English."""
 
     @classmethod
     def refused(cls, form: TypedForm, error: FarthingError) -> FormStep:
         problems = problems_of(error, form)
         of_lines = [f"{in_words(name.partition(':')[0])}: {why}" for name, why in problems.items() if ":" in name]
-        return cls(form, "; ".join(of_lines) or wording.reason(error), problems)
+        return cls(form, "; ".join(of_lines) or wording.reason(error), problems, error=error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +58,16 @@ class Change:
     """A change to be shown and carried out.
 
     `make` carries it out in the session that it is given; `version` reads that of the subscription before it, 0 of one
-    that is yet to be made. `subscription_id` is None for one that is yet to be made.
+    that is yet to be made. `subscription_id` is None for one that is yet to be made. `sees_invoices`: whether the next
+    invoice is shown with it. `address_of` makes an address of the path that is remembered with what was done.
     """
 
     form: TypedForm
     subscription_id: str | None
     version: Callable[[AsyncSession], Awaitable[int]]
     make: Callable[[AsyncSession, TypedForm], Awaitable[Consequences]]
+    sees_invoices: bool
+    address_of: Callable[[str], str] = str
 
 
 MakeOnce = Callable[[], Awaitable[Consequences]]
@@ -81,14 +84,13 @@ async def look(request: HttpRequest, change: Change, clock: Clock) -> FormStep:
 
 
 async def _preview(request: HttpRequest, change: Change, clock: Clock) -> Preview:
-    sees_invoices = visitor_of(request).may(READ, "invoice")
     async with rehearsal(request) as undone:
         version = await change.version(undone)
         consequences = await change.make(undone, change.form)
         goes_on = consequences.following_id or change.subscription_id or ""
-        following = await next_invoice(undone, goes_on, clock.now()) if sees_invoices else NextInvoice()
+        following = await next_invoice(undone, goes_on, clock.now()) if change.sees_invoices else NextInvoice()
     without = NextInvoice()
-    if sees_invoices and change.subscription_id is not None:
+    if change.sees_invoices and change.subscription_id is not None:
         async with rehearsal(request) as undone:
             without = await next_invoice(undone, change.subscription_id, clock.now())
     agreed = with_next(consequences.agreement(version), following)
@@ -101,7 +103,7 @@ async def carry_out(request: HttpRequest, change: Change, clock: Clock, carry: C
     It is rehearsed first, with the next invoice, and compared again under the locks of what is done.
     """
     form, work = change.form, unit_of_work(request)
-    visitor, once = visitor_of(request), form.text(ONCE)
+    once = form.text(ONCE)
     try:
         shown = await _preview(request, change, clock)
         if shown.agreed != form.text(AGREED):
@@ -110,7 +112,7 @@ async def carry_out(request: HttpRequest, change: Change, clock: Clock, carry: C
         session = work.session
 
         async def make_once() -> Consequences:
-            key = await begin_submission(session, visitor, once, clock.now())
+            key = await begin_submission(session, once, clock.now())
             version = await change.version(session)
             consequences = await change.make(session, form)
             if consequences.agreement(version) != shown.consequences.agreement(version):
@@ -118,10 +120,10 @@ async def carry_out(request: HttpRequest, change: Change, clock: Clock, carry: C
             await end_submission(session, key, consequences.path)
             return consequences
 
-        return done(request, await carry(session, make_once), said)
+        return done(request, change.address_of(await carry(session, make_once)), said)
     except SentBefore as sent:
         await work.finish(commit=False)
-        return done(request, sent.path, said)
+        return done(request, change.address_of(sent.path), said)
     except FarthingError as error:
         if error.status >= TOO_MANY_REQUESTS:
             raise  # it may be carried out later, or was carried out
@@ -132,8 +134,10 @@ async def carry_out(request: HttpRequest, change: Change, clock: Clock, carry: C
 async def _not_done(request: HttpRequest, change: Change, clock: Clock, said: str) -> Redirect | FormStep:
     """Where a form led that was sent before and for which it is too late now; else what it would come to now."""
     async with rehearsal(request) as session:
-        path = await path_of_earlier(session, visitor_of(request), change.form.text(ONCE))
+        path = await path_of_earlier(session, change.form.text(ONCE))
     if path is not None:
-        return done(request, path, said)
+        return done(request, change.address_of(path), said)
     again = await look(request, replace(change, form=TypedForm(change.form.fields, clock.now())), clock)
-    return again if again.preview is None else replace(again, problem=CHANGED_MEANWHILE)
+    if again.preview is None:
+        return again
+    return replace(again, problem=CHANGED_MEANWHILE, error=ChangedMeanwhile(CHANGED_MEANWHILE))
