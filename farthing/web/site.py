@@ -6,12 +6,12 @@ from litestar import Router
 from litestar.types import ControllerRouterHandler
 
 from farthing.web.administration.clock import TestClock
-from farthing.web.administration.company import Company
-from farthing.web.administration.configuration import SettingsPages
 from farthing.web.administration.duties import Duties
 from farthing.web.administration.emails import EmailPages
 from farthing.web.administration.erasure import ErasurePages
 from farthing.web.administration.keys import Keys
+from farthing.web.administration.letterhead import Letterhead
+from farthing.web.administration.settings.pages import SettingsPages
 from farthing.web.administration.transfers import TransferPages
 from farthing.web.administration.webhooks import WebhookPages
 from farthing.web.administration.workflows import WorkflowPages
@@ -33,6 +33,7 @@ from farthing.web.dashboard.catalogue.tax_associations import TaxAssociationPage
 from farthing.web.dashboard.catalogue.taxes import TaxPages
 from farthing.web.dashboard.events import Events
 from farthing.web.dashboard.finding.pages import SearchPages
+from farthing.web.dashboard.first_steps import FirstSteps
 from farthing.web.dashboard.lists.customer_list import CustomerList
 from farthing.web.dashboard.lists.invoice_list import InvoiceList
 from farthing.web.dashboard.lists.subscription_list import SubscriptionList
@@ -57,6 +58,7 @@ from farthing.web.dashboard.reports.pages import ReportPages
 from farthing.web.dashboard.subscriptions.action_pages import SubscriptionActionPages
 from farthing.web.dashboard.subscriptions.detail import SubscriptionPage
 from farthing.web.dashboard.subscriptions.subscribe import SubscribePages
+from farthing.web.dashboard.test_event import TestEventPages
 from farthing.web.people.account import OwnAccount
 from farthing.web.people.passwords import SettingPasswords
 from farthing.web.people.sign_in import SigningIn
@@ -73,6 +75,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     OwnAccount,
     Team,
     Overview,
+    FirstSteps,
     SearchPages,
     ReportPages,
     CustomerList,
@@ -111,6 +114,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     TaxAssociationPages,
     GrantForms,
     Events,
+    TestEventPages,
     AlertPages,
     ExchangeRatePages,
     Keys,
@@ -118,7 +122,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     ActivityPages,
     EmailPages,
     TransferPages,
-    Company,
+    Letterhead,
     SettingsPages,
     TestClock,
     WorkflowPages,

@@ -24,6 +24,8 @@ class FieldKind(StrEnum):
     CHOICE = "choice"
     LIST = "list"
     """Texts, separated by commas."""
+    NUMBERS = "numbers"
+    """Whole numbers, separated by commas."""
     JSON = "json"
     HIDDEN = "hidden"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from litestar import Controller, Response, get, post
 from litestar.response import Redirect
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -9,9 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.composition import Composition
 from farthing.core.encoding.decoding import convert
 from farthing.core.errors import FarthingError
+from farthing.core.ids import new_ulid
 from farthing.customers import lifecycle
 from farthing.customers.schemas import CreateCustomerRequest, UpdateCustomerRequest
 from farthing.customers.tables import Customer
+from farthing.identity.settings import current
+from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.settings import Settings
 from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, prepares
@@ -30,6 +35,7 @@ from farthing.web.forms.reading import change_of, creation_of, shown_values
 from farthing.web.rendering.answers import HttpRequest, done, refused
 
 HOME = "/customers"
+_NO_LETTERS = re.compile("[^a-z0-9]+")
 _CRUMBS = ((HOME, "Customers"),)
 _NEW = FormPage("New customer", _CRUMBS, "Create the customer")
 
@@ -41,9 +47,10 @@ class CustomerChanges(Controller):
     include_in_schema = False
 
     @get("/new", guards=[prepares("customer")])
-    async def begin(self, request: HttpRequest) -> Response[str]:
+    async def begin(self, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """The form of a new customer."""
-        return form_page(request, _NEW, FilledForm(customer_form()))
+        own_zone = (await current.read(session, InvoiceConfig)).timezone
+        return form_page(request, _NEW, FilledForm(customer_form(own_zone)))
 
     @post("/new", guards=[changes("customer")])
     async def create(self, request: HttpRequest, session: AsyncSession, services: Composition) -> Response[str]:
@@ -51,7 +58,9 @@ class CustomerChanges(Controller):
         form, given = customer_form(), typed(request)
 
         async def save() -> Redirect:
-            asked = convert(creation_of(form, given), CreateCustomerRequest)
+            body = creation_of(form, given)
+            body.setdefault("external_id", _id_made_of(body["name"]))
+            asked = convert(body, CreateCustomerRequest)
             strict = services.part(Settings).strict_external_ids
             customer = await lifecycle.create(session, asked, strict_ids=strict)
             return done(request, f"{HOME}/{customer.id}", f"{customer.name} is a customer now.")
@@ -111,6 +120,11 @@ class CustomerChanges(Controller):
         except FarthingError as error:
             return await refused(request, f"{HOME}/{customer_id}/archive", error)
         return done(request, HOME, "The customer is archived.")
+
+
+def _id_made_of(name: str) -> str:
+    """ "Brightwater & Co" is "brightwater-co"; a name without a letter of the alphabet gives a random one."""
+    return _NO_LETTERS.sub("-", name.lower()).strip("-") or new_ulid().lower()
 
 
 def _edit_page(row: Customer) -> FormPage:
