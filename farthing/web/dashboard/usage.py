@@ -15,12 +15,13 @@ from farthing.calendar.windows import WindowSize
 from farthing.calendar.zones import first_instant_at, to_local
 from farthing.catalogue.products.tables import Feature, MeterRow
 from farthing.core.enums import Status
-from farthing.core.money import ZERO
+from farthing.core.money import ZERO, exact_sum
 from farthing.events.ingest.meters import meter_of
 from farthing.events.usage.usage_query import series_of, usage_of
 from farthing.events.usage.usage_statement import UsageQuery
 from farthing.invoices.pdf.figures import grouped
 from farthing.metering.meter import Aggregation, AggregationType
+from farthing.metering.model import Point, Usage
 from farthing.web.rendering.charts import Bar
 
 DAYS = 30
@@ -102,15 +103,28 @@ async def between(
     if len(queries) > most:
         counts = await _event_counts(session, queries)
         chosen = sorted(sorted(chosen, key=lambda number: counts[number], reverse=True)[:most])
-    totals = await usage_of(session, [queries[number] for number in chosen])
     points = await series_of(session, [queries[number] for number in chosen], WindowSize.DAY)
+    points_of = {number: by_group.get((), []) for number, by_group in zip(chosen, points, strict=True)}
+    totals = {number: _added_up(points_of[number]) for number in chosen if _adds_up(queries[number])}
+    others = [number for number in chosen if number not in totals]
+    totals |= zip(others, await usage_of(session, [queries[number] for number in others]), strict=True)
     found: list[FeatureUsage] = []
-    for number, total, by_group in zip(chosen, totals, points, strict=True):
+    for number in chosen:
+        total = totals[number]
         if total.event_count or total.value:
-            by_day = {point.start: point.value for point in by_group.get((), [])}
+            by_day = {point.start: point.value for point in points_of[number]}
             days = tuple((to_local(start, zone), by_day.get(start, ZERO)) for start in starts)
             found.append(FeatureUsage(*measured[number], total.value, total.event_count, starts[0], end, days))
     return found
+
+
+def _adds_up(query: UsageQuery) -> bool:
+    """Whether the value over the whole time is the sum of those of its days, so that it need not be measured too."""
+    return query.buckets is None and query.meter.aggregation.type in {AggregationType.COUNT, AggregationType.SUM}
+
+
+def _added_up(points: Sequence[Point]) -> Usage:
+    return Usage(exact_sum([point.value for point in points]), sum(point.event_count for point in points))
 
 
 async def _event_counts(session: AsyncSession, queries: Sequence[UsageQuery]) -> list[int]:

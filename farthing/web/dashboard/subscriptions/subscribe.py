@@ -54,7 +54,8 @@ class SubscribePages(Controller):
     async def begin(self, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
         """Choose the customer and the plan, then the terms."""
         given = {name: text.replace("\x00", "")[:255] for name, text in request.query_params.items()}
-        form = TypedForm(given, clock.now())
+        form = TypedForm(await _with_the_only_ones(session, given), clock.now())
+        given = dict(form.fields)
         try:
             customer_id = await customer_id_of(session, form.text("customer"), "customer")
             form = TypedForm({**given, "customer_id": customer_id}, form.as_of)
@@ -156,6 +157,17 @@ async def _page(request: HttpRequest, session: AsyncSession, step: FormStep) -> 
         once=new_ulid(),
         choices=values,
     )
+
+
+async def _with_the_only_ones(session: AsyncSession, given: dict[str, str]) -> dict[str, str]:
+    """What was typed; where there is one customer or one plan alone, that is the one that is meant."""
+    alone = dict(given)
+    for name, table in (("customer", Customer), ("plan_id", Plan)):
+        if not given.get(name):
+            ids = (await session.scalars(select(table.id).where(table.status == Status.PUBLISHED).limit(2))).all()
+            if len(ids) == 1:
+                alone[name] = ids[0]
+    return alone
 
 
 def _customer_words(form: TypedForm, customer: Customer | None) -> str:
