@@ -26,6 +26,7 @@ from farthing.web.dashboard.alerts import AlertPages
 from farthing.web.dashboard.catalogue.coupons import CouponPages
 from farthing.web.dashboard.catalogue.entitlements import EntitlementPages
 from farthing.web.dashboard.catalogue.features import FeaturePages
+from farthing.web.dashboard.catalogue.groups import GroupPages
 from farthing.web.dashboard.catalogue.lists import CatalogueLists
 from farthing.web.dashboard.catalogue.plans import AddonPages, PlanPages
 from farthing.web.dashboard.catalogue.prices import PricePages
@@ -104,6 +105,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     SubscriptionActionPages,
     WalletPages,
     CatalogueLists,
+    GroupPages,
     FeaturePages,
     PlanPages,
     AddonPages,

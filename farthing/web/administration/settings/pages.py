@@ -17,12 +17,11 @@ from farthing.identity.settings.catalogue import Configuration, InvoiceConfig
 from farthing.identity.settings.current import Effective
 from farthing.web.access.visitors import changes, shows, visitor_of
 from farthing.web.administration.settings.around import SettingEntry, around_settings
-from farthing.web.administration.settings.setting_form import value_of
+from farthing.web.administration.settings.setting_form import shown_value, value_of
 from farthing.web.administration.settings.setting_pages import PAGES, SettingGroup, SettingPage, spoken_parts
 from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.forms.filled import FilledForm
 from farthing.web.forms.pages import FormPage, answer_form, form_page, typed
-from farthing.web.forms.reading import shown_values
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 
 HOME = "/settings"
@@ -69,7 +68,7 @@ class SettingsPages(Controller):
                 is_stored=effective.row is not None,
             )
         sections = page.form()
-        form = FilledForm(sections, shown_values(sections, effective.value), is_filled=True)
+        form = FilledForm(sections, shown_value(sections, effective.value), is_filled=True)
         return form_page(request, _form_page(page, effective), form)
 
     @post("/{key:str}", guards=[changes("setting", admin=True)])

@@ -11,7 +11,7 @@ from msgspec import inspect
 from farthing.core.errors import ValidationFailed
 from farthing.identity.settings.catalogue import Configuration
 from farthing.web.forms.fields import FieldKind, FormField, Sections, parts_of
-from farthing.web.forms.reading import change_of
+from farthing.web.forms.reading import change_of, shown_values
 
 
 def choice(name: str, label: str, hint: str, *options: tuple[str, str]) -> FormField:
@@ -37,6 +37,15 @@ def days(name: str, label: str, hint: str) -> FormField:
 def tick(name: str, label: str, hint: str) -> FormField:
     """Yes or no."""
     return FormField(name, label, FieldKind.TICK, hint=hint)
+
+
+def shown_value(sections: Sections, value: Mapping[str, Any]) -> dict[str, str]:
+    """What a form shows of a value; a choice in a part that is missing stands as it begins."""
+    shown = shown_values(sections, value)
+    for part, _ in parts_of(sections):
+        if isinstance(part, FormField) and part.kind is FieldKind.CHOICE and part.required and not shown[part.name]:
+            shown[part.name] = part.initial
+    return shown
 
 
 def value_of(kind: type[Configuration], sections: Sections, given: Mapping[str, str]) -> dict[str, msgspec.Raw]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import cache
 
 from farthing.customers.tables import TaxTreatment
-from farthing.web.forms.fields import FieldKind, FormField, FormSection, Sections, metadata_rows
+from farthing.web.forms.fields import FieldKind, FormField, FormRows, FormSection, Sections, metadata_rows
 from farthing.web.forms.places import countries_by_name, zones
 
+MAIN_CONTACT = "yes"
+"""What the form says of the contact person who is asked first."""
 _CUSTOMER = FormSection(
     "Customer",
     (
@@ -16,6 +18,27 @@ _CUSTOMER = FormSection(
         FormField("email", "E-mail", FieldKind.EMAIL, longest=320, hint="Where invoices go"),
         FormField("contact", "Telephone", longest=20),
     ),
+)
+_CONTACT_PERSON = (
+    FormField("first_name", "First name"),
+    FormField("last_name", "Last name"),
+    FormField("email", "E-mail", FieldKind.EMAIL, longest=320),
+    FormField("designation", "Role", placeholder="Accounts"),
+    FormField("is_primary", "First to ask", FieldKind.CHOICE, options=((MAIN_CONTACT, "Yes"),), placeholder="No"),
+    FormField("id", "", FieldKind.HIDDEN),
+)
+_CONTACT_PERSONS = FormSection(
+    "Contact persons",
+    (
+        FormRows(
+            "contact_persons",
+            "Contact persons",
+            "contact person",
+            _CONTACT_PERSON,
+            "Whom to talk to there; one is asked first.",
+        ),
+    ),
+    folded=True,
 )
 _ADDRESS = (
     FormField("address_line1", "Street"),
@@ -83,6 +106,7 @@ def customer_form(own_zone: str = "UTC") -> Sections:
     return (
         _CUSTOMER,
         FormSection("Address", (*_ADDRESS, country)),
+        _CONTACT_PERSONS,
         FormSection("Money and time", (_CURRENCY, zone)),
         _TAXES,
         _E_INVOICES,

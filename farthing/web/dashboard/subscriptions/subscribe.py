@@ -21,7 +21,7 @@ from farthing.catalogue.prices.tables import Price
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.enums import Status
-from farthing.core.errors import FarthingError
+from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.core.ids import new_ulid
 from farthing.customers.tables import Customer
 from farthing.payments.integrations.gateways import Gateways
@@ -32,9 +32,11 @@ from farthing.web.access.visitors import changes, form_of, prepares
 from farthing.web.dashboard.choosing import customer_id_of
 from farthing.web.dashboard.subscriptions.action import fee_choices, made_invoices, page_of, period_in_words
 from farthing.web.dashboard.subscriptions.attachments import coupon_in_words, offered_addons, offered_coupons
+from farthing.web.dashboard.subscriptions.commitments import COMMITTED_PERIODS
 from farthing.web.dashboard.subscriptions.consequences import Consequences
+from farthing.web.dashboard.subscriptions.families import external_ids_of
 from farthing.web.dashboard.subscriptions.plan_change import PlanTerms
-from farthing.web.dashboard.subscriptions.terms_form import PAYMENT_TERMS, creation_request
+from farthing.web.dashboard.subscriptions.terms_form import LATER_PHASES, PAYMENT_TERMS, creation_request
 from farthing.web.dashboard.subscriptions.two_steps import Change, FormStep, MakeOnce, carry_out, look
 from farthing.web.dashboard.subscriptions.typed_form import OF_THE_STEPS, TypedForm
 from farthing.web.rendering import wording
@@ -105,7 +107,11 @@ def _change(form: TypedForm, clock: Clock, gateways: Gateways) -> Change:
 
     async def make(session: AsyncSession, form: TypedForm) -> Consequences:
         customer = await find(session, Customer, form.text("customer_id"))
-        asked = creation_request(form, customer)
+        asked = creation_request(
+            await _with_payer(session, form),
+            customer,
+            await external_ids_of(session, form.text("sharing"), "sharing"),
+        )
         outcome, performed = await open_subscription(session, asked, clock.now(), gateways.effects)
         made = outcome.subscription
         changed = await answers.changed_invoices(session, performed)
@@ -153,6 +159,8 @@ async def _page(request: HttpRequest, session: AsyncSession, step: FormStep) -> 
         rhythm=chosen,
         currency=chosen.partition(":")[0],
         payment_terms=PAYMENT_TERMS,
+        committed_periods=COMMITTED_PERIODS,
+        later_phases=LATER_PHASES,
         typed={name: text for name, text in form.fields.items() if name not in OF_THE_STEPS and text},
         once=new_ulid(),
         choices=values,
@@ -168,6 +176,15 @@ async def _with_the_only_ones(session: AsyncSession, given: dict[str, str]) -> d
             if len(ids) == 1:
                 alone[name] = ids[0]
     return alone
+
+
+async def _with_payer(session: AsyncSession, form: TypedForm) -> TypedForm:
+    """The form with the external id of who pays, whatever name of theirs was typed. Raises ValidationFailed."""
+    payer = await external_ids_of(session, form.text("payer"), "payer")
+    if len(payer) > 1:
+        raise ValidationFailed.of("payer", "one customer pays a subscription")
+    form.fields = {**form.fields, "payer": payer[0] if payer else ""}
+    return form
 
 
 def _customer_words(form: TypedForm, customer: Customer | None) -> str:
