@@ -262,20 +262,8 @@ async def _sold(stage: Stage) -> list[Place]:
 
 
 SUBSCRIPTION_ACTIONS = (
-    *(
-        "plan",
-        "charges",
-        "commitment",
-        "share",
-        "add-addon",
-        "remove-addon",
-        "add-coupon",
-        "remove-coupon",
-        "pause",
-        "resume",
-        "cancel",
-    ),
-    *("keep", "take-back", "trial", "activate"),
+    *("plan", "charges", "commitment", "share", "add-addon", "remove-addon", "add-coupon", "remove-coupon"),
+    *("pause", "resume", "cancel", "keep", "take-back", "trial", "activate"),
 )
 
 

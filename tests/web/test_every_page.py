@@ -223,7 +223,7 @@ FOR_PROGRAMS = frozenset({"api", "api-subject", "api-type", "event", "webhook-me
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in FOR_PROGRAMS])
 async def test_a_page_says_nothing_as_programs_do(looking: Page, everywhere: list[Place], name: str) -> None:
-    answer = await looking.request.get(place(everywhere, name).path)
+    answer = await looking.request.get(place(everywhere, name).path, headers={"accept": "text/html"})
     shown = _TAG.sub("<>", _HIDDEN.sub("", await answer.text()))
     assert {what: found.group() for what, shape in UNREADABLE.items() if (found := shape.search(shown))} == {}
 
@@ -241,7 +241,7 @@ _FOCUSED = """() => {
     const seen = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0 && box.width > 0 && box.height > 0;
     at.dataset.stop ??= String(document.querySelectorAll("[data-stop]").length);
     return {name: at.tagName + " " + (at.textContent || at.getAttribute("name") || "").trim().slice(0, 40),
-            stop: at === document.body ? "" : at.dataset.stop, seen, place: box.top >= -1 && box.bottom <= innerHeight + 1};
+            stop: at === document.body ? "" : at.dataset.stop, seen};
 }"""
 
 
@@ -258,6 +258,8 @@ async def test_a_page_is_gone_through_without_a_mouse(looking: Page, everywhere:
     for number in range(MOST_STOPS):
         await looking.keyboard.press("Tab")
         at = await looking.evaluate(_FOCUSED)
+        if stops and at["stop"] == stops[-1]:
+            continue  # a field of a day has a stop for each of its parts
         if not at["stop"] or at["stop"] in stops:
             break
         stops.append(at["stop"])
