@@ -6,14 +6,14 @@ from litestar import Router
 from litestar.types import ControllerRouterHandler
 
 from farthing.web.administration.clock import TestClock
-from farthing.web.administration.company import Company
-from farthing.web.administration.configuration import SettingsPages
 from farthing.web.administration.duties import Duties
 from farthing.web.administration.emails import EmailPages
 from farthing.web.administration.erasure import ErasurePages
 from farthing.web.administration.integrations import IntegrationPages
 from farthing.web.administration.keys import Keys
+from farthing.web.administration.letterhead import Letterhead
 from farthing.web.administration.portal_settings import PortalSettingsPages
+from farthing.web.administration.settings.pages import SettingsPages
 from farthing.web.administration.transfers import TransferPages
 from farthing.web.administration.webhooks import WebhookPages
 from farthing.web.administration.workflows import WorkflowPages
@@ -29,6 +29,7 @@ from farthing.web.dashboard.annotations import AnnotationPages
 from farthing.web.dashboard.catalogue.coupons import CouponPages
 from farthing.web.dashboard.catalogue.entitlements import EntitlementPages
 from farthing.web.dashboard.catalogue.features import FeaturePages
+from farthing.web.dashboard.catalogue.groups import GroupPages
 from farthing.web.dashboard.catalogue.lists import CatalogueLists
 from farthing.web.dashboard.catalogue.plans import AddonPages, PlanPages
 from farthing.web.dashboard.catalogue.prices import PricePages
@@ -36,6 +37,7 @@ from farthing.web.dashboard.catalogue.tax_associations import TaxAssociationPage
 from farthing.web.dashboard.catalogue.taxes import TaxPages
 from farthing.web.dashboard.events import Events
 from farthing.web.dashboard.finding.pages import SearchPages
+from farthing.web.dashboard.first_steps import FirstSteps
 from farthing.web.dashboard.lists.customer_list import CustomerList
 from farthing.web.dashboard.lists.invoice_list import InvoiceList
 from farthing.web.dashboard.lists.subscription_list import SubscriptionList
@@ -59,6 +61,7 @@ from farthing.web.dashboard.reports.pages import ReportPages
 from farthing.web.dashboard.subscriptions.action_pages import SubscriptionActionPages
 from farthing.web.dashboard.subscriptions.detail import SubscriptionPage
 from farthing.web.dashboard.subscriptions.subscribe import SubscribePages
+from farthing.web.dashboard.test_event import TestEventPages
 from farthing.web.dashboard.usage_records import UsageRecordPages
 from farthing.web.people.account import OwnAccount
 from farthing.web.people.passwords import SettingPasswords
@@ -81,6 +84,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     OwnAccount,
     Team,
     Overview,
+    FirstSteps,
     SearchPages,
     ReportPages,
     CustomerList,
@@ -109,6 +113,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     SubscriptionActionPages,
     WalletPages,
     CatalogueLists,
+    GroupPages,
     FeaturePages,
     PlanPages,
     AddonPages,
@@ -119,6 +124,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     TaxAssociationPages,
     GrantForms,
     Events,
+    TestEventPages,
     AlertPages,
     ExchangeRatePages,
     Keys,
@@ -128,7 +134,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     ActivityPages,
     EmailPages,
     TransferPages,
-    Company,
+    Letterhead,
     SettingsPages,
     PortalSettingsPages,
     TestClock,

@@ -289,11 +289,18 @@ async def _sold(stage: Stage) -> list[Place]:
     taxed["currency"] = "jpy"
     association = applied[0] if applied else await account.post("/taxes/associations", taxed, expect=200)
     price = stage.plan["prices"][1]["id"]
+    grouped = (await account.post("/groups/search", {}, expect=200))["items"]
+    heading = {"name": "Models", "entity_type": "feature", "lookup_key": "models"}
+    group = grouped[0] if grouped else await account.post("/groups", heading)
     return [
         Place("addons", "/catalogue/addons"),
         Place("features", "/catalogue/features"),
         Place("coupons", "/catalogue/coupons"),
         Place("taxes", "/catalogue/taxes"),
+        Place("groups", "/catalogue/groups"),
+        Place("group", f"/catalogue/groups/{group['id']}"),
+        Place("group-new", "/catalogue/groups/new"),
+        Place("group-archive", f"/catalogue/groups/{group['id']}/archive"),
         Place("catalogue-archived", "/catalogue?archived=yes"),
         Place("feature", f"/catalogue/features/{feature}"),
         Place("feature-new", "/catalogue/features/new"),
@@ -332,8 +339,8 @@ async def _sold(stage: Stage) -> list[Place]:
 
 
 SUBSCRIPTION_ACTIONS = (
-    *("plan", "charges", "add-addon", "remove-addon", "add-coupon", "remove-coupon", "pause", "resume", "cancel"),
-    *("keep", "take-back", "trial", "activate"),
+    *("plan", "charges", "commitment", "share", "add-addon", "remove-addon", "add-coupon", "remove-coupon"),
+    *("pause", "resume", "cancel", "keep", "take-back", "trial", "activate"),
 )
 
 
@@ -402,6 +409,7 @@ async def places(stage: Stage) -> list[Place]:
         Place("plan", f"/catalogue/plans/{stage.plan['id']}"),
         Place("events", "/events"),
         Place("event", "/events/one?id=ev-0-4"),
+        Place("event-new", "/events/new"),
         Place("api", "/docs"),
         Place("api-subject", "/docs/tenants"),
         Place("api-type", "/docs/types/ErrorResponse"),
@@ -419,6 +427,8 @@ async def places(stage: Stage) -> list[Place]:
         Place("setting-invoices", "/settings/invoice_config"),
         Place("setting-portal", "/settings/customer_portal_config"),
         Place("setting-pdf", "/settings/invoice_pdf_config"),
+        Place("setting-bonus", "/settings/bonus_credits_topup_config"),
+        Place("setting-alerts", "/settings/wallet_balance_alert_config"),
         Place("activity", "/activity"),
         Place("activity-entry", f"/activity/{await _activity(stage, customer)}"),
         Place("setting-e-invoices", "/settings/einvoice_config"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Page, expect
 
 from farthing.web.administration.portal_settings import SAMPLE_POLICY
 from farthing.web.rendering.answers import POLICY
@@ -60,6 +61,10 @@ NAMES = (
     "features",
     "coupons",
     "taxes",
+    "groups",
+    "group",
+    "group-new",
+    "group-archive",
     "catalogue-archived",
     "feature",
     "feature-new",
@@ -98,6 +103,7 @@ NAMES = (
     "plan",
     "events",
     "event",
+    "event-new",
     "api",
     "api-subject",
     "api-type",
@@ -118,6 +124,8 @@ NAMES = (
     "setting-invoices",
     "setting-portal",
     "setting-pdf",
+    "setting-bonus",
+    "setting-alerts",
     "activity",
     "activity-entry",
     "setting-e-invoices",
@@ -151,6 +159,8 @@ NAMES = (
     "not-found",
 )
 LARGEST_BYTES = 100_000
+_TAG = re.compile(r"<[^>]*>")
+_HIDDEN = re.compile(r"(?s)<(script|textarea|code|pre)\b.*?</\1>")
 
 
 def place(everywhere: list[Place], name: str) -> Place:
@@ -220,6 +230,90 @@ async def test_every_picture_has_a_name_values_to_read_and_a_table(
         assert await section.locator("table").count() >= 1
     styled = await looking.evaluate("document.querySelectorAll('[style], style, script:not([src])').length")
     assert styled == 0
+
+
+UNREADABLE = {
+    "a structure": re.compile(r'[{\[]\s*"\w+"\s*:'),
+    "a time of a program": re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d"),
+    "more digits than anybody reads": re.compile(r"\d\.\d{10,}"),
+    "money without its sign": re.compile(r"\b\d[\d,]*\.\d\d (?:usd|eur|gbp|jpy)\b"),
+    "a word of a program": re.compile(r"\bNone\b(?=</)|\bdatetime\.|\bDecimal\("),
+}
+"""What no page says to people, by what it is."""
+FOR_PROGRAMS = frozenset({"api", "api-subject", "api-type", "event", "webhook-message", "report-refused"})
+"""Pages about what programs send and get."""
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in FOR_PROGRAMS])
+async def test_a_page_says_nothing_as_programs_do(looking: Page, everywhere: list[Place], name: str) -> None:
+    answer = await looking.request.get(place(everywhere, name).path, headers={"accept": "text/html"})
+    shown = _TAG.sub("<>", _HIDDEN.sub("", await answer.text()))
+    assert {what: found.group() for what, shape in UNREADABLE.items() if (found := shape.search(shown))} == {}
+
+
+KEYBOARD = (
+    *("overview", "customers", "customer", "invoice", "subscription", "subscribe", "catalogue", "price-new"),
+    *("settings", "setting-invoices", "company", "team", "keys", "webhooks", "portal", "checkout"),
+)
+"""A page of each kind, to be gone through without a mouse."""
+MOST_STOPS = 400
+_FOCUSED = """() => {
+    const at = document.activeElement;
+    const style = getComputedStyle(at);
+    const box = at.getBoundingClientRect();
+    const seen = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0 && box.width > 0 && box.height > 0;
+    at.dataset.stop ??= String(document.querySelectorAll("[data-stop]").length);
+    return {name: at.tagName + " " + (at.textContent || at.getAttribute("name") || "").trim().slice(0, 40),
+            stop: at === document.body ? "" : at.dataset.stop, seen};
+}"""
+
+
+@pytest.mark.parametrize("name", KEYBOARD)
+async def test_a_page_is_gone_through_without_a_mouse(looking: Page, everywhere: list[Place], name: str) -> None:
+    await looking.set_viewport_size({"width": 1280, "height": 900})
+    await looking.goto(place(everywhere, name).path)
+    reachable = await looking.evaluate(
+        """[...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex]")].filter(one =>
+            one.tabIndex >= 0 && !one.disabled && one.checkVisibility({visibilityProperty: true})
+            && one.type !== "hidden" && !(one.type === "radio" && !one.checked)).length"""
+    )
+    stops: list[str] = []
+    for number in range(MOST_STOPS):
+        await looking.keyboard.press("Tab")
+        at = await looking.evaluate(_FOCUSED)
+        if stops and at["stop"] == stops[-1]:
+            continue  # a field of a day has a stop for each of its parts
+        if not at["stop"] or at["stop"] in stops:
+            break
+        stops.append(at["stop"])
+        assert at["seen"], at
+        if number == 0 and await looking.locator(".skip").count():
+            assert at["name"].startswith("A Skip"), at
+    # every control is come by once, and the way leads out of the page again: nothing holds the focus
+    assert len(stops) >= reachable, (len(stops), reachable)
+
+
+async def test_menus_and_dialogs_open_and_close_by_keys(looking: Page, everywhere: list[Place]) -> None:
+    await looking.goto("/keys")
+    menu = looking.locator("details.action > summary")
+    await menu.focus()
+    await looking.keyboard.press("Enter")
+    await expect(looking.get_by_label("What it is for")).to_be_visible()
+    await looking.keyboard.press("Tab")
+    await expect(looking.get_by_label("What it is for")).to_be_focused()
+    await looking.keyboard.press("Escape")
+    await expect(looking.get_by_label("What it is for")).to_be_hidden()
+    await expect(menu).to_be_focused()
+    await looking.keyboard.press("/")
+    dialog = looking.get_by_role("dialog", name="Search")
+    await expect(dialog.get_by_role("searchbox")).to_be_focused()
+    await looking.keyboard.press("Escape")
+    await expect(dialog).to_be_hidden()
+    await looking.goto("/customers")
+    await looking.keyboard.press("Tab")
+    await looking.keyboard.press("Enter")
+    await looking.keyboard.press("Tab")
+    assert await looking.evaluate("document.activeElement.closest('main') !== null")
 
 
 async def test_every_page_of_the_dashboard_asks_who_is_there(page: Page, everywhere: list[Place]) -> None:

@@ -246,3 +246,22 @@ async def test_a_known_browser_gets_in_while_strangers_guess(own: Stage, inside:
         assert answer.status_code == expected
         assert ("retry-after" in answer.headers) is (expected == 429)
         await visitor.http.aclose()
+
+
+async def test_a_colleague_is_invited_with_a_role_sets_a_password_and_gets_another(page: Page, own: Stage) -> None:
+    await sign_in(page, own)
+    await page.goto("/team")
+    await page.get_by_text("Invite", exact=True).click()
+    await page.get_by_label("Name", exact=True).fill("Grace Hopper")
+    email = f"grace.{own.account.tenant_id}@example.com".lower()
+    await page.get_by_label("Email").fill(email)
+    await page.get_by_label("Role", exact=True).select_option("all_reader")
+    await page.get_by_role("button", name="Invite them").click()
+    link = await page.locator("code.secret").inner_text()
+    assert "/password/" in link
+    row = page.get_by_role("row").filter(has_text="Grace Hopper")
+    await expect(row).to_contain_text("Reads everything")
+    await row.get_by_text("Role of Grace Hopper").locator("xpath=..").click()
+    await row.get_by_role("combobox").select_option("all_writer")
+    await row.get_by_role("button", name="Change it").click()
+    await expect(page.get_by_role("status")).to_contain_text("Grace Hopper is Writer now.")

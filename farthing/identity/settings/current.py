@@ -86,6 +86,24 @@ async def effective(session: AsyncSession, kind: type[Configuration]) -> Effecti
     return Effective(kind, on_the_wire(kind() if row is None else convert(_overlaid(kind, row), kind)), row)
 
 
+async def effective_all(session: AsyncSession) -> dict[type[Configuration], Effective]:
+    """As `effective`, of every key in the order of the catalogue; in one statement."""
+    scope = scope_of(session)
+    rows = await session.scalars(
+        select(Setting).where(
+            Setting.tenant_id == scope.tenant_id,
+            Setting.environment_id.in_(("", scope.environment_id)),
+            Setting.status == Status.PUBLISHED,
+        )
+    )
+    stored = {(row.environment_id, row.key): row for row in rows}
+    found = {}
+    for kind in CATALOGUE.values():
+        row = stored.get((_place(session, kind), kind.key))
+        found[kind] = Effective(kind, on_the_wire(kind() if row is None else convert(_overlaid(kind, row), kind)), row)
+    return found
+
+
 async def write(session: AsyncSession, kind: type[Configuration], given: Mapping[str, msgspec.Raw]) -> Effective:
     """Lay the given top-level fields over the value in force, check the whole, and store it.
 

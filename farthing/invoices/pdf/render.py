@@ -30,6 +30,8 @@ _RARE_CHARACTERS = (_NOTHING, _BEYOND_BASIC)
 # The typesetter remembers its last ten documents, to be quick when one comes again. Invoices do not, and long ones
 # are heavy (about 50 MB for 1,000 lines), so beyond this many rows what it remembers is pushed out.
 LONG_ROWS = 100
+_SCREEN = 96.0
+"""Dots per inch of a picture."""
 _REMEMBERED = 11
 
 # A compiler serves one thread at a time, so each render takes one from here and puts it back: there are as many as
@@ -67,14 +69,39 @@ def render_page(texts: PageTexts, moment: datetime, logo: Logo | None) -> bytes:
     try:
         if logo is None:
             return _typeset(inputs, moment)
-        picture = {"bytes": list(logo.content), "format": logo.format}
         try:
-            return _typeset(inputs | {"logo": msgspec.json.encode(picture).decode()}, moment)
+            return _typeset(inputs | {"logo": _placed(logo)}, moment)
         except typst.TypstError:
             return _typeset(inputs, moment)
     finally:
         if _rows(texts) > LONG_ROWS:
             _forget()
+
+
+def first_page(document: InvoiceDocument) -> bytes:
+    """A picture (PNG) of the first page of `document`, to look at on a screen."""
+    inputs = {"page": msgspec.json.encode(page(document)).decode()}
+    if document.logo is not None:
+        try:
+            return _pictured(inputs | {"logo": _placed(document.logo)})
+        except typst.TypstError:
+            pass  # without a logo, as it would be printed
+    return _pictured(inputs)
+
+
+def _pictured(inputs: dict[str, str]) -> bytes:
+    compiler = _taken()
+    try:
+        pages = compiler.compile(format="png", ppi=_SCREEN, sys_inputs=inputs)
+    finally:
+        _idle.append(compiler)
+    picture = pages[0] if isinstance(pages, list) else pages
+    assert isinstance(picture, bytes)
+    return picture
+
+
+def _placed(logo: Logo) -> str:
+    return msgspec.json.encode({"bytes": list(logo.content), "format": logo.format}).decode()
 
 
 def _archived(texts: PageTexts, moment: datetime, attached: AttachedFile) -> bytes:
@@ -95,11 +122,15 @@ def _archived(texts: PageTexts, moment: datetime, attached: AttachedFile) -> byt
         _forget()
 
 
-def _typeset(inputs: dict[str, str], moment: datetime, *, archived: bool = False) -> bytes:
+def _taken() -> typst.Compiler:
     try:
-        compiler = _idle.pop()
+        return _idle.pop()
     except IndexError:
-        compiler = typst.Compiler(TEMPLATE, root=TEMPLATE.parent, font_paths=installed())
+        return typst.Compiler(TEMPLATE, root=TEMPLATE.parent, font_paths=installed())
+
+
+def _typeset(inputs: dict[str, str], moment: datetime, *, archived: bool = False) -> bytes:
+    compiler = _taken()
     try:
         pdf = compiler.compile(
             format="pdf", sys_inputs=inputs, timestamp=moment, pdf_standards=ARCHIVE_STANDARD if archived else None

@@ -5,7 +5,8 @@ Rule: docs/rules/invoices-and-payments.md#what-documents-say
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,6 +19,7 @@ from farthing.customers.tables import Customer
 from farthing.identity.parties.versions import terms_since
 from farthing.identity.settings.catalogue import EinvoiceConfig, InvoiceConfig
 from farthing.identity.settings.current import read
+from farthing.identity.settings.seller import SellerPayment
 from farthing.identity.tables import Tenant
 from farthing.invoices.pdf import figures
 from farthing.invoices.pdf.document import Party
@@ -65,7 +67,7 @@ async def seller_of(session: AsyncSession, tenant_id: str) -> Party:
     country = address.get("address_country") or ""
     return Party(
         name=tenant.name,
-        address=tuple(_address(address)),
+        address=tuple(address_lines(address)),
         country=country if len(country) == 2 else "",
         tax_id=details.get("tax_id") or config.vat_id or config.tax_number,
         email=details.get("email") or "",
@@ -91,14 +93,14 @@ def _buyer(terms: Mapping[str, str], name: str) -> Party:
     country = terms.get("address_country", "")
     return Party(
         name=terms.get("name") or name,
-        address=tuple(_address(terms)),
+        address=tuple(address_lines(terms)),
         country=country if len(country) == 2 else "",
         tax_id=terms.get("tax_id", ""),
         email=terms.get("email", ""),
     )
 
 
-def _address(parts: Mapping[str, Any]) -> Iterable[str]:
+def address_lines(parts: Mapping[str, Any]) -> list[str]:
     """One entry per printed line: streets, postal code with the city, the state, the country by its name."""
     town = " ".join(parts[name] for name in ("address_postal_code", "address_city") if parts.get(name))
     lines = [*(parts.get(name) for name in _STREETS), town, parts.get("address_state")]
@@ -124,12 +126,22 @@ def _how_to_pay(config: EinvoiceConfig, invoice: Invoice) -> Iterator[str]:
     is_asked_for = invoice.invoice_status is InvoiceStatus.FINALIZED and invoice.written_off_at is None
     if not is_asked_for or invoice.amount_remaining <= 0:
         return
-    if config.payment_terms_text:
-        yield config.payment_terms_text
-    account = config.payment
+    yield from payment_request(
+        config.payment,
+        config.payment_terms_text,
+        invoice.amount_remaining,
+        invoice.currency,
+        invoice.invoice_number or "",
+    )
+
+
+def payment_request(account: SellerPayment, terms: str, amount: Decimal, currency: str, number: str) -> Iterator[str]:
+    """The terms in the seller's words, and a request to transfer `amount` to its account, if it has one."""
+    if terms:
+        yield terms
     if account.iban:
         holder = f"{account.account_name}, " if account.account_name else ""
         bank = f", BIC {account.bic}" if account.bic else ""
-        amount = figures.money(invoice.amount_remaining, invoice.currency)
         iban = " ".join(account.iban[start : start + 4] for start in range(0, len(account.iban), 4))
-        yield f"Please transfer {amount} to {holder}IBAN {iban}{bank}, with the reference {invoice.invoice_number}."
+        asked = figures.money(amount, currency)
+        yield f"Please transfer {asked} to {holder}IBAN {iban}{bank}, with the reference {number}."

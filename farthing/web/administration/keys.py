@@ -11,6 +11,7 @@ from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.identity.authentication import HeaderAuthenticator
 from farthing.identity.credentials import api_keys
+from farthing.identity.roles import ROLES
 from farthing.identity.tables import Secret, SecretType, User
 from farthing.storage.postgres import Database
 from farthing.web.access.visitors import changes, form_of, shows, visitor_of
@@ -67,4 +68,4 @@ async def _page(request: HttpRequest, session: AsyncSession, made: str = "") -> 
     found = (await session.scalars(statement.order_by(Secret.created_at.desc()).limit(MOST))).all()
     owners = select(User.id, User.name, User.email).where(User.id.in_({key.user_id for key in found}))
     names = {row.id: row.name or row.email or row.id for row in await session.execute(owners)}
-    return render(request, "keys.html", keys=found, owners=names, made=made)
+    return render(request, "keys.html", keys=found, owners=names, made=made, roles=ROLES)

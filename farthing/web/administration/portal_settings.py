@@ -24,7 +24,7 @@ from farthing.identity.settings.logo import MAX_BYTES, Logo
 from farthing.identity.settings.portal_sections import PortalItems, Theme, require_visible_accent
 from farthing.web.access.upload_form import UploadForm
 from farthing.web.access.visitors import changes, form_of, shows, uploads, visitor_of
-from farthing.web.administration.configuration import picture_address
+from farthing.web.administration.letterhead import picture_address
 from farthing.web.rendering.answers import POLICY, HttpRequest, done, refused, render
 from farthing.web.rendering.charts import StripPart
 from farthing.web.rendering.themes import theme_digest, theme_style

@@ -21,6 +21,7 @@ from farthing.invoices.receivable import UNPAID
 from farthing.reporting.analytics.catalogue import METRICS
 from farthing.web.access.visitors import shows, visitor_of
 from farthing.web.dashboard.earnings import MRR_MOVEMENTS, Compared, earnings_by_currency
+from farthing.web.dashboard.first_steps import DISMISSED, first_steps
 from farthing.web.dashboard.named_ranges import RANGES, named_days
 from farthing.web.dashboard.upcoming import upcoming_invoices
 from farthing.web.dashboard.usage import FeatureUsage, by_feature
@@ -232,8 +233,8 @@ class FeatureTrend:
 
 async def feature_trends(session: AsyncSession, now: datetime, zone: ZoneInfo) -> list[FeatureTrend]:
     """The features that brought most events in the last days."""
-    used = sorted(await by_feature(session, None, now, zone), key=lambda usage: usage.events, reverse=True)
-    return [FeatureTrend(usage, usage.bars) for usage in used[:LARGEST_FEATURES]]
+    used = await by_feature(session, None, now, zone, most=LARGEST_FEATURES)
+    return [FeatureTrend(usage, usage.bars) for usage in sorted(used, key=lambda usage: usage.events, reverse=True)]
 
 
 class Overview(Controller):
@@ -262,6 +263,7 @@ class Overview(Controller):
         return render(
             request,
             "overview.html",
+            steps=await first_steps(session, seen, request.cookies.get(DISMISSED)),
             now=now,
             zone=zone.key,
             ranges=RANGES,

@@ -24,6 +24,8 @@ class FieldKind(StrEnum):
     CHOICE = "choice"
     LIST = "list"
     """Texts, separated by commas."""
+    NUMBERS = "numbers"
+    """Whole numbers, separated by commas."""
     JSON = "json"
     SECRET = "secret"  # noqa: S105 (what a field is)
     """What is typed and never shown again, also not in a form that was refused."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from litestar import Response
@@ -41,6 +42,8 @@ class FormPage:
     aside: str = ""
     confirmation: str = ""
     """The template of what stands above the button."""
+    below: str = ""
+    """The template of what stands under the form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ def form_page(request: HttpRequest, page: FormPage, form: FilledForm, **values: 
         once=form.given.get(ONCE) or new_ulid(),
         aside=page.aside,
         confirmation=page.confirmation,
+        below=page.below,
         conditions_text=conditions_text,
         **values,
     )
@@ -97,15 +101,19 @@ async def answer_form(
     sections: Sections,
     given: dict[str, str],
     save: Callable[[], Awaitable[Redirect]],
+    values: Mapping[str, Any] = MappingProxyType({}),
 ) -> Response[Any]:
-    """Do what a form asks for, and go on; show it again where it is only looked at, or refused, and then undone."""
+    """Do what a form asks for, and go on; show it again where it is only looked at, or refused, and then undone.
+
+    `values` are for the templates beside and below the form.
+    """
     if is_only_looked_at(given):
-        return form_page(request, page, FilledForm(sections, given, is_filled=True))
+        return form_page(request, page, FilledForm(sections, given, is_filled=True), **values)
     try:
         return await save()
     except FarthingError as error:
         await session_anew(request)
-        return form_page(request, page, refused_form(sections, given, error))
+        return form_page(request, page, refused_form(sections, given, error), **values)
 
 
 def confirm_page(request: HttpRequest, confirmation: Confirmation) -> Response[str]:

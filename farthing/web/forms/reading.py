@@ -17,7 +17,7 @@ from farthing.core.errors import ValidationFailed
 from farthing.core.money import parse, plain
 from farthing.web.forms.fields import MOST_ROWS, FieldKind, FormField, FormRows, Sections, ShownWhen, parts_of
 
-_ROW = re.compile(r"(?P<table>[a-z_.]+)\[(?P<index>\d{1,4})\]\.(?P<column>[a-z_]+)")
+_ROW = re.compile(r"(?P<table>[a-z_.]+)\[(?P<index>\d{1,4})\]\.(?P<column>[a-z_.]+)")
 _GROUPED = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
 _TEXTS = frozenset({FieldKind.TEXT, FieldKind.EMAIL, FieldKind.AREA, FieldKind.CHOICE})
 ADD_ROW, REMOVE_ROW, LOOK = "more", "fewer", "look"
@@ -92,8 +92,12 @@ def _put_rows(body: dict[str, Any], table: FormRows, given: Mapping[str, str]) -
 
 
 def _row(table: FormRows, index: int, given: Mapping[str, str]) -> dict[str, Any]:
-    values = {column.name: _value(column, f"{table.name}[{index}].{column.name}", given) for column in table.columns}
-    return {name: value for name, value in values.items() if value is not None}
+    row: dict[str, Any] = {}
+    for column in table.columns:
+        value = _value(column, f"{table.name}[{index}].{column.name}", given)
+        if value is not None:
+            _put(row, column.name, value)
+    return row
 
 
 def row_numbers(table: str, given: Mapping[str, str]) -> list[int]:
@@ -113,10 +117,9 @@ def _value(field: FormField, path: str, given: Mapping[str, str]) -> Any:
         case FieldKind.AMOUNT:
             return number_of(path, text)
         case FieldKind.WHOLE:
-            number = number_of(path, text)
-            if number != number.to_integral_value():
-                raise ValidationFailed.of(path, "must be a whole number")
-            return int(number)
+            return _whole(path, text)
+        case FieldKind.NUMBERS:
+            return [_whole(path, each) for each in text.split(",") if each.strip()]
         case FieldKind.DATE:
             return f"{text}T00:00:00Z" if "T" not in text else text
         case FieldKind.LIST:
@@ -133,6 +136,13 @@ def _value(field: FormField, path: str, given: Mapping[str, str]) -> Any:
             return text.replace("\r\n", "\n")
         case _:
             return text
+
+
+def _whole(path: str, text: str) -> int:
+    number = number_of(path, text)
+    if number != number.to_integral_value():
+        raise ValidationFailed.of(path, "must be a whole number")
+    return int(number)
 
 
 def number_of(path: str, text: str) -> Decimal:
@@ -189,7 +199,7 @@ def shown_values(sections: Sections, stands: Mapping[str, Any]) -> dict[str, str
             continue
         for index, row in enumerate(_rows_of(part, value, single)):
             for column in part.columns:
-                shown[f"{part.name}[{index}].{column.name}"] = _text(row.get(column.name), column.kind)
+                shown[f"{part.name}[{index}].{column.name}"] = _text(_at(row, column.name), column.kind)
     return shown
 
 
@@ -215,8 +225,8 @@ def _text(value: Any, kind: FieldKind) -> str:
         return ""
     if kind is FieldKind.TICK:
         return "yes" if value else ""
-    if kind is FieldKind.LIST:
-        return ", ".join(value)
+    if kind in {FieldKind.LIST, FieldKind.NUMBERS}:
+        return ", ".join(map(str, value))
     if kind is FieldKind.JSON:
         return msgspec.json.encode(value).decode()
     if isinstance(value, datetime):

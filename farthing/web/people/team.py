@@ -9,6 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.composition import Composition
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, PermissionDenied
+from farthing.identity import users
+from farthing.identity.roles import ROLES
 from farthing.identity.sign_in import second_factor
 from farthing.identity.sign_in.password_change import HANDED_LINK_LIFE, ResetLink, make_link
 from farthing.identity.sign_in.sessions import end_all_sessions
@@ -17,7 +19,7 @@ from farthing.identity.tables import User, UserType
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.queries.rows import lock_row, not_found
-from farthing.web.access.visitors import changes, shows, visitor_of
+from farthing.web.access.visitors import changes, form_of, shows, visitor_of
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 
 PAGE = "/team"
@@ -35,6 +37,37 @@ class Team(Controller):
         """Everybody, with their roles."""
         return await _page(request, session)
 
+    @post("/invite", guards=[changes("user", admin=True)], status_code=200)
+    async def invite(self, request: HttpRequest, session: AsyncSession, services: Composition) -> Response[str]:
+        """Make a person who signs in, and show the link with which they set a password, once."""
+        given = form_of(request)
+        try:
+            person = await users.invite(
+                session,
+                visitor_of(request).caller.tenant_id,
+                email=given.get("email", ""),
+                name=given.get("name", "")[:255],
+                roles=[given.get("role", "")],
+                password_hash="",
+            )
+            await session.flush()
+            made = await _link(session, services, person, visitor_of(request).caller.user_id)
+        except FarthingError as error:
+            return await refused(request, PAGE, error)
+        return await _page(request, session, link=made)
+
+    @post("/{user_id:str}/role", guards=[changes("user", admin=True)])
+    async def change_role(
+        self, user_id: str, request: HttpRequest, session: AsyncSession, services: Composition
+    ) -> Response[str]:
+        """Let a person do something else from now on."""
+        role, caller = form_of(request).get("role", ""), visitor_of(request).caller
+        try:
+            person = await users.set_roles(session, caller, user_id, [role], services.part(Database).clock.now())
+        except FarthingError as error:
+            return await refused(request, PAGE, error)
+        return done(request, PAGE, f"{person.name or person.email} is {ROLES[role].name} now.")
+
     @post("/{user_id:str}/password-link", guards=[changes("user", admin=True)], status_code=200)
     async def link(
         self, user_id: str, request: HttpRequest, session: AsyncSession, services: Composition
@@ -42,14 +75,7 @@ class Team(Controller):
         """Make a link with which the person sets a password, and show it, once."""
         try:
             person = await _colleague(request, session, user_id)
-            made = await make_link(
-                session,
-                person,
-                services.part(Settings).base_url,
-                HANDED_LINK_LIFE,
-                services.part(Database).clock.now(),
-                made_by=visitor_of(request).caller.user_id,
-            )
+            made = await _link(session, services, person, visitor_of(request).caller.user_id)
         except FarthingError as error:
             return await refused(request, PAGE, error)
         return await _page(request, session, link=made)
@@ -77,6 +103,12 @@ class Team(Controller):
         return done(request, PAGE, f"{person.name or person.email} is signed out everywhere.")
 
 
+async def _link(session: AsyncSession, services: Composition, person: User, made_by: str) -> ResetLink:
+    """A link with which a person sets a password."""
+    base_url, now = services.part(Settings).base_url, services.part(Database).clock.now()
+    return await make_link(session, person, base_url, HANDED_LINK_LIFE, now, made_by=made_by)
+
+
 async def _colleague(request: HttpRequest, session: AsyncSession, user_id: str) -> User:
     """Another person of the company, locked. Raises NotFound; PermissionDenied for oneself."""
     if user_id == visitor_of(request).caller.user_id:
@@ -101,4 +133,5 @@ async def _page(request: HttpRequest, session: AsyncSession, link: ResetLink | N
         .order_by(User.created_at, User.id)
         .limit(MOST)
     )
-    return render(request, "team.html", people=people.all(), link=link)
+    roles = [role for role in ROLES.values() if UserType.USER in role.assignable_to]
+    return render(request, "team.html", people=people.all(), link=link, roles=roles, known_roles=ROLES)

@@ -43,6 +43,7 @@ from farthing.reporting.analytics.metrics.monthly_revenue import (
     Owner,
     RecurringSubscription,
     RevenueChange,
+    RevenueMovement,
     brought_to_a_month,
     changes_of,
     day_ends,
@@ -64,6 +65,17 @@ _RECURRING = (SubscriptionStatus.ACTIVE, SubscriptionStatus.PAUSED, Subscription
 _HAPPENED = (PauseStatus.ACTIVE, PauseStatus.COMPLETED)
 
 
+@dataclass(frozen=True, slots=True)
+class RevenueMovements:
+    """What each customer's revenue was at the end of each of the `days` on which it changed, the customer's group, and
+    how that moved."""
+
+    ends: Mapping[Owner, Sequence[tuple[int, Decimal]]]
+    groups: Mapping[Owner, Group]
+    days: Sequence[datetime]
+    movements: Sequence[RevenueMovement]
+
+
 @dataclass(slots=True)
 class RecurringBooks:
     """Changes of revenue until `now`, read once for an answer, and what is known of the customers."""
@@ -72,7 +84,8 @@ class RecurringBooks:
     now: datetime
     _changes: list[RevenueChange] | None = None
     _customers: dict[str, tuple[str, Mapping[str, str]]] | None = None
-    _ends: dict[Any, Any] = field(default_factory=dict)
+    _matching: dict[Any, list[tuple[RevenueChange, dict[str, str]]]] = field(default_factory=dict)
+    _movements: dict[Any, RevenueMovements] = field(default_factory=dict)
 
     async def changes(self) -> list[RevenueChange]:
         """Every change of every subscription, in the order of time."""
@@ -84,14 +97,24 @@ class RecurringBooks:
 
     async def matching(self, question: Question) -> list[tuple[RevenueChange, dict[str, str]]]:
         """The changes that a question is about, each with the values of the fields that it speaks of."""
-        kept = []
-        for change in await self.changes():
-            values = {name: await self._value(change, name) for name in question.fields | {CURRENCY}}
-            if question.currency is not None and change.currency != question.currency:
-                continue
-            if all(meets(condition, values[condition.field]) for condition in question.conditions):
-                kept.append((change, values))
-        return kept
+        fields = question.fields | {CURRENCY}
+        key = frozenset(fields), question.conditions, question.currency
+        if key not in self._matching:
+            kept = self._matching[key] = []
+            for change in await self.changes():
+                if question.currency is not None and change.currency != question.currency:
+                    continue
+                values = {name: await self._value(change, name) for name in fields}
+                if all(meets(condition, values[condition.field]) for condition in question.conditions):
+                    kept.append((change, values))
+        return self._matching[key]
+
+    async def movements(self, question: Question) -> RevenueMovements:
+        """How the revenue of the customers that a question is about moved, day by day."""
+        key = question.conditions, question.currency, question.dimensions
+        if key not in self._movements:
+            self._movements[key] = _read_movements(await self.matching(question), question)
+        return self._movements[key]
 
     async def _value(self, change: RevenueChange, name: str) -> str:
         if name != "country" and not name.startswith(METADATA):
@@ -136,12 +159,12 @@ async def monthly_revenue(books: RecurringBooks, question: Question, timeline: T
 
 async def movements(books: RecurringBooks, question: Question, timeline: Timeline, kind: MovementKind) -> Cells:
     """What movements of one kind came to in each bucket."""
-    ends, groups, days = await _ends(books, question)
+    moved = await books.movements(question)
     cells: defaultdict[tuple[int, Group], Decimal] = defaultdict(lambda: ZERO)
-    for movement in movements_of(ends, days):
+    for movement in moved.movements:
         if movement.kind is kind and timeline.start <= movement.at < timeline.end:
             bucket = _bucket_of(timeline, movement.at)
-            cell = bucket, groups[movement.customer_id, movement.currency]
+            cell = bucket, moved.groups[movement.customer_id, movement.currency]
             cells[cell] = EXACT.add(cells[cell], movement.amount)
     require_few(cells)
     return cells
@@ -149,39 +172,32 @@ async def movements(books: RecurringBooks, question: Question, timeline: Timelin
 
 async def retained(books: RecurringBooks, question: Question, timeline: Timeline) -> tuple[Cells, Cells, Cells]:
     """Of the customers at the start of each bucket: their revenue then, at its end, and what of it was lost."""
-    ends, groups, days = await _ends(books, question)
+    moved = await books.movements(question)
     before: defaultdict[tuple[int, Group], Decimal] = defaultdict(lambda: ZERO)
     after: defaultdict[tuple[int, Group], Decimal] = defaultdict(lambda: ZERO)
     lost: defaultdict[tuple[int, Group], Decimal] = defaultdict(lambda: ZERO)
-    numbers = [_day_of(days, edge) for edge in timeline.edges]
-    for owner, theirs in ends.items():
+    numbers = [_day_of(moved.days, edge) for edge in timeline.edges]
+    for owner, theirs in moved.ends.items():
         for bucket in range(len(timeline.ends)):
             was, became = value_before(theirs, numbers[bucket]), value_before(theirs, numbers[bucket + 1])
             if was > 0:
-                cell = bucket, groups[owner]
+                cell = bucket, moved.groups[owner]
                 before[cell] = EXACT.add(before[cell], was)
                 after[cell] = EXACT.add(after[cell], became)
                 lost[cell] = EXACT.add(lost[cell], max(EXACT.subtract(was, became), ZERO))
     return before, after, lost
 
 
-async def _ends(
-    books: RecurringBooks, question: Question
-) -> tuple[dict[Owner, list[tuple[int, Decimal]]], dict[Owner, Group], tuple[datetime, ...]]:
-    """What each customer's revenue was at the end of each day of its changes, the customer's group, and the days."""
-    key = question.conditions, question.currency, question.dimensions
-    if key not in books._ends:
-        matching = await books.matching(question)
-        days: tuple[datetime, ...] = ()
-        if matching:
-            days = _days_between(matching[0][0].at, matching[-1][0].at, question)
-        groups = {
-            (change.customer_id, change.currency): tuple(values[name] for name in question.dimensions)
-            for change, values in matching
-        }
-        books._ends[key] = day_ends([change for change, _ in matching], days), groups, days
-    found: tuple[dict[Owner, list[tuple[int, Decimal]]], dict[Owner, Group], tuple[datetime, ...]] = books._ends[key]
-    return found
+def _read_movements(
+    matching: Sequence[tuple[RevenueChange, Mapping[str, str]]], question: Question
+) -> RevenueMovements:
+    days = _days_between(matching[0][0].at, matching[-1][0].at, question) if matching else ()
+    groups = {
+        (change.customer_id, change.currency): tuple(values[name] for name in question.dimensions)
+        for change, values in matching
+    }
+    ends = day_ends([change for change, _ in matching], days)
+    return RevenueMovements(ends, groups, days, movements_of(ends, days))
 
 
 def _days_between(first: datetime, last: datetime, question: Question) -> tuple[datetime, ...]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from litestar import Controller, Response, get, post
 from litestar.response import Redirect
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -9,13 +13,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.composition import Composition
 from farthing.core.encoding.decoding import convert
 from farthing.core.errors import FarthingError
+from farthing.core.ids import new_ulid
 from farthing.customers import lifecycle
 from farthing.customers.schemas import CreateCustomerRequest, UpdateCustomerRequest
 from farthing.customers.tables import Customer
+from farthing.identity.settings import current
+from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.settings import Settings
 from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, prepares
-from farthing.web.dashboard.accounts.customer_form import customer_form
+from farthing.web.dashboard.accounts.customer_form import MAIN_CONTACT, customer_form
 from farthing.web.forms.filled import FilledForm
 from farthing.web.forms.pages import (
     Confirmation,
@@ -30,6 +37,7 @@ from farthing.web.forms.reading import change_of, creation_of, shown_values
 from farthing.web.rendering.answers import HttpRequest, done, refused
 
 HOME = "/customers"
+_NO_LETTERS = re.compile("[^a-z0-9]+")
 _CRUMBS = ((HOME, "Customers"),)
 _NEW = FormPage("New customer", _CRUMBS, "Create the customer")
 
@@ -41,9 +49,10 @@ class CustomerChanges(Controller):
     include_in_schema = False
 
     @get("/new", guards=[prepares("customer")])
-    async def begin(self, request: HttpRequest) -> Response[str]:
+    async def begin(self, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """The form of a new customer."""
-        return form_page(request, _NEW, FilledForm(customer_form()))
+        own_zone = (await current.read(session, InvoiceConfig)).timezone
+        return form_page(request, _NEW, FilledForm(customer_form(own_zone)))
 
     @post("/new", guards=[changes("customer")])
     async def create(self, request: HttpRequest, session: AsyncSession, services: Composition) -> Response[str]:
@@ -51,7 +60,10 @@ class CustomerChanges(Controller):
         form, given = customer_form(), typed(request)
 
         async def save() -> Redirect:
-            asked = convert(creation_of(form, given), CreateCustomerRequest)
+            body = creation_of(form, given)
+            body.setdefault("external_id", _id_made_of(body["name"]))
+            body["contact_persons"] = _persons(body, ())
+            asked = convert(body, CreateCustomerRequest)
             strict = services.part(Settings).strict_external_ids
             customer = await lifecycle.create(session, asked, strict_ids=strict)
             return done(request, f"{HOME}/{customer.id}", f"{customer.name} is a customer now.")
@@ -64,6 +76,10 @@ class CustomerChanges(Controller):
         form, row = customer_form(), await find(session, Customer, customer_id)
         stands = {column.key: getattr(row, column.key) for column in Customer.__mapper__.column_attrs}
         stands["metadata"] = row.meta
+        stands["contact_persons"] = [
+            {**person, "is_primary": MAIN_CONTACT if person.get("is_primary") else None}
+            for person in row.contact_persons
+        ]
         return form_page(request, _edit_page(row), FilledForm(form, shown_values(form, stands), is_filled=True))
 
     @post("/{customer_id:str}/edit", guards=[changes("customer")])
@@ -72,10 +88,13 @@ class CustomerChanges(Controller):
     ) -> Response[str]:
         """Change a customer."""
         form, given = customer_form(), typed(request)
-        page = _edit_page(await find(session, Customer, customer_id))
+        row = await find(session, Customer, customer_id)
+        page = _edit_page(row)
 
         async def save() -> Redirect:
-            asked = convert(change_of(form, given), UpdateCustomerRequest)
+            body = change_of(form, given)
+            body["contact_persons"] = _persons(body, row.contact_persons)
+            asked = convert(body, UpdateCustomerRequest)
             strict = services.part(Settings).strict_external_ids
             await lifecycle.update(session, asked, customer_id=customer_id, strict_ids=strict)
             return done(request, f"{HOME}/{customer_id}", "Saved. Invoices say it from the next one on.")
@@ -111,6 +130,25 @@ class CustomerChanges(Controller):
         except FarthingError as error:
             return await refused(request, f"{HOME}/{customer_id}/archive", error)
         return done(request, HOME, "The customer is archived.")
+
+
+def _id_made_of(name: str) -> str:
+    """ "Brightwater & Co" is "brightwater-co"; a name without a letter of the alphabet gives a random one."""
+    return _NO_LETTERS.sub("-", name.lower()).strip("-") or new_ulid().lower()
+
+
+def _persons(body: Mapping[str, Any], stand: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The contact persons of a form; what the form has no field for stays as it stands."""
+    shown = {"first_name", "last_name", "email", "designation", "is_primary"}
+    known = {
+        person["id"]: {name: value for name, value in person.items() if name not in shown}
+        for person in stand
+        if person.get("id")
+    }
+    return [
+        {**known.get(person.get("id", ""), {}), **person, "is_primary": person.get("is_primary") == MAIN_CONTACT}
+        for person in body.get("contact_persons", ())
+    ]
 
 
 def _edit_page(row: Customer) -> FormPage:

@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 from functools import cache
-from zoneinfo import available_timezones
-
-from babel import Locale
 
 from farthing.core.languages import LANGUAGES
-from farthing.core.trade_codes import countries
 from farthing.customers.tables import TaxTreatment
-from farthing.web.forms.fields import FieldKind, FormField, FormSection, Sections, metadata_rows
+from farthing.web.forms.fields import FieldKind, FormField, FormRows, FormSection, Sections, metadata_rows
+from farthing.web.forms.places import countries_by_name, zones
 
+MAIN_CONTACT = "yes"
+"""What the form says of the contact person who is asked first."""
 _CUSTOMER = FormSection(
     "Customer",
     (
         FormField("name", "Name", required=True, hint="As invoices address it"),
-        FormField("external_id", "Your id for it", required=True, hint="Events carry it: customer-42"),
+        FormField("external_id", "Your id for it", hint="Events carry it: customer-42. Blank: it is made of the name"),
         FormField("email", "E-mail", FieldKind.EMAIL, longest=320, hint="Where invoices go"),
         FormField("contact", "Telephone", longest=20),
     ),
+)
+_CONTACT_PERSON = (
+    FormField("first_name", "First name"),
+    FormField("last_name", "Last name"),
+    FormField("email", "E-mail", FieldKind.EMAIL, longest=320),
+    FormField("designation", "Role", placeholder="Accounts"),
+    FormField("is_primary", "First to ask", FieldKind.CHOICE, options=((MAIN_CONTACT, "Yes"),), placeholder="No"),
+    FormField("id", "", FieldKind.HIDDEN),
+)
+_CONTACT_PERSONS = FormSection(
+    "Contact persons",
+    (
+        FormRows(
+            "contact_persons",
+            "Contact persons",
+            "contact person",
+            _CONTACT_PERSON,
+            "Whom to talk to there; one is asked first.",
+        ),
+    ),
+    folded=True,
 )
 _ADDRESS = (
     FormField("address_line1", "Street"),
@@ -78,33 +98,26 @@ _E_INVOICES = FormSection(
 
 
 @cache
-def customer_form() -> Sections:
-    """The form of a new customer and of a change."""
-    country = FormField("address_country", "Country", FieldKind.CHOICE, options=_countries(), placeholder="Not said")
+def customer_form(own_zone: str = "UTC") -> Sections:
+    """The form of a new customer, who is in `own_zone` unless somebody says otherwise, and of a change."""
+    country = FormField(
+        "address_country", "Country", FieldKind.CHOICE, options=countries_by_name(), placeholder="Not said"
+    )
     zone = FormField(
         "timezone",
         "Time zone",
         FieldKind.CHOICE,
         required=True,
-        options=_zones(),
-        initial="UTC",
+        options=zones(),
+        initial=own_zone,
         hint="Of the days of new subscriptions; those there are keep theirs",
     )
     return (
         _CUSTOMER,
         FormSection("Address", (*_ADDRESS, country)),
+        _CONTACT_PERSONS,
         FormSection("Money, time and language", (_CURRENCY, zone, _LANGUAGE)),
         _TAXES,
         _E_INVOICES,
         FormSection("Metadata", (metadata_rows(),), folded=True),
     )
-
-
-def _countries() -> list[tuple[str, str]]:
-    names = Locale("en").territories
-    return sorted(((code, names.get(code, code)) for code in countries()), key=lambda option: option[1])
-
-
-def _zones() -> list[tuple[str, str]]:
-    common = sorted(name for name in available_timezones() if "/" in name and not name.startswith(("Etc/", "SystemV/")))
-    return [("UTC", "UTC"), *((name, name.replace("_", " ")) for name in common)]

@@ -17,18 +17,19 @@ from farthing.catalogue.enums import PriceEntityType
 from farthing.catalogue.plans import addons, plans
 from farthing.catalogue.plans.schemas import (
     CreateAddonRequest,
-    CreatePlanRequest,
     UpdateAddonRequest,
     UpdatePlanRequest,
 )
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.prices.tables import Price
+from farthing.core.caller import WRITE
 from farthing.core.clock import Clock
 from farthing.core.encoding.decoding import convert
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError
 from farthing.storage.queries.rows import find, in_array
-from farthing.web.access.visitors import changes, prepares, shows
+from farthing.web.access.visitors import changes, prepares, shows, visitor_of
+from farthing.web.dashboard.catalogue.new_plan import create_plan, first_prices, usual_currency
 from farthing.web.dashboard.catalogue.price_words import by_currency, shown_prices
 from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.forms.fields import FieldKind, FormField, FormSection, Sections, metadata_rows
@@ -71,7 +72,7 @@ NEW_ADDON = (
 CHANGED_ADDON = (FormSection("Addon", (_NAME, _DESCRIPTION)), _MORE)
 _PLANS = (("/catalogue", "Catalogue"),)
 _ADDONS = (*_PLANS, ("/catalogue/addons", "Addons"))
-_NEW_PLAN = FormPage("New plan", _PLANS, "Create the plan", "What customers subscribe to. Prices are added next.")
+_NEW_PLAN = FormPage("New plan", _PLANS, "Create the plan", "What customers subscribe to, and what it costs.")
 _NEW_ADDON = FormPage("New addon", _ADDONS, "Create the addon", "What can be added to a subscription beside its plan.")
 
 
@@ -82,21 +83,22 @@ class PlanPages(Controller):
     include_in_schema = False
 
     @get("/new", guards=[prepares("plan")])
-    async def begin(self, request: HttpRequest) -> Response[str]:
+    async def begin(self, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """The form of a new plan."""
-        return form_page(request, _NEW_PLAN, FilledForm(PLAN_FORM))
+        return form_page(request, _NEW_PLAN, FilledForm(await _new_form(request, session)))
 
     @post("/new", guards=[changes("plan")])
     async def create(self, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[Any]:
-        """Make a plan."""
-        given = typed(request)
+        """Make a plan, with the prices and features that it begins with."""
+        form, given = await _new_form(request, session), typed(request)
 
         async def make() -> tuple[str, str]:
-            plan = await plans.create(session, convert(creation_of(PLAN_FORM, given), CreatePlanRequest), clock.now())
-            return f"/catalogue/plans/{plan.id}", f"{plan.name} is made. Give it its prices now."
+            plan = await create_plan(session, form, given, clock.now())
+            return f"/catalogue/plans/{plan.id}", f"{plan.name} is made."
 
-        save = partial(made_once, request, session, clock.now(), make)
-        return await answer_form(request, _NEW_PLAN, PLAN_FORM, given, save)
+        return await answer_form(
+            request, _NEW_PLAN, form, given, partial(made_once, request, session, clock.now(), make)
+        )
 
     @get("/{plan_id:str}", guards=[shows("plan")])
     async def read(self, plan_id: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
@@ -228,6 +230,16 @@ class AddonPages(Controller):
         except FarthingError as error:
             return await refused(request, f"/catalogue/addons/{addon_id}/archive", error)
         return done(request, "/catalogue/addons", "The addon is archived.")
+
+
+async def _new_form(request: HttpRequest, session: AsyncSession) -> Sections:
+    """The fields of a plan, and its first prices for who may make prices and features."""
+    visitor = visitor_of(request)
+    if not (visitor.may(WRITE, "price") and visitor.may(WRITE, "feature")):
+        return PLAN_FORM
+    name, *others = PLAN_FORM[0].parts
+    more = FormSection("Key, description and metadata", (*others, *PLAN_FORM[1].parts), folded=True)
+    return (FormSection("Plan", (name,)), *first_prices(await usual_currency(session)), more)
 
 
 def _stands(form: Sections, row: Plan | Addon) -> dict[str, str]:

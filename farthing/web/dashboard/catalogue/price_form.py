@@ -19,6 +19,7 @@ _PERIODS = (
     (BillingPeriod.ONETIME, "Once, and never again"),
 )
 _RECURRING = tuple(period for period in BillingPeriod if period is not BillingPeriod.ONETIME)
+RECURRING_PERIODS = tuple((period.value, words) for period, words in _PERIODS if period in _RECURRING)
 _FIXED, _USAGE = when("type", PriceType.FIXED), when("type", PriceType.USAGE)
 _TIERED = when("billing_model", BillingModel.TIERED)
 _PACKAGE = when("billing_model", BillingModel.PACKAGE)

@@ -41,6 +41,7 @@ from farthing.web.dashboard.catalogue.calculation import (
     repriced,
     unfinished,
 )
+from farthing.web.dashboard.catalogue.new_plan import usual_currency
 from farthing.web.dashboard.catalogue.plans import owners_of
 from farthing.web.dashboard.catalogue.price_form import CHANGED_LABELS, CHANGED_MONEY, new_price
 from farthing.web.dashboard.catalogue.price_words import UnitWords, shown_prices
@@ -245,13 +246,8 @@ def _changeable(price: Price) -> Price:
 async def _new_form(session: AsyncSession, owner: PriceOwner) -> Sections:
     metered = select(Feature).where(Feature.type == FeatureType.METERED, Feature.status == Status.PUBLISHED)
     found = await session.scalars(metered.order_by(Feature.name, Feature.id).limit(_MOST_FEATURES))
-    latest = await session.scalar(
-        select(Price.currency)
-        .where(Price.entity_type.in_((PriceEntityType.PLAN, PriceEntityType.ADDON)))
-        .order_by((Price.entity_id == owner.id).desc(), Price.created_at.desc(), Price.id.desc())
-        .limit(1)
-    )
-    return new_price([(feature.meter_id or "", feature.name) for feature in found], latest or "usd")
+    currency = await usual_currency(session, owner.id)
+    return new_price([(feature.meter_id or "", feature.name) for feature in found], currency)
 
 
 def _creation(owner: PriceOwner, form: Sections, given: Mapping[str, str]) -> CreatePriceRequest:

@@ -27,7 +27,9 @@ from farthing.web.dashboard.subscriptions.action import SubscriptionAction
 from farthing.web.dashboard.subscriptions.attachments import ADD_ADDON, ADD_COUPON, REMOVE_ADDON, REMOVE_COUPON
 from farthing.web.dashboard.subscriptions.boundaries import ACTIVATE, CANCEL, END_TRIAL, KEEP, TAKE_BACK
 from farthing.web.dashboard.subscriptions.charges import CHANGE_CHARGES
+from farthing.web.dashboard.subscriptions.commitments import COMMIT
 from farthing.web.dashboard.subscriptions.consequences import Consequences, settlements_before, with_settlements
+from farthing.web.dashboard.subscriptions.families import SHARE
 from farthing.web.dashboard.subscriptions.pausing import PAUSE, RESUME
 from farthing.web.dashboard.subscriptions.plan_change import CHANGE_PLAN
 from farthing.web.dashboard.subscriptions.two_steps import Carry, Change, FormStep, MakeOnce, carry_out, look
@@ -38,6 +40,8 @@ ACTIONS: Mapping[str, SubscriptionAction] = MappingProxyType(
     {
         "plan": CHANGE_PLAN,
         "charges": CHANGE_CHARGES,
+        "commitment": COMMIT,
+        "share": SHARE,
         "add-addon": ADD_ADDON,
         "remove-addon": REMOVE_ADDON,
         "add-coupon": ADD_COUPON,

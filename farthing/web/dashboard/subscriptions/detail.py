@@ -14,12 +14,13 @@ from farthing.core.caller import READ, WRITE
 from farthing.core.clock import Clock
 from farthing.core.enums import Status
 from farthing.credits.grants.reads import included_in_subscriptions
+from farthing.customers.tables import Customer
 from farthing.invoices.reads.reading_zones import reading_zones
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import find
 from farthing.subscriptions.change_tables import SubscriptionPause
 from farthing.subscriptions.enums import SubscriptionStatus, SubscriptionType
-from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
+from farthing.subscriptions.tables import Subscription, SubscriptionLineItem, SubscriptionPhase
 from farthing.web.access.visitors import shows, visitor_of
 from farthing.web.dashboard.accounts.customers import names_of
 from farthing.web.dashboard.accounts.entitlements import usage_windows_of
@@ -29,6 +30,8 @@ from farthing.web.dashboard.subscriptions.action import period_in_words, price_i
 from farthing.web.dashboard.subscriptions.action_pages import ACTIONS
 from farthing.web.dashboard.subscriptions.attachments import attached_addons, attached_coupons, coupon_in_words
 from farthing.web.dashboard.subscriptions.boundaries import schedules_in_words, waiting_schedules
+from farthing.web.dashboard.subscriptions.commitments import charge_commitment_in_words, commitment_in_words
+from farthing.web.dashboard.subscriptions.families import family_of
 from farthing.web.dashboard.subscriptions.history import MOST_CHANGES, ItemAndPrice, happenings_of, picture_of
 from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.rendering.answers import HttpRequest, render
@@ -39,8 +42,12 @@ MOST_CHARGES = 200
 _OFFERED: dict[SubscriptionStatus, tuple[str, ...]] = {
     SubscriptionStatus.DRAFT: ("activate", "charges", "add-addon"),
     SubscriptionStatus.INCOMPLETE: ("charges", "cancel"),
-    SubscriptionStatus.TRIALING: ("plan", "charges", "add-addon", "add-coupon", "trial", "cancel"),
-    SubscriptionStatus.ACTIVE: ("plan", "charges", "add-addon", "add-coupon", "pause", "cancel"),
+    SubscriptionStatus.TRIALING: (
+        *("plan", "charges", "commitment", "add-addon", "add-coupon", "share", "trial", "cancel"),
+    ),
+    SubscriptionStatus.ACTIVE: (
+        *("plan", "charges", "commitment", "add-addon", "add-coupon", "share", "pause", "cancel"),
+    ),
     SubscriptionStatus.PAUSED: ("resume", "cancel"),
 }
 
@@ -80,6 +87,11 @@ class SubscriptionPage(Controller):
             addons=await attached_addons(session, row.id, now),
             coupons=await attached_coupons(session, row.id, now),
             coupon_words=coupon_in_words,
+            commitment=commitment_in_words(row),
+            charge_commitment=charge_commitment_in_words,
+            family=await family_of(session, row),
+            parent=await _parent(session, row),
+            phases=await _phases(session, row),
             schedules=schedules,
             schedule_words=await schedules_in_words(session, schedules),
             pause=next((pause for pause in pauses if pause.id == row.active_pause_id), None),
@@ -118,6 +130,29 @@ async def _items(session: AsyncSession, row: Subscription) -> list[ItemAndPrice]
         .limit(MOST_CHARGES)
     )
     return [(line, price) for line, price in rows]
+
+
+async def _phases(session: AsyncSession, row: Subscription) -> Sequence[SubscriptionPhase]:
+    table = SubscriptionPhase
+    rows = await session.scalars(
+        select(table)
+        .where(table.subscription_id == row.id, table.status == Status.PUBLISHED)
+        .order_by(table.start_date)
+    )
+    return rows.all()
+
+
+async def _parent(session: AsyncSession, row: Subscription) -> tuple[str, str] | None:
+    """The subscription above this one, and whose it is."""
+    if row.parent_subscription_id is None:
+        return None
+    found = await session.execute(
+        select(Subscription.id, Customer.name)
+        .join(Customer, Customer.id == Subscription.customer_id)
+        .where(Subscription.id == row.parent_subscription_id)
+    )
+    upper = found.one_or_none()
+    return None if upper is None else (upper[0], upper[1])
 
 
 async def _pauses(session: AsyncSession, row: Subscription) -> Sequence[SubscriptionPause]:

@@ -22,7 +22,7 @@ from farthing.core.caller import READ
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.enums import Status
-from farthing.core.errors import FarthingError
+from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.core.ids import new_ulid
 from farthing.customers.tables import Customer
 from farthing.payments.integrations.gateways import Gateways
@@ -33,9 +33,11 @@ from farthing.web.access.visitors import changes, form_of, prepares, visitor_of
 from farthing.web.dashboard.choosing import customer_id_of
 from farthing.web.dashboard.subscriptions.action import fee_choices, made_invoices, page_of, period_in_words
 from farthing.web.dashboard.subscriptions.attachments import coupon_in_words, offered_addons, offered_coupons
+from farthing.web.dashboard.subscriptions.commitments import COMMITTED_PERIODS
 from farthing.web.dashboard.subscriptions.consequences import Consequences
+from farthing.web.dashboard.subscriptions.families import external_ids_of
 from farthing.web.dashboard.subscriptions.plan_change import PlanTerms
-from farthing.web.dashboard.subscriptions.terms_form import PAYMENT_TERMS, creation_request
+from farthing.web.dashboard.subscriptions.terms_form import LATER_PHASES, PAYMENT_TERMS, creation_request
 from farthing.web.dashboard.subscriptions.two_steps import Change, FormStep, MakeOnce, carry_out, look
 from farthing.web.dashboard.subscriptions.typed_form import OF_THE_STEPS, TypedForm
 from farthing.web.rendering import wording
@@ -55,7 +57,8 @@ class SubscribePages(Controller):
     async def begin(self, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
         """Choose the customer and the plan, then the terms."""
         given = {name: text.replace("\x00", "")[:255] for name, text in request.query_params.items()}
-        form = TypedForm(given, clock.now())
+        form = TypedForm(await _with_the_only_ones(session, given), clock.now())
+        given = dict(form.fields)
         try:
             customer_id = await customer_id_of(session, form.text("customer"), "customer")
             form = TypedForm({**given, "customer_id": customer_id}, form.as_of)
@@ -105,7 +108,11 @@ def _change(request: HttpRequest, form: TypedForm, clock: Clock, gateways: Gatew
 
     async def make(session: AsyncSession, form: TypedForm) -> Consequences:
         customer = await find(session, Customer, form.text("customer_id"))
-        asked = creation_request(form, customer)
+        asked = creation_request(
+            await _with_payer(session, form),
+            customer,
+            await external_ids_of(session, form.text("sharing"), "sharing"),
+        )
         outcome, performed = await open_subscription(session, asked, clock.now(), gateways.effects)
         made = outcome.subscription
         changed = await answers.changed_invoices(session, performed)
@@ -153,10 +160,32 @@ async def _page(request: HttpRequest, session: AsyncSession, step: FormStep) -> 
         rhythm=chosen,
         currency=chosen.partition(":")[0],
         payment_terms=PAYMENT_TERMS,
+        committed_periods=COMMITTED_PERIODS,
+        later_phases=LATER_PHASES,
         typed={name: text for name, text in form.fields.items() if name not in OF_THE_STEPS and text},
         once=new_ulid(),
         choices=values,
     )
+
+
+async def _with_the_only_ones(session: AsyncSession, given: dict[str, str]) -> dict[str, str]:
+    """What was typed; where there is one customer or one plan alone, that is the one that is meant."""
+    alone = dict(given)
+    for name, table in (("customer", Customer), ("plan_id", Plan)):
+        if not given.get(name):
+            ids = (await session.scalars(select(table.id).where(table.status == Status.PUBLISHED).limit(2))).all()
+            if len(ids) == 1:
+                alone[name] = ids[0]
+    return alone
+
+
+async def _with_payer(session: AsyncSession, form: TypedForm) -> TypedForm:
+    """The form with the external id of who pays, whatever name of theirs was typed. Raises ValidationFailed."""
+    payer = await external_ids_of(session, form.text("payer"), "payer")
+    if len(payer) > 1:
+        raise ValidationFailed.of("payer", "one customer pays a subscription")
+    form.fields = {**form.fields, "payer": payer[0] if payer else ""}
+    return form
 
 
 def _customer_words(form: TypedForm, customer: Customer | None) -> str:
