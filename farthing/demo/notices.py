@@ -18,10 +18,10 @@ from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import EmailConfig
 from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice
+from farthing.notifications.alert_tables import AlertSetting
 from farthing.notifications.alerts.schemas import CreateAlertSettingsRequest
 from farthing.notifications.alerts.settings import create_setting
 from farthing.notifications.alerts.spend import evaluate_spend
-from farthing.notifications.alerts.tables import AlertSetting
 from farthing.notifications.email.queueing import NewEmail, queue
 from farthing.notifications.email.tables import EmailKind
 from farthing.notifications.webhooks.delivery.signing import SecretsBox

@@ -26,9 +26,9 @@ from farthing.credits.rules.real_time import RealTimeBalance
 from farthing.credits.wallets.thresholds import effective_settings, granted_credits
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import WalletBalanceAlertConfig
-from farthing.notifications.alerts.enums import AlertEntityType, AlertType
+from farthing.notifications.alert_enums import AlertEntityType, AlertType
+from farthing.notifications.alert_tables import AlertLog
 from farthing.notifications.alerts.log import AlertEvent, AlertReading, AlertStream, record_transition
-from farthing.notifications.alerts.tables import AlertLog
 from farthing.storage.queries.rows import in_array
 from farthing.storage.record.outbox import record_event
 

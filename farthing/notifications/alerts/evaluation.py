@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.credits.wallets.evaluation import evaluate_customer
 from farthing.events.upkeep.notices import take_notices
+from farthing.notifications.alert_tables import UsageEvaluation
 from farthing.notifications.alerts.spend import evaluate_spend
-from farthing.notifications.alerts.tables import UsageEvaluation
 from farthing.storage.postgres import scope_of
 
 log = structlog.get_logger(__name__)

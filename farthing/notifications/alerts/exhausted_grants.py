@@ -13,7 +13,7 @@ from farthing.billing.ports import ExhaustedGrant
 from farthing.catalogue.products.alerts import AlertState
 from farthing.core.clock import instant
 from farthing.core.money import plain, round_to
-from farthing.notifications.alerts.enums import AlertEntityType, AlertType
+from farthing.notifications.alert_enums import AlertEntityType, AlertType
 from farthing.notifications.alerts.log import AlertEvent, AlertReading, AlertStream, record_transition
 
 RATIO_DIGITS = 8

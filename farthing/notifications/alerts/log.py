@@ -18,8 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.products.alerts import AlertState
 from farthing.core.ids import Kind, new_id
-from farthing.notifications.alerts.enums import AlertEntityType, AlertType
-from farthing.notifications.alerts.tables import AlertLog
+from farthing.notifications.alert_enums import AlertEntityType, AlertType
+from farthing.notifications.alert_tables import AlertLog
 from farthing.storage.postgres import scope_of
 from farthing.storage.record.outbox import record_event
 

@@ -17,7 +17,8 @@ from farthing.credits.ledger.tables import Wallet
 from farthing.credits.routes import wallet_answer
 from farthing.customers.schemas import CustomerResponse
 from farthing.customers.tables import Customer
-from farthing.notifications.alerts.enums import AlertEntityType
+from farthing.notifications.alert_enums import AlertEntityType
+from farthing.notifications.alert_tables import AlertLog, AlertSetting
 from farthing.notifications.alerts.schemas import (
     AlertConfigResponse,
     AlertInfoResponse,
@@ -26,7 +27,6 @@ from farthing.notifications.alerts.schemas import (
     AlertLogResponse,
     AlertSettingsResponse,
 )
-from farthing.notifications.alerts.tables import AlertLog, AlertSetting
 from farthing.storage.queries.listing import by_id, select_page
 from farthing.storage.queries.rows import in_array
 

@@ -9,6 +9,7 @@ from farthing.api.guards import needs
 from farthing.api.queries.expand import expansions
 from farthing.api.queries.lists import page
 from farthing.core.clock import Clock
+from farthing.notifications.alert_tables import AlertSetting
 from farthing.notifications.alerts import settings
 from farthing.notifications.alerts.reads import alert_answers, alerts_page, setting_answer
 from farthing.notifications.alerts.schemas import (
@@ -20,7 +21,6 @@ from farthing.notifications.alerts.schemas import (
     ListAlertSettingsResponse,
     UpdateAlertSettingsRequest,
 )
-from farthing.notifications.alerts.tables import AlertSetting
 from farthing.storage.queries.rows import find
 
 READ, WRITE = needs("alert_settings", "read"), needs("alert_settings", "write")

@@ -10,7 +10,7 @@ from farthing.core.encoding.wire import BadField, DecimalText, Request, Response
 from farthing.core.enums import Status
 from farthing.credits.schemas import WalletAlertRequest, WalletResponse
 from farthing.customers.schemas import CustomerResponse
-from farthing.notifications.alerts.enums import AlertEntityType, AlertOwner, AlertType, SpendParent, SpendScope
+from farthing.notifications.alert_enums import AlertEntityType, AlertOwner, AlertType, SpendParent, SpendScope
 from farthing.storage.queries.listing import ListQuery
 
 

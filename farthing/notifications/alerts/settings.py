@@ -18,14 +18,14 @@ from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.credits.schemas import WalletAlertRequest
-from farthing.notifications.alerts.enums import AlertOwner, SpendScope
+from farthing.notifications.alert_enums import AlertOwner, SpendScope
+from farthing.notifications.alert_tables import AlertSetting
 from farthing.notifications.alerts.evaluation import plan_look
 from farthing.notifications.alerts.schemas import (
     AlertSettingsQuery,
     CreateAlertSettingsRequest,
     UpdateAlertSettingsRequest,
 )
-from farthing.notifications.alerts.tables import AlertSetting
 from farthing.storage.queries.listing import select_page
 from farthing.storage.queries.rows import find, in_array, lock_row, unique
 from farthing.subscriptions.tables import Subscription, SubscriptionLineItem

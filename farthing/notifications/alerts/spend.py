@@ -23,9 +23,9 @@ from farthing.core.clock import instant
 from farthing.core.enums import PriceType, Status
 from farthing.core.money import ZERO, exact_sum, plain
 from farthing.events.requests import past
-from farthing.notifications.alerts.enums import AlertEntityType, AlertOwner, AlertType, SpendScope
+from farthing.notifications.alert_enums import AlertEntityType, AlertOwner, AlertType, SpendScope
+from farthing.notifications.alert_tables import AlertLog, AlertSetting
 from farthing.notifications.alerts.log import AlertEvent, AlertReading, AlertStream, record_transition
-from farthing.notifications.alerts.tables import AlertLog, AlertSetting
 from farthing.notifications.email.queueing import NewEmail, queue
 from farthing.notifications.email.tables import EmailKind
 from farthing.storage.queries.rows import in_array

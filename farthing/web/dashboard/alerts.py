@@ -22,11 +22,11 @@ from farthing.credits.ledger.tables import Wallet
 from farthing.credits.schemas import UpdateWalletRequest
 from farthing.credits.wallets import lifecycle
 from farthing.customers.tables import Customer
+from farthing.notifications.alert_enums import AlertEntityType, AlertOwner, AlertType, SpendScope
+from farthing.notifications.alert_tables import AlertLog, AlertSetting
 from farthing.notifications.alerts import settings
-from farthing.notifications.alerts.enums import AlertEntityType, AlertOwner, AlertType, SpendScope
 from farthing.notifications.alerts.reads import alerts_page
 from farthing.notifications.alerts.schemas import AlertLogQuery, CreateAlertSettingsRequest
-from farthing.notifications.alerts.tables import AlertLog, AlertSetting
 from farthing.storage.queries.rows import find, in_array
 from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
 from farthing.web.access.visitors import changes, form_of, shows

@@ -23,10 +23,10 @@ from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.core.money import ZERO, plain
 from farthing.identity.settings.catalogue import EmailConfig
 from farthing.identity.settings.current import read
+from farthing.notifications.alert_enums import AlertOwner, SpendScope
+from farthing.notifications.alert_tables import AlertLog, AlertSetting
 from farthing.notifications.alerts import settings
-from farthing.notifications.alerts.enums import AlertOwner, SpendScope
 from farthing.notifications.alerts.schemas import CreateAlertSettingsRequest, UpdateAlertSettingsRequest
-from farthing.notifications.alerts.tables import AlertLog, AlertSetting
 from farthing.notifications.email.recipients import address_of, is_development
 from farthing.settings import Settings
 from farthing.storage.queries.rows import in_array, lock_row

@@ -12,10 +12,10 @@ from sqlalchemy import delete, func, select, text
 from farthing.billing.clock.advance import Clockwork
 from farthing.events.tables import UsageNotice
 from farthing.jobs.schedule import duties
+from farthing.notifications.alert_tables import UsageEvaluation
 from farthing.notifications.alerts import evaluation
 from farthing.notifications.alerts.proof import alert_differences
 from farthing.notifications.alerts.spend import evaluate_spend
-from farthing.notifications.alerts.tables import UsageEvaluation
 from tests.account import Account
 from tests.billing.counter import opened
 from tests.billing.office import Office

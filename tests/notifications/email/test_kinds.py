@@ -14,7 +14,7 @@ from farthing.core.clock import FixedClock
 from farthing.credits.ledger.events import record_wallet_event
 from farthing.credits.ledger.tables import Wallet
 from farthing.identity.tables import EnvironmentType
-from farthing.notifications.alerts.enums import AlertOwner
+from farthing.notifications.alert_enums import AlertOwner
 from farthing.notifications.alerts.schemas import CreateAlertSettingsRequest
 from farthing.notifications.alerts.settings import create_setting
 from farthing.notifications.alerts.spend import evaluate_spend

@@ -27,7 +27,7 @@ from farthing.customers.tables import Customer
 from farthing.invoices.reads.reading_zones import reading_zone
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus, is_unpaid
 from farthing.invoices.tables import Invoice
-from farthing.notifications.alerts.tables import AlertSetting
+from farthing.notifications.alert_tables import AlertSetting
 from farthing.notifications.email.collected import is_collected_automatically
 from farthing.notifications.email.content.documents import (
     NO_DOCUMENTS,

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.catalogue.products.alerts import AlertState
-from farthing.notifications.alerts.enums import AlertEntityType, AlertOwner, AlertType, SpendParent, SpendScope
+from farthing.notifications.alert_enums import AlertEntityType, AlertOwner, AlertType, SpendParent, SpendScope
 from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Exact, Scoped, Tracked, enum_column
 
