@@ -79,7 +79,13 @@ def _write(path: Path, rows: int, prefix: str = "event") -> None:
 def _run(running: Service, *arguments: object) -> Cost:
     """Run a command of farthing beside the server."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith("FARTHING_")}
-    variables |= {"FARTHING_DATA_DIR": str(running.folder), "FARTHING_LOG_LEVEL": "error"}
+    # only one process may have the data folder, so that the command goes to the server's database
+    database = f"postgresql://farthing@/farthing?host={running.folder / 'run'}"
+    variables |= {
+        "FARTHING_DATABASE_URL": database,
+        "FARTHING_SECRET_KEY": "only measured",
+        "FARTHING_LOG_LEVEL": "error",
+    }
     before, began = _database_cpu(running), time.perf_counter()
     command = [sys.executable, "-m", "farthing", *map(str, arguments)]
     process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL)
