@@ -55,7 +55,7 @@ _PR_SET_PDEATHSIG = 1
 Started = Callable[[Database, FirstStart | None], Coroutine[None, None, None]]
 
 
-class Role(StrEnum):
+class ProcessRole(StrEnum):
     """What a process does."""
 
     SERVER = "server"
@@ -66,7 +66,7 @@ class Role(StrEnum):
 class Child:
     """A process that was started, as its supervisor knows it."""
 
-    role: Role
+    role: ProcessRole
     pid: int
     seat: int
     """Which of those that are wanted of its role it is; its successor has the same, and for a while both are there."""
@@ -124,8 +124,8 @@ def serve_together(settings: Settings, count: int, started: Started) -> int:
             SharedAddress(settings),
             Shared.of(settings),
             counts,
-            wanted={Role.SERVER: count, Role.WORKER: int(settings.worker)},
-            sizes={Role.SERVER: sizes[0], Role.WORKER: sizes[-1]},
+            wanted={ProcessRole.SERVER: count, ProcessRole.WORKER: int(settings.worker)},
+            sizes={ProcessRole.SERVER: sizes[0], ProcessRole.WORKER: sizes[-1]},
             started=lambda database: started(database, first),
         ).run()
 
@@ -172,8 +172,8 @@ class Supervisor:
     shared: Shared
     counts: Path
     """The folder in which the servers count."""
-    wanted: dict[Role, int]
-    sizes: dict[Role, Demand]
+    wanted: dict[ProcessRole, int]
+    sizes: dict[ProcessRole, Demand]
     started: Callable[[Database], Coroutine[None, None, None]]
     """Called once, in the first server, when it accepts requests."""
     served: bool = False
@@ -185,8 +185,8 @@ class Supervisor:
     """Signals that were not looked at yet."""
     _sockets: dict[int, socket.socket] = field(default_factory=dict)
     """Where the servers listen, by seat. A connection that waits there is taken by whoever has the seat next."""
-    _pauses: dict[Role, float] = field(default_factory=dict)
-    _not_before: dict[Role, float] = field(default_factory=dict)
+    _pauses: dict[ProcessRole, float] = field(default_factory=dict)
+    _not_before: dict[ProcessRole, float] = field(default_factory=dict)
 
     def run(self) -> int:
         """Look after the processes until the end is asked for. The exit status."""
@@ -244,7 +244,7 @@ class Supervisor:
             asked.add(self._heard.pop())
         return asked
 
-    def _running(self, role: Role) -> list[Child]:
+    def _running(self, role: ProcessRole) -> list[Child]:
         return [child for child in self._children if child.role is role and not child.asked_to_end]
 
     def _start_and_replace(self) -> None:
@@ -262,10 +262,10 @@ class Supervisor:
             elif outdated and len(running) == count and not leaving:
                 self._start_if_it_is_time(role, outdated[0].seat)
 
-    def _start_if_it_is_time(self, role: Role, seat: int) -> None:
+    def _start_if_it_is_time(self, role: ProcessRole, seat: int) -> None:
         if time.monotonic() < self._not_before.get(role, 0):
             return
-        if role is Role.SERVER and seat not in self._sockets:
+        if role is ProcessRole.SERVER and seat not in self._sockets:
             self._sockets[seat] = self.address.socket()
         self._children.append(self._fork(role, seat))
 
@@ -281,9 +281,11 @@ class Supervisor:
             if child.asked_to_end:
                 continue
             unasked = os.waitstatus_to_exitcode(status)
-            if child.role is Role.SERVER and not any(c.seat == child.seat for c in self._running(Role.SERVER)):
+            if child.role is ProcessRole.SERVER and not any(
+                c.seat == child.seat for c in self._running(ProcessRole.SERVER)
+            ):
                 self._sockets.pop(child.seat).close()  # others are sent what comes before it is there again
-            if child.role is Role.WORKER and self.shared.worker is not None:
+            if child.role is ProcessRole.WORKER and self.shared.worker is not None:
                 self.shared.worker.is_down()
                 self.shared.worker.restarts += 1
             self._pause_after(child)
@@ -330,7 +332,7 @@ class Supervisor:
             os.kill(child.pid, signal.SIGKILL)
             os.waitpid(child.pid, 0)
 
-    def _fork(self, role: Role, seat: int) -> Child:
+    def _fork(self, role: ProcessRole, seat: int) -> Child:
         taken = {child.place for child in self._children if child.role is role}
         place = next(number for number in range(len(taken) + 1) if number not in taken)
         told_at, say_at = os.pipe()
@@ -345,7 +347,7 @@ class Supervisor:
         try:
             _become_a_process_of_its_own(supervisor)
             self._let_go_of_others(role, seat)
-            asyncio.run(self._work(say_at) if role is Role.WORKER else self._serve(seat, place, say_at))
+            asyncio.run(self._work(say_at) if role is ProcessRole.WORKER else self._serve(seat, place, say_at))
             status = 0
         except BaseException:
             log.exception("process.failed", role=role)
@@ -355,17 +357,17 @@ class Supervisor:
             sys.stderr.flush()
             os._exit(status)
 
-    def _let_go_of_others(self, role: Role, seat: int) -> None:
+    def _let_go_of_others(self, role: ProcessRole, seat: int) -> None:
         """Close what belongs to others: where a killed one listened, nobody may go on being sent."""
         for number, listening in self._sockets.items():
-            if role is Role.WORKER or number != seat:
+            if role is ProcessRole.WORKER or number != seat:
                 listening.close()
         for child in self._children:
             os.close(child.told_at)
 
     async def _serve(self, seat: int, place: int, say_at: int) -> None:
         metrics.add_up_counts(self.counts, place)
-        async with self._database(Role.SERVER) as database:
+        async with self._database(ProcessRole.SERVER) as database:
 
             async def started() -> None:
                 os.write(say_at, b".")
@@ -376,12 +378,12 @@ class Supervisor:
             await serve_shared(self.settings, database, self._sockets[seat], self.shared, started, pace)
 
     async def _work(self, say_at: int) -> None:
-        async with self._database(Role.WORKER) as database:
+        async with self._database(ProcessRole.WORKER) as database:
             os.write(say_at, b".")
             await work_until_stopped(self.settings, database, state=self.shared.worker)
 
     @asynccontextmanager
-    async def _database(self, role: Role) -> AsyncIterator[Database]:
+    async def _database(self, role: ProcessRole) -> AsyncIterator[Database]:
         database = database_of(self.settings, self.engine, self.sizes[role])
         try:
             yield database
