@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
+from contextlib import suppress
 
 import httpx
 import psutil
@@ -65,8 +66,12 @@ def _processes(running: Service) -> list[psutil.Process]:
 
 
 def _cpu_seconds(running: Service) -> float:
-    times = [process.cpu_times() for process in _processes(running)]
-    return sum(time.user + time.system for time in times)
+    seconds = 0.0
+    for process in _processes(running):
+        with suppress(psutil.NoSuchProcess):  # a process of PostgreSQL that has just ended
+            times = process.cpu_times()
+            seconds += times.user + times.system
+    return seconds
 
 
 def _memory_mb(running: Service) -> float:
