@@ -9,7 +9,18 @@ from pathlib import Path
 
 from benchmarks.harness import Report, machine
 
-ALL = ("service", "summary", "ingest", "usage", "billing_run", "webhooks", "credits", "reports", "transfer")
+ALL = (
+    "service",
+    "summary",
+    "processes",
+    "ingest",
+    "usage",
+    "billing_run",
+    "webhooks",
+    "credits",
+    "reports",
+    "transfer",
+)
 DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 MARK = "<!-- results below are written by `make bench ARGS=--write` -->"
 

@@ -96,6 +96,7 @@ def service(folder: Path | None = None, **environment: str) -> Iterator[Service]
         "FARTHING_PORT": str(port),
         "FARTHING_BOOTSTRAP_API_KEY": KEY,
         "FARTHING_ACCESS_LOG": "false",
+        "FARTHING_PROCESSES": "1",
         "FARTHING_LOG_LEVEL": "error",
         **environment,
     }

@@ -100,17 +100,17 @@ def _vacuum(running: Service) -> None:
 
 async def _rate(running: Service, path: str) -> float:
     """Requests answered per second with `CLIENTS` connections that each ask again as soon as they are answered."""
-    request = (
-        f"GET /v1{path} HTTP/1.1\r\nHost: bench\r\nx-api-key: {running.key}\r\nConnection: keep-alive\r\n\r\n"
-    ).encode()
     until = time.perf_counter() + SECONDS
-    counts = await asyncio.gather(*(_ask(running.port, request, until) for _ in range(CLIENTS)))
+    counts = await asyncio.gather(*(ask(running, path, until) for _ in range(CLIENTS)))
     return sum(counts) / SECONDS
 
 
-async def _ask(port: int, request: bytes, until: float) -> int:
-    """A client of raw HTTP: on two cores, a heavier one would measure itself."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def ask(running: Service, path: str, until: float) -> int:
+    """A client of raw HTTP, for on two cores a heavier one would measure itself; how often it was answered."""
+    request = (
+        f"GET /v1{path} HTTP/1.1\r\nHost: bench\r\nx-api-key: {running.key}\r\nConnection: keep-alive\r\n\r\n"
+    ).encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
     answered = 0
     while time.perf_counter() < until:
         writer.write(request)

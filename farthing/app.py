@@ -29,7 +29,7 @@ from farthing.api.services import services_of, state_with
 from farthing.api.transport.bodies import BodyReader, ReadTimes
 from farthing.api.transport.client_address import ClientAddresses
 from farthing.api.transport.edge import Edge
-from farthing.api.transport.ratelimit import Limiter
+from farthing.api.transport.ratelimit import RateLimits
 from farthing.api.transport.segments import slashes_kept, slashes_restored
 from farthing.api.work import unit_of_work
 from farthing.billing.clock.routes import Clocks
@@ -221,8 +221,6 @@ ROUTES: Sequence[ControllerRouterHandler] = (
 )
 """Everything under /v1."""
 
-SIGN_IN_PER_MINUTE = 10
-
 
 @dataclass(frozen=True, kw_only=True)
 class Services(Composition):
@@ -341,13 +339,16 @@ def create_app(
     database: Database,
     listener: Listener | None = None,
     worker: WorkerState | None = None,
+    limits: RateLimits | None = None,
 ) -> Edge:
     """The whole ASGI application on one database. It starts and stops `listener` with itself.
 
-    `worker` is the one of this process, if it has one.
+    `worker` is the one of this process, or of those it serves with, if there is one; `limits` is what they count
+    together.
     """
     notices = listener or Listener(database.url)
-    services = _services(settings, database, notices, worker)
+    limits = limits or RateLimits.of(settings.rate_limit_per_second, settings.rate_limit_burst)
+    services = _services(settings, database, notices, worker, limits)
     app = _litestar(state_with(services), [_lifespan(services, notices)])
 
     async def identify(headers: Mapping[bytes, bytes]) -> str:
@@ -363,7 +364,9 @@ def create_app(
     )
 
 
-def _services(settings: Settings, database: Database, notices: Listener, worker: WorkerState | None) -> Services:
+def _services(
+    settings: Settings, database: Database, notices: Listener, worker: WorkerState | None, limits: RateLimits
+) -> Services:
     """What the handlers of this process work with. The queue and the look at health keep clear of requests' limits."""
     known = duties(database, settings)
     health_database = Database(database.url, database.ports, pool_size=1)
@@ -386,11 +389,7 @@ def _services(settings: Settings, database: Database, notices: Listener, worker:
         ),
         ingest=Ingest(database.url),
         authenticator=authenticator,
-        access=AccessControl(
-            authenticator,
-            Limiter(settings.rate_limit_per_second, settings.rate_limit_burst),
-            Limiter(SIGN_IN_PER_MINUTE / 60, SIGN_IN_PER_MINUTE),
-        ),
+        access=AccessControl(authenticator, limits.requests, limits.sign_in),
         master_keys=authenticator.keys,
         second_factor_box=SealedBox(authenticator.keys.current, second_factor.PURPOSE),
         client_addresses=ClientAddresses(settings.proxies(), settings.forwarded_header),

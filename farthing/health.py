@@ -16,9 +16,10 @@ from typing import Any
 
 import structlog
 from litestar import Response, get, post
-from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge
 from sqlalchemy.exc import SQLAlchemyError
 
+from farthing.api.transport import metrics
 from farthing.core.composition import Composition
 from farthing.jobs.duties import Duty
 from farthing.jobs.pace import WorkerState
@@ -37,19 +38,47 @@ FRESH_SECONDS = 1.0
 WORKER_PATIENCE_SECONDS = 30.0
 """A worker that starts, or starts again, is given this long."""
 
-_SUCCEEDED = Gauge("farthing_duty_last_success_timestamp_seconds", "When the duty last succeeded", ["duty"])
-_PERIOD = Gauge("farthing_duty_period_seconds", "How often the duty is to run", ["duty"])
-_LATE = Gauge("farthing_duty_late_seconds", "For how long a success of the duty is missing", ["duty"])
-_OVERDUE = Gauge("farthing_duty_overdue", "1 if a success of the duty is missing for longer than it may be", ["duty"])
-_FAILURES = Gauge("farthing_duty_failures", "Runs of the duty that failed since its last success", ["duty"])
-_FX_WAITING = Gauge("farthing_fx_waiting", "Drafts that the last billing run left for want of an exchange rate")
-_WEBHOOKS = Gauge("farthing_webhook_backlog", "Events and deliveries of webhooks that are on their way")
-_OLDEST = Gauge("farthing_webhook_oldest_seconds", "For how long the oldest of them has been on its way")
-_GIVEN_UP = Gauge("farthing_webhook_given_up", "Messages to endpoints for which no attempt is left")
-_PARKED = Gauge("farthing_email_parked", "Mails that the mail server refused, or for which no attempt is left")
-_DATABASE = Gauge("farthing_database_up", "1 if the database answered the last time it was asked")
-_WORKER = Gauge("farthing_worker_up", "1 if the worker of this process works; absent meaning, and 0, without one")
-_RESTARTS = Gauge("farthing_worker_restarts", "How often the worker of this process had to be begun again")
+MEASURED = CollectorRegistry()
+"""What is read when it is asked for, and the same whichever process is asked."""
+
+_SUCCEEDED = Gauge(
+    "farthing_duty_last_success_timestamp_seconds", "When the duty last succeeded", ["duty"], registry=MEASURED
+)
+_PERIOD = Gauge("farthing_duty_period_seconds", "How often the duty is to run", ["duty"], registry=MEASURED)
+_LATE = Gauge(
+    "farthing_duty_late_seconds", "For how long a success of the duty is missing", ["duty"], registry=MEASURED
+)
+_OVERDUE = Gauge(
+    "farthing_duty_overdue",
+    "1 if a success of the duty is missing for longer than it may be",
+    ["duty"],
+    registry=MEASURED,
+)
+_FAILURES = Gauge(
+    "farthing_duty_failures", "Runs of the duty that failed since its last success", ["duty"], registry=MEASURED
+)
+_FX_WAITING = Gauge(
+    "farthing_fx_waiting", "Drafts that the last billing run left for want of an exchange rate", registry=MEASURED
+)
+_WEBHOOKS = Gauge(
+    "farthing_webhook_backlog", "Events and deliveries of webhooks that are on their way", registry=MEASURED
+)
+_OLDEST = Gauge(
+    "farthing_webhook_oldest_seconds", "For how long the oldest of them has been on its way", registry=MEASURED
+)
+_GIVEN_UP = Gauge("farthing_webhook_given_up", "Messages to endpoints for which no attempt is left", registry=MEASURED)
+_PARKED = Gauge(
+    "farthing_email_parked", "Mails that the mail server refused, or for which no attempt is left", registry=MEASURED
+)
+_DATABASE = Gauge("farthing_database_up", "1 if the database answered the last time it was asked", registry=MEASURED)
+_WORKER = Gauge(
+    "farthing_worker_up",
+    "1 if the worker beside this server works; absent meaning, and 0, without one",
+    registry=MEASURED,
+)
+_RESTARTS = Gauge(
+    "farthing_worker_restarts", "How often the worker beside this server had to be begun again", registry=MEASURED
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +107,7 @@ class Health:
     database: Database
     duties: Sequence[Duty]
     worker: WorkerState | None
-    """None in a process that has no worker."""
+    """The worker of this process, or of those it serves with; None without one."""
     started_at: datetime
     fresh_seconds: float = FRESH_SECONDS
     answer_seconds: float = ANSWER_SECONDS
@@ -200,6 +229,6 @@ async def ready(services: Composition) -> Response[dict[str, Any]]:
 
 @get("/metrics", include_in_schema=False, media_type=CONTENT_TYPE_LATEST)
 async def metrics_page(services: Composition) -> Response[bytes]:
-    """This process's metrics, and the deployment's duties, in Prometheus text format."""
+    """What is answered here, by all processes that serve together, and the deployment's duties, for Prometheus."""
     await services.part(Health).measure()
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    return Response(metrics.page(MEASURED), media_type=CONTENT_TYPE_LATEST)

@@ -1,14 +1,21 @@
 """The address a server listens on: taken by one process alone, before anything is served.
 
 The HTTP server would share its port with whoever else asks for it in the same way (`SO_REUSEPORT`), and two
-deployments would answer in turn. So the socket is made here, without that option, and handed to the server.
+deployments would answer in turn. So the socket is made here, without that option, and handed to the server. Processes
+that serve together share it in that way, so that the kernel spreads connections over them: there a lock keeps others
+out.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
+import hashlib
+import os
 import socket
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from granian.net import SocketHolder  # type: ignore[attr-defined]
@@ -26,24 +33,64 @@ class CannotListen(RuntimeError):
 
 def listen(settings: Settings) -> socket.socket:
     """A socket that listens at the address of `settings`, which no other process has. Raises CannotListen."""
+    listening = _bound(settings, *_address(settings))
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            settings.host or None, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except OSError as error:
-        raise CannotListen(f"FARTHING_HOST '{settings.host}' is no address: {error.strerror}") from error
-    listening = socket.socket(family, kind, protocol)
-    try:
-        if sys.platform != "win32":
-            # connections of an earlier process that still linger are no obstacle; one that listens is
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
         raise CannotListen(_why(settings, error)) from error
-    listening.setblocking(False)
     return listening
+
+
+class SharedAddress:
+    """The address of processes that serve together: each listens on a socket of its own when it is ready.
+
+    Nobody else can take the address while this is there. Raises CannotListen.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._family, self._address = _address(settings)
+        listen(settings).close()  # nobody has it now, and those who start together go one by one
+        name = hashlib.sha256(f"{os.getuid()} {self._address}".encode()).hexdigest()[:16]
+        self._lock = os.open(Path(tempfile.gettempdir()) / f"farthing-{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._lock)
+            raise CannotListen(_why(settings, OSError(errno.EADDRINUSE, ""))) from error
+
+    def socket(self) -> socket.socket:
+        """One more socket at the address, which does not listen yet."""
+        made = _bound(self._settings, self._family, self._address, shared=True)
+        self._address = made.getsockname()  # of port 0 the first socket makes one
+        return made
+
+
+def _address(settings: Settings) -> tuple[socket.AddressFamily, Any]:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            settings.host or None, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise CannotListen(f"FARTHING_HOST '{settings.host}' is no address: {error.strerror}") from error
+    return family, address
+
+
+def _bound(settings: Settings, family: socket.AddressFamily, address: Any, *, shared: bool = False) -> socket.socket:
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if sys.platform != "win32":
+            # connections of an earlier process that still linger are no obstacle; one that listens is
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        raise CannotListen(_why(settings, error)) from error
+    bound.setblocking(False)
+    return bound
 
 
 def check_free(settings: Settings) -> None:

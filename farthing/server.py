@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,12 @@ from granian.http import HTTP1Settings
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from farthing import secret_file
+from farthing.api.transport.edge import Edge, Json, Receive, Send
+from farthing.api.transport.ratelimit import RateLimits
 from farthing.app import create_app
 from farthing.identity.bootstrap import FirstStart, first_start
 from farthing.identity.credentials.master_key import settle
-from farthing.jobs.pace import Pace, WorkerState, pace_for
+from farthing.jobs.pace import Pace, WorkerState, pace_for, shared_worker_state
 from farthing.jobs.schedule import duties
 from farthing.jobs.worker import keep_working
 from farthing.listener import BACKLOG, ListeningServer, listen
@@ -31,7 +34,7 @@ from farthing.notifications.webhooks.delivery.running import delivery_worker
 from farthing.settings import Settings
 from farthing.storage.capacity import Demand, fitted, granted, shortage
 from farthing.storage.connections.unusable import UnusableDatabase
-from farthing.storage.embedded import EmbeddedFailed, EmbeddedPostgres
+from farthing.storage.embedded import MAX_CONNECTIONS, EmbeddedFailed, EmbeddedPostgres
 from farthing.storage.migrations import upgrade
 from farthing.storage.postgres import Database
 from farthing.wiring import wire
@@ -52,13 +55,16 @@ class Engine:
 
 
 @contextmanager
-def engine(settings: Settings) -> Iterator[Engine]:
-    """The PostgreSQL to use: the configured one, or an embedded one that runs while this is open."""
+def engine(settings: Settings, connections: int = MAX_CONNECTIONS) -> Iterator[Engine]:
+    """The PostgreSQL to use: the configured one, or an embedded one that runs while this is open.
+
+    An embedded one grants at most `connections`.
+    """
     if settings.database_url is not None:
         yield Engine(settings.database_url)
         return
     archive = None if settings.wal_archive_dir is None else Path(settings.wal_archive_dir)
-    server = EmbeddedPostgres(Path(settings.data_dir), wal_archive=archive)
+    server = EmbeddedPostgres(Path(settings.data_dir), {"max_connections": str(connections)}, wal_archive=archive)
     try:
         if settings.secret_key is None:
             secret_file.ensure(Path(settings.data_dir))
@@ -112,15 +118,24 @@ def bring_up_to_date(url: str) -> None:
 
 def _sized(settings: Settings, engine: Engine, demand: Demand | None) -> Database:
     """The database with pools that the server grants. Raises TooFewConnections."""
-    timeouts = settings.worker_timeouts
     if demand is None:
-        return Database(engine.url, wire(), settings.pool_size, timeouts=timeouts)
+        return Database(engine.url, wire(), settings.pool_size, timeouts=settings.worker_timeouts)
     grant = granted(engine.url)
     sizes = fitted(demand, grant)
     if sizes != demand:
         log.warning("connections.fewer", action=shortage(demand, grant), pool=sizes.pool, hot_reads=sizes.hot_reads)
+    return database_of(settings, engine, sizes)
+
+
+def database_of(settings: Settings, engine: Engine, sizes: Demand) -> Database:
+    """The database with pools of these sizes, of which no connection is open yet."""
     return Database(
-        engine.url, wire(), sizes.pool, overflow=sizes.overflow, hot_reads=sizes.hot_reads, timeouts=timeouts
+        engine.url,
+        wire(),
+        sizes.pool,
+        overflow=sizes.overflow,
+        hot_reads=sizes.hot_reads,
+        timeouts=settings.worker_timeouts,
     )
 
 
@@ -136,24 +151,62 @@ async def _watch(embedded: EmbeddedPostgres) -> None:
             log.error("engine.died", folder=str(embedded.folder), action="started again")
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What processes that serve together have in common: made before they part, and the same for one alone."""
+
+    limits: RateLimits
+    worker: WorkerState | None
+    """How their worker fares, whichever process it is in; None without one."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Shared:
+        """As it is at the beginning."""
+        return cls(
+            RateLimits.of(settings.rate_limit_per_second, settings.rate_limit_burst),
+            shared_worker_state() if settings.worker else None,
+        )
+
+
 async def serve(
     settings: Settings,
     database: Database,
     started: Callable[[Database, FirstStart | None], Coroutine[None, None, None]],
     pace: Pace | None = None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM; requests in flight are answered first.
+    """Serve until SIGINT or SIGTERM, and work on jobs if the settings say so; requests in flight are answered first.
 
     `started` is called once the server accepts requests; `pace` is that of the settings unless given. Raises
     CannotListen.
     """
     pace = pace or pace_for(settings.stalled_job_seconds)
     first = await first_start(database, settings)
-    worker = WorkerState() if settings.worker else None
-    application = create_app(settings, database, worker=worker)
+    shared, listening = Shared.of(settings), listen(settings)
+    working = _start_worker(settings, database, shared.worker, pace) if shared.worker is not None else None
+    await serve_shared(settings, database, listening, shared, lambda: started(database, first), pace, working)
+
+
+async def serve_shared(
+    settings: Settings,
+    database: Database,
+    listening: socket.socket,
+    shared: Shared,
+    started: Callable[[], Coroutine[None, None, None]],
+    pace: Pace,
+    working: asyncio.Task[None] | None = None,
+) -> None:
+    """Answer requests at `listening` until SIGINT or SIGTERM; then `working` is ended too."""
+    accepting = asyncio.Event()
+    same = listening.dup()
+
+    def accept() -> None:
+        with same:
+            same.listen(BACKLOG)  # one that serves with others is sent nothing before it is ready
+        accepting.set()
+
     server = ListeningServer(
-        application,
-        listen(settings),
+        _telling_when_started(create_app(settings, database, worker=shared.worker, limits=shared.limits), accept),
+        listening,
         address=settings.host,
         port=settings.port,
         interface=Interfaces.ASGI,
@@ -162,11 +215,14 @@ async def serve(
         log_enabled=False,
     )
     stop = _stop_on_signal(pace)
-    working = _start_worker(settings, database, worker, pace) if worker is not None else None
     serving = asyncio.create_task(server.serve(), name="http")
     ending = asyncio.create_task(stop.wait(), name="stop")
 
-    starting = asyncio.create_task(started(database, first), name="started")
+    async def tell() -> None:
+        await accepting.wait()
+        await started()
+
+    starting = asyncio.create_task(tell(), name="started")
     done, _ = await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
     starting.cancel()
     if serving in done:
@@ -180,11 +236,33 @@ async def serve(
     await asyncio.gather(starting, return_exceptions=True)
 
 
-async def work_until_stopped(settings: Settings, database: Database, pace: Pace | None = None) -> None:
-    """Work on jobs until SIGINT or SIGTERM, at the pace of the settings unless given; jobs in hand may end in order."""
+def _telling_when_started(app: Edge, started: Callable[[], None]) -> Callable[[Json, Receive, Send], Awaitable[None]]:
+    """`app`, which calls `started` when its lifespan has begun: the next thing the server does is to accept."""
+
+    async def lifespan(scope: Json, receive: Receive, send: Send) -> None:
+        async def watched(message: Json) -> None:
+            await send(message)
+            if message["type"] == "lifespan.startup.complete":
+                started()
+
+        await app(scope, receive, watched)
+
+    def choose(scope: Json, receive: Receive, send: Send) -> Awaitable[None]:
+        return lifespan(scope, receive, send) if scope["type"] == "lifespan" else app(scope, receive, send)
+
+    return choose
+
+
+async def work_until_stopped(
+    settings: Settings, database: Database, pace: Pace | None = None, state: WorkerState | None = None
+) -> None:
+    """Work on jobs until SIGINT or SIGTERM, at the pace of the settings unless given; jobs in hand may end in order.
+
+    `state` is where servers beside it look how it fares.
+    """
     pace = pace or pace_for(settings.stalled_job_seconds)
     stop = _stop_on_signal(pace)
-    working = _start_worker(settings, database, WorkerState(), pace)
+    working = _start_worker(settings, database, state or WorkerState(), pace)
     await stop.wait()
     log.info("stopping")
     await _end(working)

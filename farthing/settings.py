@@ -45,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Where the embedded PostgreSQL copies its write-ahead log to, for recovery to a point in time."""
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
+    processes: Annotated[int, Meta(ge=0, le=64)] = 0
+    """How many processes `serve` answers with; 0 is as many as suit this machine."""
     secret_key: str | None = None
     """Master key of hashes, tokens and stored credentials; embedded, a random one is kept in the data folder."""
     secret_key_previous: str | None = None

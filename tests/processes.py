@@ -86,8 +86,8 @@ class ForkedProcess:
 
 
 def farthing(arguments: list[str], environment: Mapping[str, str], **streams: Path) -> ForkedProcess:
-    """The command line with these arguments and this environment, and nothing else of it."""
-    return ForkedProcess(_command_line, arguments, environment=environment, **streams)
+    """The command line with these arguments and this environment, and nothing else of it; one process that serves."""
+    return ForkedProcess(_command_line, arguments, environment={"FARTHING_PROCESSES": "1", **environment}, **streams)
 
 
 def run_farthing(

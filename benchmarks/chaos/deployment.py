@@ -126,6 +126,7 @@ class Deployment:
             "FARTHING_BOOTSTRAP_API_KEY": KEY,
             "FARTHING_SECRET_KEY": MASTER_KEY,
             "FARTHING_ACCESS_LOG": "false",
+            "FARTHING_PROCESSES": "1",
             "FARTHING_LOG_LEVEL": "info",
             "FARTHING_STALLED_JOB_SECONDS": f"{self.stalled_seconds:g}",
             **own,

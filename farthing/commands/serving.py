@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 import farthing
 from farthing.commands.running import DataDir, console, read_settings, with_database
+from farthing.core.origin import SERVICE, ChangeSource, acting_as
 from farthing.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,14 +22,18 @@ def serve(
     data_dir: DataDir = None,
     host: Annotated[str | None, Parameter(help="Address to listen on (FARTHING_HOST).")] = None,
     port: Annotated[int | None, Parameter(help="Port to listen on (FARTHING_PORT).")] = None,
+    processes: Annotated[
+        int | None, Parameter(help="How many processes answer; 0: as many as suit this machine (FARTHING_PROCESSES).")
+    ] = None,
     demo: Annotated[bool, Parameter(help="Load a small company's books on first start.", negative="")] = False,
 ) -> None:
     """Serve the API, and work on jobs; with no FARTHING_DATABASE_URL, run PostgreSQL too."""
-    from farthing import listener, server
+    from farthing import listener, server, supervisor
     from farthing.storage.capacity import demand_of
 
-    settings = read_settings(data_dir=data_dir, host=host, port=port)
+    settings = read_settings(data_dir=data_dir, host=host, port=port, processes=processes)
     listener.check_free(settings)
+    count = settings.processes or supervisor.processes_for_this_machine(settings)
 
     async def started(database: Database, first: FirstStart | None) -> None:
         _greet(settings, first)
@@ -41,7 +47,13 @@ def serve(
     async def task(database: Database) -> None:
         await server.serve(settings, database, started)
 
-    with_database(settings, task, demand_of(settings.pool_size, works=settings.worker))
+    if count == 1:
+        with_database(settings, task, demand_of(settings.pool_size, works=settings.worker))
+        return
+    with acting_as(SERVICE, ChangeSource.WORKER):
+        status = supervisor.serve_together(settings, count, started)
+    if status:
+        sys.exit(status)
 
 
 def _greet(settings: Settings, first: FirstStart | None) -> None:

@@ -58,5 +58,5 @@ def shifted(moment: datetime, by: timedelta) -> datetime:
 def instant(moment: datetime) -> str:
     """RFC 3339 in UTC with `Z` and up to microseconds, trailing zeros of the fraction removed."""
     # an offset of nothing is written "+00:00"
-    text = moment.astimezone(UTC).isoformat()[:-6]
+    text = (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat()[:-6]
     return (text.rstrip("0") if "." in text else text) + "Z"

@@ -85,9 +85,11 @@ def allocate(amount: Decimal, weights: Sequence[Decimal], digits: int) -> list[D
 
 def plain(amount: Decimal) -> str:
     """Plain notation as on the wire: no exponent, no trailing zeros, no sign on zero. `Decimal("1E+3")` is "1000"."""
-    if amount == 0:
+    if not amount:
         return "0"
-    text = format(amount, "f")
+    text = str(amount)
+    if "E" in text:
+        text = format(amount, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 STALE_SECONDS = 30.0
 
@@ -37,15 +39,26 @@ def pace_for(stale_seconds: float) -> Pace:
     return Pace(heartbeat_seconds=every_seconds, look_seconds=every_seconds, stale_seconds=stale_seconds)
 
 
-@dataclass(slots=True)
-class WorkerState:
-    """How the worker of this process fares. It works from its first look at the queue until a part of it ends."""
+class WorkerState(ctypes.Structure):
+    """How the worker fares. It works from its first look at the queue until a part of it ends.
 
-    works: bool = False
-    down_since: float = field(default_factory=time.monotonic)
-    looked_at: float = 0.0
+    Plain fields, which can lie in memory that several processes share: see `shared_worker_state`.
+    """
+
+    works: bool
+    down_since: float
+    looked_at: float
     """When it last looked at the queue, which it does every few seconds while the database lets it."""
-    restarts: int = 0
+    restarts: int
+    _fields_ = (
+        ("works", ctypes.c_bool),
+        ("down_since", ctypes.c_double),
+        ("looked_at", ctypes.c_double),
+        ("restarts", ctypes.c_long),
+    )
+
+    def __init__(self, down_since: float | None = None) -> None:
+        super().__init__(down_since=time.monotonic() if down_since is None else down_since)
 
     def is_up(self) -> None:
         """It has just looked at the queue."""
@@ -66,3 +79,10 @@ class WorkerState:
         if self.alive:
             return 0.0
         return time.monotonic() - (self.looked_at if self.works else self.down_since)
+
+
+def shared_worker_state() -> WorkerState:
+    """The state of a worker that processes forked from this one share; the clock of both is the machine's."""
+    state = WorkerState.from_buffer(mmap.mmap(-1, ctypes.sizeof(WorkerState)))
+    state.down_since = time.monotonic()
+    return state

@@ -6,6 +6,7 @@ is therefore compared with what can be had before anything starts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import psycopg
@@ -112,6 +113,25 @@ def fitted(demand: Demand, grant: ConnectionGrant) -> Demand:
     hot_reads = min(demand.hot_reads - LEAST_HOT_READS, spare - pool)
     overflow = min(demand.overflow, spare - pool - hot_reads)
     return replace(demand, pool=LEAST_POOL + pool, hot_reads=LEAST_HOT_READS + hot_reads, overflow=overflow)
+
+
+def fitted_together(demands: Sequence[Demand], grant: ConnectionGrant) -> list[Demand]:
+    """The demands of processes that serve together, each made smaller in proportion where the server grants less.
+
+    Raises TooFewConnections where they cannot all have the least they need.
+    """
+    wanted, least = sum(demand.total for demand in demands), sum(demand.least for demand in demands)
+    if wanted <= grant.free:
+        return list(demands)
+    if least > grant.free:
+        raise TooFewConnections(
+            f"PostgreSQL grants {grant.most} connections ({grant.limited_by}), of which {grant.in_use} are in use; "
+            f"{len(demands)} processes want {wanted} and need at least {least}. "
+            f"Raise that limit by {wanted - grant.free}, or set fewer processes (FARTHING_PROCESSES)"
+        )
+    spare = grant.free - least
+    parts = [demand.least + spare * (demand.total - demand.least) // (wanted - least) for demand in demands]
+    return [fitted(demand, replace(grant, most=part, in_use=0)) for demand, part in zip(demands, parts, strict=True)]
 
 
 def shortage(demand: Demand, grant: ConnectionGrant) -> str:

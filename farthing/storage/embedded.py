@@ -57,6 +57,8 @@ _BINARIES = _binaries()
 _PR_SET_PDEATHSIG, _PR_SET_SECUREBITS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 1, 28, 47, 2
 _KEEP_CAPABILITIES_OF_ANY_USER = 1 << 2  # SECBIT_NO_SETUID_FIXUP: for access(2) too, with which initdb looks around
 _CAP_DAC_OVERRIDE = 1
+MAX_CONNECTIONS = 200
+"""What is granted unless more processes need more."""
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -367,7 +369,7 @@ def _settings_for_this_machine() -> dict[str, str]:
         "effective_cache_size": f"{max(memory_mb // 2, 128)}MB",
         "maintenance_work_mem": f"{min(max(memory_mb // 32, 32), 512)}MB",
         "work_mem": "16MB",
-        "max_connections": "200",
+        "max_connections": str(MAX_CONNECTIONS),
         "max_wal_size": "4GB",
         "wal_compression": "on",
         "checkpoint_timeout": "15min",

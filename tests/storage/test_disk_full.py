@@ -56,7 +56,7 @@ def serving_on(disk: Path, log: list[str]) -> Iterator[httpx.Client]:
     port = free_port()
     with subprocess.Popen(
         [sys.executable, "-m", "farthing", "serve"],
-        env=_environment(disk / "data", FARTHING_PORT=str(port), FARTHING_WORKER="false"),
+        env=_environment(disk / "data", FARTHING_PORT=str(port), FARTHING_WORKER="false", FARTHING_PROCESSES="1"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

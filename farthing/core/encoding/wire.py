@@ -7,10 +7,11 @@ size, times in UTC, metadata within limits, no NUL in any text. Responses carry 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
+from functools import cache
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
@@ -144,7 +145,29 @@ Self = TypeVar("Self", bound="Response")
 
 _ABSENT: Any = object()
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
-_AS_THEY_ARE = frozenset({str, int, bool, type(None), dict, list})
+Writer = Callable[[Any], Any]
+
+
+def _value_of(member: Enum) -> Any:
+    return member.value
+
+
+class _Writers(dict[type, Writer | None]):
+    """How a stored value of a type travels: None where it travels as it is. Found out once for each type."""
+
+    def __missing__(self, kind: type) -> Writer | None:
+        writer: Writer | None = None
+        if issubclass(kind, Decimal):
+            writer = money.plain
+        elif issubclass(kind, datetime):
+            writer = instant
+        elif issubclass(kind, Enum):
+            writer = _value_of
+        self[kind] = writer
+        return writer
+
+
+_WRITERS = _Writers()
 
 
 class Response(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -156,32 +179,31 @@ class Response(msgspec.Struct, kw_only=True, omit_defaults=True):
     @classmethod
     def of(cls: type[Self], row: object, **given: Any) -> Self:
         """Build from an object's attributes of the same names; `given` wins, and holds what the row has not."""
-        values = dict(given)
         # a stored attribute is read where it is held, which is much cheaper than through the mapper's descriptor
         held = getattr(row, "__dict__", _NOTHING)
-        renamed = cls.renamed
-        for name in cls.__struct_fields__:
-            if name in values:
-                continue
-            attribute = renamed.get(name, name)
+        writers = _WRITERS
+        values = given
+        for name, attribute in _fields_to_read(cls, *given):
             value = held.get(attribute, _ABSENT)
             if value is _ABSENT:
                 value = getattr(row, attribute, _ABSENT)
                 if value is _ABSENT:
                     continue
-            values[name] = value if type(value) in _AS_THEY_ARE else as_wire(value)
+            write = writers[type(value)]
+            values[name] = value if write is None else write(value)
         return cls(**values)
+
+
+@cache
+def _fields_to_read(kind: type[Response], *given: str) -> tuple[tuple[str, str], ...]:
+    """The fields that are not given, each with the attribute it is read from."""
+    return tuple((name, kind.renamed.get(name, name)) for name in kind.__struct_fields__ if name not in given)
 
 
 def as_wire(value: Any) -> Any:
     """A stored value as it travels: decimals and times as text, enums as their values."""
-    if isinstance(value, Decimal):
-        return money.plain(value)
-    if isinstance(value, datetime):
-        return instant(value)
-    if isinstance(value, Enum):
-        return value.value
-    return value
+    write = _WRITERS[type(value)]
+    return value if write is None else write(value)
 
 
 def json_number(value: Decimal) -> Any:

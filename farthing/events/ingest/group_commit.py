@@ -12,6 +12,7 @@ import asyncio
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import psycopg
@@ -66,8 +67,13 @@ _CONNECTION: dict[str, Any] = {
 log = structlog.get_logger(__name__)
 
 _EVENTS = Counter("farthing_events_total", "Events stored, by what became of them", ["outcome"])
-_SUPERSEDED = Counter("events_superseded_total", "Events whose content was replaced by a later version")
 _REJECTED = Counter("events_rejected_total", "Events that no meter counts", ["reason"])
+
+
+@cache
+def _superseded() -> Counter:
+    """Made at its first use: without labels it begins to count where it is made, which must be where it is used."""
+    return Counter("events_superseded_total", "Events whose content was replaced by a later version")
 
 
 class _Waiting:
@@ -108,6 +114,7 @@ class Ingest:
         self._tasks: list[asyncio.Task[None]] = []
         self._again: set[asyncio.Task[None]] = set()
         self._memory = MeterMemory()
+        _superseded()  # shown from the beginning
 
     async def start(self) -> None:
         self._tasks = [asyncio.create_task(_Writer(self).run(), name=f"ingest {n}") for n in range(WRITERS)]
@@ -376,6 +383,6 @@ def _observe(done: Appended) -> None:
         if count:
             _EVENTS.labels(outcome).inc(count)
     if done.replaced:
-        _SUPERSEDED.inc(done.replaced)
+        _superseded().inc(done.replaced)
     for reason, count in done.unmetered.items():
         _REJECTED.labels(reason).inc(count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 
@@ -14,6 +14,7 @@ from farthing.catalogue.taxes.tables import TaxRateRow
 from farthing.core.encoding.wire import as_wire
 from farthing.core.money import EXACT, plain
 from farthing.customers.schemas import CustomerResponse
+from farthing.customers.tables import Customer
 from farthing.invoices.line_tables import InvoiceLineItem, TaxAppliedRow
 from farthing.invoices.parts import InvoiceParts, parts_of_all
 from farthing.invoices.reads.conversions import ShownConversion, conversions_of
@@ -48,10 +49,23 @@ async def all_shown(
     parts = await parts_of_all(session, invoices, with_lines=with_lines)
     rates = await _rates_of(session, [tax for part in parts for tax in part.taxes]) if with_tax_rates else {}
     conversions = await conversions_of(session, invoices, parts, clock_of(session).now())
+    # one customer's invoices are what is listed most: whoever pays several of them is shaped once
+    payers = {payer.id: CustomerResponse.of(payer) for payer in _payers(parts)}
     return [
-        whole(invoice, part, with_lines=with_lines, rates=rates, conversion=conversions.get(invoice.id))
+        whole(
+            invoice,
+            part,
+            with_lines=with_lines,
+            rates=rates,
+            conversion=conversions.get(invoice.id),
+            payer=payers.get(invoice.customer_id),
+        )
         for invoice, part in zip(invoices, parts, strict=True)
     ]
+
+
+def _payers(parts: Sequence[InvoiceParts]) -> Iterable[Customer]:
+    return {part.payer.id: part.payer for part in parts if part.payer is not None}.values()
 
 
 async def with_subscriptions(
@@ -76,8 +90,12 @@ def whole(
     conversion: ShownConversion | None,
     with_lines: bool = True,
     rates: Mapping[str, TaxRateResponse] = _NO_RATES,
+    payer: CustomerResponse | None = None,
 ) -> InvoiceResponse:
-    """An invoice with its parts, as they stand in memory; `rates` are those of the catalogue, by id."""
+    """An invoice with its parts, as they stand in memory; `rates` are those of the catalogue, by id.
+
+    `payer` is the one of `parts`, where it is shaped already.
+    """
     overpaid = None
     if invoice.payment_status is PaymentStatus.OVERPAID:
         overpaid = plain(EXACT.subtract(invoice.amount_paid, invoice.amount_due))
@@ -90,7 +108,7 @@ def whole(
         line_items=[_line(line, conversion) for line in parts.lines] if with_lines else None,
         coupon_applications=[CouponApplicationResponse.of(row) for row in parts.coupon_applications],
         taxes=[TaxAppliedResponse.of(row, tax_rate=rates.get(row.tax_rate_id)) for row in parts.taxes],
-        customer=None if parts.payer is None else CustomerResponse.of(parts.payer),
+        customer=payer or (None if parts.payer is None else CustomerResponse.of(parts.payer)),
     )
 
 
