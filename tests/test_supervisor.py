@@ -15,11 +15,11 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from farthing.storage.capacity import ConnectionGrant, TooFewConnections, demand_of, fitted_together
 
 from farthing.api.transport.ratelimit import Limiter
 from farthing.core.errors import TooManyRequests
 from farthing.settings import load
+from farthing.storage.capacity import ConnectionGrant, TooFewConnections, demand_of, fitted_together
 from farthing.supervisor import processes_for_this_machine, usable_cores
 from tests.ports import free_port
 from tests.processes import ForkedProcess, farthing

@@ -11,7 +11,7 @@ from farthing.web.administration.emails import EmailPages
 from farthing.web.administration.erasure import ErasurePages
 from farthing.web.administration.integrations import IntegrationPages
 from farthing.web.administration.keys import Keys
-from farthing.web.administration.letterhead import Letterhead
+from farthing.web.administration.letterhead import LetterheadPages
 from farthing.web.administration.portal_settings import PortalSettingsPages
 from farthing.web.administration.settings.pages import SettingsPages
 from farthing.web.administration.transfers import TransferPages
@@ -73,7 +73,7 @@ from farthing.web.portal.details import PortalDetails
 from farthing.web.portal.look import PortalLook
 from farthing.web.portal.methods import PortalMethods
 from farthing.web.portal.pages import Portal, PortalLinks
-from farthing.web.portal.subscriptions import PortalSubscriptions
+from farthing.web.portal.subscriptions import PortalSubscriptionPages
 from farthing.web.portal.usage import PortalUsage
 from farthing.web.rendering.answers import error_page
 from farthing.web.rendering.assets import asset, favicon
@@ -134,7 +134,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     ActivityPages,
     EmailPages,
     TransferPages,
-    Letterhead,
+    LetterheadPages,
     SettingsPages,
     PortalSettingsPages,
     TestClock,
@@ -149,7 +149,7 @@ PORTAL: tuple[ControllerRouterHandler, ...] = (
     PortalUsage,
     PortalAlerts,
     PortalDetails,
-    PortalSubscriptions,
+    PortalSubscriptionPages,
     PortalCredits,
     PortalMethods,
 )

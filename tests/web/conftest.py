@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 from sqlalchemy import update
 
-from farthing import app
+from farthing.api.transport import ratelimit
 from farthing.identity.tables import Tenant
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
@@ -31,7 +31,7 @@ def settings(database_url: str) -> Settings:
 async def base_url(settings: Settings, database: Database) -> AsyncIterator[str]:
     """A server of its own, on which many tests may sign in within a minute."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app, "SIGN_IN_PER_MINUTE", 100_000)
+        patch.setattr(ratelimit, "SIGN_IN_PER_MINUTE", 100_000)
         async with running(settings, database) as url:
             yield url
 

@@ -12,7 +12,7 @@ import pytest
 from playwright.async_api import Page
 from sqlalchemy import update
 
-from farthing import app
+from farthing.api.transport import ratelimit
 from farthing.core.enums import Status
 from farthing.customers import portal
 from farthing.identity.credentials.keys import derived_key
@@ -367,7 +367,7 @@ async def test_a_stolen_notice_or_a_forged_one_is_not_shown(own: Stage, inside: 
 async def test_password_guessing_is_slowed_down(
     own: Stage, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "SIGN_IN_PER_MINUTE", 10)
+    monkeypatch.setattr(ratelimit, "SIGN_IN_PER_MINUTE", 10)
     async with (
         running(settings_for(database.url), database) as url,
         httpx.AsyncClient(base_url=url) as client,

@@ -127,7 +127,7 @@ CHANGES: Mapping[str, OwnChange] = MappingProxyType(
 """Every change by its name in the address, which is also that of its texts."""
 
 
-class PortalSubscriptions(Controller):
+class PortalSubscriptionPages(Controller):
     """Changes of one customer's subscriptions; the address is the credential."""
 
     path = "/portal/{token:str}/subscriptions/{subscription_id:str}/{name:str}"

@@ -53,7 +53,7 @@ _SHORTEST_ELAPSED = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class UsageCharge:
+class ProjectedCharge:
     """What the usage of a charge comes to: so far, and at the period's end if it goes on so (None: too early)."""
 
     name: str
@@ -68,7 +68,7 @@ class SubscriptionOutlook:
     subscription: Subscription
     plan: str
     period: Period
-    charges: Sequence[UsageCharge]
+    charges: Sequence[ProjectedCharge]
     following: NextInvoice
 
     @property
@@ -189,7 +189,7 @@ async def _growing_meters(session: AsyncSession, lines: Sequence[DraftLine]) -> 
 
 def _charges(
     subscription: Subscription, lines: Sequence[DraftLine], growing: set[str], period: Period, now: datetime
-) -> list[UsageCharge]:
+) -> list[ProjectedCharge]:
     amounts: dict[tuple[str, bool], Decimal] = {}
     for line in lines:
         if line.price_type is PriceType.USAGE:
@@ -197,7 +197,7 @@ def _charges(
             key = (line.display_name, grows)
             amounts[key] = amounts.get(key, ZERO) + line.amount
     return [
-        UsageCharge(name, amount, projected_amount(amount, period, now, subscription.currency) if grows else amount)
+        ProjectedCharge(name, amount, projected_amount(amount, period, now, subscription.currency) if grows else amount)
         for (name, grows), amount in amounts.items()
     ]
 
