@@ -80,8 +80,14 @@ async def test_a_replacement_carries_all_that_is_not_the_plans(office: Office) -
     assert {name: fresh[name] for name in kept} == {name: before[name] for name in kept}
     assert fresh["metadata"] == {"team": "blue", "old": "1"}
     items = sorted(
-        (one["entity_type"], one["price"]["amount"], one["quantity"], one["display_name"], (one["end_date"] or "")[:10])
-        for one in fresh["line_items"]
+        (
+            line_item["entity_type"],
+            line_item["price"]["amount"],
+            line_item["quantity"],
+            line_item["display_name"],
+            (line_item["end_date"] or "")[:10],
+        )
+        for line_item in fresh["line_items"]
     )
     assert items == [
         ("addon", "3", "1", items[0][3], "2026-04-21"),
@@ -90,7 +96,7 @@ async def test_a_replacement_carries_all_that_is_not_the_plans(office: Office) -
         ("subscription", "1", "1", items[3][3], "2026-08-01"),
         ("subscription", "11", "2", "Support", ""),
     ]
-    prices = [one["price"] for one in fresh["line_items"]]
+    prices = [line_item["price"] for line_item in fresh["line_items"]]
     assert {price["entity_id"] for price in prices if price["entity_type"] == "SUBSCRIPTION"} == {fresh["id"]}
     listed = await office.account.get(f"/subscriptions/{fresh['id']}/addons/associations")
     carried = {one["addon_id"]: one for one in listed["items"]}
@@ -98,8 +104,11 @@ async def test_a_replacement_carries_all_that_is_not_the_plans(office: Office) -
     assert (carried[trimmed["id"]]["end_date"], carried[trimmed["id"]]["cancellation_reason"]) == (
         "2026-04-21T00:00:00Z", "too dear",
     )  # fmt: skip
-    heir = next(one["id"] for one in fresh["line_items"] if one["display_name"] == "Support")
-    coupons = {one["coupon"]["coupon_code"]: one for one in fresh["coupon_associations"]}
+    heir = next(line_item["id"] for line_item in fresh["line_items"] if line_item["display_name"] == "Support")
+    coupons = {
+        coupon_association["coupon"]["coupon_code"]: coupon_association
+        for coupon_association in fresh["coupon_associations"]
+    }
     assert {code: one.get("subscription_line_item_id") for code, one in coupons.items()} == {
         "whole": None,
         "part": heir,

@@ -226,7 +226,7 @@ async def test_a_jump_with_too_many_stops_takes_some_together(office: Office, mo
     subscription = await office.subscribed(await office.plan(fixed("50")))
     await _move(office.account, "2028-01-01T06:00:00Z")
     assert await office.totals(subscription) == ["50.00"] * 25
-    assert {str(one.invoice_status) for one in await office.invoices(subscription)} == {"FINALIZED"}
+    assert {str(invoice.invoice_status) for invoice in await office.invoices(subscription)} == {"FINALIZED"}
 
 
 async def test_times_that_cannot_be_are_refused(office: Office) -> None:

@@ -167,7 +167,9 @@ async def test_periods_that_are_used_up_stay_used_up_over_a_plan_change(office: 
         subscriptions.append((await do(office, made, "change/execute", {**body, **REPLACING}))["new_subscription"])
     for day in ("03-01", "03-10", "04-01", "04-10", "05-10"):
         await office.run(f"2026-{day}")
-    assert [len(await discounted_lines(office, one)) for one in subscriptions] == ([3] if way == "in place" else [2, 1])
+    assert [len(await discounted_lines(office, subscription)) for subscription in subscriptions] == (
+        [3] if way == "in place" else [2, 1]
+    )
 
 
 async def test_a_coupon_for_once_that_was_used_discounts_no_successor(office: Office) -> None:

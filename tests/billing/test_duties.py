@@ -77,8 +77,8 @@ class TestRenewalNotices:
             told.append(len(await events(office, subscription.id, "subscription.renewal.due")))
         assert told == [0, 1, 1, 1, 1, 2]
         ends = [
-            one["subscription"]["current_period_end"]
-            for one in await events(office, subscription.id, "subscription.renewal.due")
+            event["subscription"]["current_period_end"]
+            for event in await events(office, subscription.id, "subscription.renewal.due")
         ]
         assert ends == ["2026-02-01T00:00:00Z", "2026-03-01T00:00:00Z"]
 
@@ -115,8 +115,8 @@ class TestRenewalNotices:
         await ask(office, subscription, "resume")
         await duty(office, announce_renewals, "2026-02-05T07:00")
         ends = [
-            one["subscription"]["current_period_end"]
-            for one in await events(office, subscription.id, "subscription.renewal.due")
+            event["subscription"]["current_period_end"]
+            for event in await events(office, subscription.id, "subscription.renewal.due")
         ]
         assert ends == ["2026-02-01T00:00:00Z", "2026-02-06T00:00:00Z"]
 
@@ -277,7 +277,7 @@ class TestGrace:
         done = Summary()
         await cancel_unpaid(Run(office.account.database, office.account.scope, office.now, batch=2), done)
         assert (done.failed, done.rolled) == ({}, 5)
-        statuses = {(await read(office, one))["subscription_status"] for one in subscriptions}
+        statuses = {(await read(office, subscription))["subscription_status"] for subscription in subscriptions}
         assert statuses == {"cancelled"}
 
     async def test_not_where_it_is_off(self, office: Office) -> None:
@@ -343,10 +343,13 @@ async def test_a_plan_change_that_cannot_be_made_fails_and_says_why(office: Offi
     (schedule,) = (await office.account.get(f"/subscriptions/{subscription.id}/schedules"))["schedules"]
     assert schedule["status"] == "failed"
     assert "price" in schedule["error_message"]
-    told = [one for one in await events(office, subscription.id, "subscription.updated") if "schedule" in one]
+    told = [event for event in await events(office, subscription.id, "subscription.updated") if "schedule" in event]
     assert [(one["schedule"]["id"], one["schedule"]["status"]) for one in told] == [(schedule["id"], "failed")]
     assert told[0]["schedule"]["error_message"] == schedule["error_message"]
     # the period rolled on the plan as it was
     assert await office.totals(subscription) == ["20.00", "20.00"]
     await office.run(datetime.fromisoformat("2026-03-01T00:00:00+00:00"))
-    assert len([one for one in await events(office, subscription.id, "subscription.updated") if "schedule" in one]) == 1
+    assert (
+        len([event for event in await events(office, subscription.id, "subscription.updated") if "schedule" in event])
+        == 1
+    )

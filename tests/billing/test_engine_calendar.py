@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("proven")
 
 def _tile(invoices: Sequence[Invoice]) -> None:
     """Cycle invoices follow one another without gap or overlap."""
-    cycles = [one for one in invoices if str(one.billing_reason) == "SUBSCRIPTION_CYCLE"]
+    cycles = [invoice for invoice in invoices if str(invoice.billing_reason) == "SUBSCRIPTION_CYCLE"]
     for earlier, later in pairwise(cycles):
         assert earlier.period_end == later.period_start
 
@@ -64,7 +64,9 @@ async def test_fourteen_months_from_the_end_of_one(office: Office, day: int, zon
     await office.run(wanted[-1])
     invoices = await office.invoices(subscription)
     _tile(invoices)
-    assert [one.period_end for one in invoices if str(one.billing_reason) == "SUBSCRIPTION_CYCLE"] == wanted[1:]
+    assert [
+        invoice.period_end for invoice in invoices if str(invoice.billing_reason) == "SUBSCRIPTION_CYCLE"
+    ] == wanted[1:]
     assert await office.totals(subscription) == ["10.00"] + ["12.00"] * 14
     fees = await _fees_tile(office, invoices)
     assert fees[:-1] == list(pairwise(wanted))
@@ -95,15 +97,15 @@ async def test_every_half_hour_is_billed_once_when_clocks_change(
     subscription = await office.subscribed(plan, customer, billing_period="DAILY")
     begun, over = at(start), at(f"2026-{boundaries[-1]}")
     halves = [begun + number * timedelta(minutes=30) for number in range((over - begun) // timedelta(minutes=30))]
-    await office.recorded("calls", customer, *((one.isoformat()[:16], 1) for one in halves))
+    await office.recorded("calls", customer, *((half.isoformat()[:16], 1) for half in halves))
     await office.run(f"2026-{boundaries[-1]}")
     invoices = await office.invoices(subscription)
-    assert [f"{one.period_end:%m-%dT%H:%M}" for one in invoices] == boundaries
-    ends = [begun, *(at(f"2026-{one}") for one in boundaries)]
-    assert [int(one.subtotal) for one in invoices] == [
+    assert [f"{invoice.period_end:%m-%dT%H:%M}" for invoice in invoices] == boundaries
+    ends = [begun, *(at(f"2026-{boundary}") for boundary in boundaries)]
+    assert [int(invoice.subtotal) for invoice in invoices] == [
         (end - since) // timedelta(minutes=30) for since, end in pairwise(ends)
     ]
-    assert sum(int(one.subtotal) for one in invoices) == len(halves)
+    assert sum(int(invoice.subtotal) for invoice in invoices) == len(halves)
 
 
 async def test_a_leap_day_every_year(office: Office) -> None:
@@ -113,13 +115,13 @@ async def test_a_leap_day_every_year(office: Office) -> None:
     )
     await office.run("2028-02-29")
     invoices = await office.invoices(subscription)
-    assert [f"{one.period_end:%Y-%m-%d}" for one in invoices] == [
+    assert [f"{invoice.period_end:%Y-%m-%d}" for invoice in invoices] == [
         "2025-02-28",
         "2026-02-28",
         "2027-02-28",
         "2028-02-29",
     ]
-    assert {f"{one.subtotal:.2f}" for one in invoices} == {"100.00"}
+    assert {f"{invoice.subtotal:.2f}" for invoice in invoices} == {"100.00"}
 
 
 async def test_a_month_a_quarter_and_a_year_from_the_31st(office: Office) -> None:
@@ -129,7 +131,8 @@ async def test_a_month_a_quarter_and_a_year_from_the_31st(office: Office) -> Non
     year = await office.addon(fixed("1000", billing_period="ANNUAL"), key="a")
     subscription = await office.subscribed(plan, addons=[{"addon_id": quarter["id"]}, {"addon_id": year["id"]}])
     await office.run("2027-03-31")
-    assert [(f"{one.period_end:%m-%d}", f"{one.subtotal:.0f}") for one in await office.invoices(subscription)] == [
+    invoices = await office.invoices(subscription)
+    assert [(f"{invoice.period_end:%m-%d}", f"{invoice.subtotal:.0f}") for invoice in invoices] == [
         ("02-28", "1000"), ("02-28", "10"), ("03-31", "10"), ("04-30", "110"), ("05-31", "10"), ("06-30", "10"),
         ("07-31", "110"), ("08-31", "10"), ("09-30", "10"), ("10-31", "110"), ("11-30", "10"), ("12-31", "10"),
         ("01-31", "1110"), ("02-28", "10"), ("03-31", "10"),
@@ -224,6 +227,6 @@ async def test_more_than_one_at_a_time(office: Office, start: str, rhythm: dict[
     subscription: Subscription = await office.subscribed(await office.plan(fixed("7", **price, **ARREAR)), **rhythm)
     await office.run(f"{ends[-1]}T12:00")
     invoices = await office.invoices(subscription)
-    assert [f"{one.period_end:%Y-%m-%d}" for one in invoices] == ends
+    assert [f"{invoice.period_end:%Y-%m-%d}" for invoice in invoices] == ends
     assert await office.totals(subscription) == ["7.00"] * len(ends)
     _tile(invoices)

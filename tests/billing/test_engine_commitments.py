@@ -41,7 +41,7 @@ async def _two(
     """A subscription to as many counting features as prices, its customer, and the features' names."""
     names = [f"feature-{number}" for number, _ in enumerate(prices)]
     features = [await office.feature(name) for name in names]
-    plan = await office.plan(*(office.usage(one, price) for one, price in zip(features, prices, strict=True)))
+    plan = await office.plan(*(office.usage(feature, price) for feature, price in zip(features, prices, strict=True)))
     customer = await office.customer()
     return await office.subscribed(plan, customer, **terms), customer, names
 

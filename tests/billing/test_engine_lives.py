@@ -52,7 +52,7 @@ class Life:
         match what:
             case "seats":
                 items = (await read(self.office, self.subscription))["line_items"]
-                fee = next(one for one in items if one["display_name"] == "seats" and one["end_date"] is None)
+                fee = next(item for item in items if item["display_name"] == "seats" and item["end_date"] is None)
                 await modify(
                     self.office,
                     self.subscription,
@@ -139,14 +139,14 @@ async def _billed(office: Office) -> list[tuple[Any, ...]]:
     """Every invoice with its lines, in order."""
     return [
         (
-            str(one.billing_reason), one.period_start, one.period_end, plain(one.subtotal), plain(one.total_discount),
-            plain(one.total),
+            str(invoice.billing_reason), invoice.period_start, invoice.period_end, plain(invoice.subtotal),
+            plain(invoice.total_discount), plain(invoice.total),
             [
                 (row.display_name, row.period_start, row.period_end, plain(row.quantity), plain(row.amount))
-                for row in await office.rows(one)
+                for row in await office.rows(invoice)
             ],
         )
-        for one in await office.invoices()
+        for invoice in await office.invoices()
     ]  # fmt: skip
 
 
@@ -171,7 +171,7 @@ def _story(at_random: random.Random) -> list[tuple[datetime, str]]:
     kinds = at_random.choices(["seats", "addon", "in place", "at the boundary", "replaced", "pause", "coupon"], k=7)
     names = [name for kind in kinds for name in (["pause", "resume"] if kind == "pause" else [kind])]
     minutes = sorted(at_random.sample(range(60, DAYS * 24 * 60), len(names) + 1))
-    return [(START + timedelta(minutes=one), name) for one, name in zip(minutes, [*names, "cancel"], strict=True)]
+    return [(START + timedelta(minutes=minute), name) for minute, name in zip(minutes, [*names, "cancel"], strict=True)]
 
 
 @pytest.mark.slow

@@ -79,10 +79,10 @@ async def _everything_once(
 ) -> None:
     """Periods tile from the start on, no fee is charged twice for a moment, and every use in them is charged once."""
     start = datetime.fromisoformat(rhythm["start_date"])
-    cycles = [one for one in invoices if str(one.billing_reason) == "SUBSCRIPTION_CYCLE"]
-    ends = [start, *(one.period_end for one in cycles if one.period_end is not None)]
-    assert [one.period_start for one in cycles] == ends[:-1], rhythm
-    rows = [row for one in invoices for row in await office.rows(one)]
+    cycles = [invoice for invoice in invoices if str(invoice.billing_reason) == "SUBSCRIPTION_CYCLE"]
+    ends = [start, *(cycle.period_end for cycle in cycles if cycle.period_end is not None)]
+    assert [cycle.period_start for cycle in cycles] == ends[:-1], rhythm
+    rows = [row for invoice in invoices for row in await office.rows(invoice)]
     used = sum(int(row.quantity) for row in rows if str(row.price_type) == "USAGE")
     assert used == sum(start <= moment < ends[-1] for moment in seen), rhythm
     fees = sorted(

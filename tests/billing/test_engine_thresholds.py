@@ -96,8 +96,8 @@ async def test_items_that_ended_before_the_cut_still_count(office: Office) -> No
     )
     await office.recorded("calls", customer, ("2026-01-03", 8), ("2026-01-20", 4))
     read = await office.account.get(f"/subscriptions/{subscription.id}")
-    usage = next(one for one in read["line_items"] if one["price_type"] == "USAGE")
-    fee = next(one for one in read["line_items"] if one["price_type"] == "FIXED")
+    usage = next(line_item for line_item in read["line_items"] if line_item["price_type"] == "USAGE")
+    fee = next(line_item for line_item in read["line_items"] if line_item["price_type"] == "FIXED")
     await office.on("2026-01-11")
     await office.account.put(f"/subscriptions/lineitems/{usage['id']}", {"amount": "3"})
     await office.account.put(f"/subscriptions/lineitems/{fee['id']}", {"amount": "62"})
@@ -131,7 +131,7 @@ async def test_the_sum_is_that_of_one_invoice(office: Office, seed: int) -> None
     # cut in whole units, a package that fills up makes each unit cheaper: what that would take off is not given back
     prices: list[dict[str, Any]] = [{}, {}, {}] if seed == 1 else [SLAB, PACKAGE, {}]
     plan = await office.plan(
-        *(office.usage(one, "0.777", **price) for one, price in zip(features, prices, strict=True))
+        *(office.usage(feature, "0.777", **price) for feature, price in zip(features, prices, strict=True))
     )
     if seed % 2:
         await office.entitle(plan, features[0], usage_limit=12, usage_reset_period=["QUARTERLY", "WEEKLY"][seed // 2])

@@ -116,7 +116,7 @@ async def test_a_delegated_subscription_is_billed_to_its_payer_each_period(offic
     assert await office.totals() == ["10.00", "14.00"]
     for invoice in await office.invoices():
         assert (invoice.customer_id, invoice.subscription_customer_id) == (payer["id"], user["id"])
-    (item,) = [one for one in await open_items(office, made) if one["price_type"] == "FIXED"]
+    (item,) = [open_item for open_item in await open_items(office, made) if open_item["price_type"] == "FIXED"]
     await office.on("2026-02-15")
     await seats(office, made, item, 3)
     settled = await newest(office)

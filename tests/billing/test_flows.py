@@ -108,7 +108,7 @@ async def test_quantity_changes(office: Office, quantity: str, net: str | None) 
         assert told["invoice"]["invoice_type"] == "ONE_OFF"
         assert foretold["invoice"]["total"] == net
         assert foretold["status"] == "preview"
-    actions = [one["change_action"] for one in done["changed_resources"]["line_items"]]
+    actions = [line_item["change_action"] for line_item in done["changed_resources"]["line_items"]]
     assert actions == ["ended", "created"]
 
 
@@ -314,7 +314,9 @@ async def test_a_draft_is_computed_again_in_place(office: Office) -> None:
     await office.used("calls", customer, 2, "2026-01-21")
     computed = await office.account.post(f"/invoices/{draft.id}/compute", expect=200)
     assert computed["invoice"]["total"] == "7"
-    assert [one["id"] for one in computed["invoice"]["line_items"]] == [one["id"] for one in lines["line_items"]]
+    assert [line_item["id"] for line_item in computed["invoice"]["line_items"]] == [
+        line_item["id"] for line_item in lines["line_items"]
+    ]
     final = await office.account.post(f"/invoices/{draft.id}/recalculate-v2", expect=200)
     assert (final["invoice_status"], final["total"]) == ("FINALIZED", "7")
 

@@ -53,7 +53,11 @@ async def prepared(office: Office, **more: Any) -> Case:
     )
     await office.used(calls["lookup_key"], customer, 5, "2026-04-01T00:00:01")
     read = await office.account.get(f"/subscriptions/{subscription.id}")
-    (item,) = (one["id"] for one in read["line_items"] if one["entity_type"] == "plan" and one["price_type"] == "FIXED")
+    (item,) = (
+        line_item["id"]
+        for line_item in read["line_items"]
+        if line_item["entity_type"] == "plan" and line_item["price_type"] == "FIXED"
+    )
     (association,) = (await office.account.get(f"/subscriptions/{subscription.id}/addons/associations"))["items"]
     dearer, cheaper = await office.plan(fixed("99.99"), name="Up"), await office.plan(fixed("5"), name="Down")
     return Case(office, subscription.id, item, addon, association["id"], dearer["id"], cheaper["id"])
@@ -149,7 +153,7 @@ async def money(office: Office) -> tuple[list[str], Decimal]:
     """The totals of all that was invoiced, and what is owed back."""
     async with office.account.transaction(read_only=True) as session:
         owed = await session.scalar(select(func.sum(ProrationSettlement.credited_to_payer)))
-    return sorted(f"{one.total:.2f}" for one in await office.invoices() if one.total), owed or Decimal(0)
+    return sorted(f"{invoice.total:.2f}" for invoice in await office.invoices() if invoice.total), owed or Decimal(0)
 
 
 def foretold(answer: dict[str, Any]) -> tuple[list[str], Decimal]:

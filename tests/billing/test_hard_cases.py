@@ -115,7 +115,7 @@ class TestMoney:
         fresh = await read(office, {"id": done["new_subscription"]["id"]})
         for name in (*terms, "invoicing_customer_id", "subscription_type"):
             assert fresh[name] == made[name], name
-        assert sorted(one["price"]["amount"] for one in fresh["line_items"]) == ["20", "3", "5"]
+        assert sorted(line_item["price"]["amount"] for line_item in fresh["line_items"]) == ["20", "3", "5"]
         assert done["invoice"]["total"] == "25.2"
 
     @pytest.mark.parametrize(

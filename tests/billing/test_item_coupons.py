@@ -29,7 +29,11 @@ async def seats(office: Office, off: dict[str, Any], cadence: str = "forever", *
 async def item_of(office: Office, subscription: Subscription, amount: str) -> str:
     """The open line item with this price."""
     read = await office.account.get(f"/subscriptions/{subscription.id}")
-    (item,) = (one for one in read["line_items"] if one["price"]["amount"] == amount and not one.get("end_date"))
+    (item,) = (
+        line_item
+        for line_item in read["line_items"]
+        if line_item["price"]["amount"] == amount and not line_item.get("end_date")
+    )
     return str(item["id"])
 
 
@@ -43,7 +47,9 @@ async def more_seats(office: Office, subscription: Subscription, quantity: str, 
 
 async def discounts(office: Office, subscription: Subscription) -> Sequence[tuple[str, str]]:
     """Subtotal and discount of each invoice, oldest first."""
-    return [(f"{one.subtotal:.2f}", f"{one.total_discount:.2f}") for one in await office.invoices(subscription)]
+    return [
+        (f"{invoice.subtotal:.2f}", f"{invoice.total_discount:.2f}") for invoice in await office.invoices(subscription)
+    ]
 
 
 @pytest.mark.parametrize(

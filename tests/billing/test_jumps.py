@@ -136,7 +136,7 @@ class Cast:
     async def told(self) -> list[dict[str, Any]]:
         """For each customer: its subscriptions, their invoices and everything that was told, without what is random."""
         async with self.office.account.transaction(read_only=True) as session:
-            first = {one.id: one for one in await session.scalars(select(Subscription))}
+            first = {subscription.id: subscription for subscription in await session.scalars(select(Subscription))}
             invoices = (await session.scalars(select(Invoice))).all()
             payments = (await session.scalars(select(Payment))).all()
             events = (
@@ -154,18 +154,18 @@ class Cast:
                 (one for one in invoices if one.customer_id == customer_id),
                 key=lambda one: (one.subscription_id != subscriptions[0].id, one.billing_sequence or 0),
             )
-            paid = [one for one in payments if one.destination_id in {invoice.id for invoice in theirs}]
-            names = {one.id: f"subscription {number}" for number, one in enumerate(subscriptions)}
-            names |= {one.id: f"invoice {number}" for number, one in enumerate(theirs)}
+            paid = [payment for payment in payments if payment.destination_id in {invoice.id for invoice in theirs}]
+            names = {subscription.id: f"subscription {number}" for number, subscription in enumerate(subscriptions)}
+            names |= {invoice.id: f"invoice {number}" for number, invoice in enumerate(theirs)}
             names |= {one.id: f"payment of {names[one.destination_id]}" for one in paid}
             found.append(
                 {
-                    "subscriptions": [_of_subscription(one) for one in subscriptions],
-                    "invoices": [_of_invoice(one) for one in theirs],
+                    "subscriptions": [_of_subscription(subscription) for subscription in subscriptions],
+                    "invoices": [_of_invoice(invoice) for invoice in theirs],
                     "events": [
-                        (one.event_name, names[one.entity_id], one.created_at)
-                        for one in events
-                        if one.entity_id in names
+                        (event.event_name, names[event.entity_id], event.created_at)
+                        for event in events
+                        if event.entity_id in names
                     ],
                 }
             )
@@ -229,7 +229,9 @@ async def test_everything_happens_at_its_own_instant_however_the_months_pass(
     assert told["invoice.update.finalized"] == datetime(2026, 2, 1, 2, 15, tzinfo=UTC) + soon
     # the opening fell due ten days after the start of January, and forty more passed
     assert told["subscription.cancelled"] == datetime(2026, 2, 20, tzinfo=UTC) + soon
-    threshold = [one for one in expected[6]["invoices"] if one["billing_reason"] == "AUTO_INVOICE_THRESHOLD"]
+    threshold = [
+        invoice for invoice in expected[6]["invoices"] if invoice["billing_reason"] == "AUTO_INVOICE_THRESHOLD"
+    ]
     # each of February's two days of usage came to 38, and was told to the clock in advance
     assert [one["period_end"] for one in threshold][:1] == [datetime(2026, 2, 20, 18, 45, tzinfo=UTC)]
     assert all(before["period_end"] <= after["period_start"] for before, after in pairwise(threshold))

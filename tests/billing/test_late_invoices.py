@@ -95,7 +95,7 @@ async def test_two_drafts_of_one_batch_charge_it_once(office: Office) -> None:
     await office.used("calls", customer, 4, "2026-01-04")
     await office.run("2026-01-29T03:00")
     assert await office.totals(subscription) == ["9.00", "10.00", "15.00", "9.00", "9.00"]
-    assert {str(one.invoice_status) for one in await office.invoices(subscription)} == {"FINALIZED"}
+    assert {str(invoice.invoice_status) for invoice in await office.invoices(subscription)} == {"FINALIZED"}
 
 
 async def test_in_one_go_as_week_by_week(office: Office) -> None:

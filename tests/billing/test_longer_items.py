@@ -35,7 +35,9 @@ async def test_a_year_of_more_seats_goes_on_to_its_own_end(office: Office) -> No
     plan = await office.plan(fixed("20"))
     year = await office.addon(fixed("1200", billing_period="ANNUAL"), key="a")
     made = await opened(office, plan, addons=[{"addon_id": year["id"]}])
-    (item,) = [one for one in (await read(office, made))["line_items"] if one["entity_type"] == "addon"]
+    (item,) = [
+        line_item for line_item in (await read(office, made))["line_items"] if line_item["entity_type"] == "addon"
+    ]
     await office.on("2026-07-01")
     await office.run()
     await seats(office, made, item, 2)

@@ -133,7 +133,9 @@ class Life:
                 done = await office.account.post(f"{path}/change/execute", change, expect=200)
                 self.subscription_id = done["new_subscription"]["id"]
             case 4 if not self.metered:
-                opening = [one for one in await self.invoices() if one["billing_reason"] == "SUBSCRIPTION_UPDATE"][-1]
+                opening = [
+                    invoice for invoice in await self.invoices() if invoice["billing_reason"] == "SUBSCRIPTION_UPDATE"
+                ][-1]
                 await office.account.post(f"/invoices/{opening['id']}/recalculate", expect=202)
             case 5:
                 await office.recorded("calls", self.customer, ("2026-03-28", 2))
@@ -141,7 +143,7 @@ class Life:
     async def invoices(self) -> list[dict[str, Any]]:
         """All invoices with their lines, oldest first."""
         listed = await self.office.account.get("/invoices", customer_id=self.customer["id"], limit=100)
-        whole = [await self.office.account.get(f"/invoices/{one['id']}") for one in listed["items"]]
+        whole = [await self.office.account.get(f"/invoices/{item['id']}") for item in listed["items"]]
         return sorted(whole, key=lambda one: (one["period_end"], one["created_at"], one["billing_sequence"] or 0))
 
     async def figures(self) -> list[object]:
@@ -176,9 +178,13 @@ class Life:
         subscription = await account.get(f"/subscriptions/{self.subscription_id}")
         paths = [f"/customers/{self.customer['id']}", f"/coupons/{self.coupon['id']}", f"/taxes/rates/{self.tax['id']}"]
         paths += [f"/plans/{self.plan['id']}", f"/plans/{self.larger['id']}", f"/addons/{self.addon['id']}"]
-        paths += [f"/prices/{one['id']}" for owner in (self.plan, self.larger, self.addon) for one in owner["prices"]]
         paths += [
-            f"/subscriptions/lineitems/{one['id']}" for one in subscription["line_items"] if "end_date" not in one
+            f"/prices/{price['id']}" for owner in (self.plan, self.larger, self.addon) for price in owner["prices"]
+        ]
+        paths += [
+            f"/subscriptions/lineitems/{line_item['id']}"
+            for line_item in subscription["line_items"]
+            if "end_date" not in line_item
         ]
         for path in paths:
             await account.put(path, {"metadata": scribbles(at_random, *RESERVED)})

@@ -52,7 +52,7 @@ async def _proved(office: Office) -> Proof:
 
 async def _found(office: Office) -> list[tuple[str, str]]:
     """What differs, and where."""
-    return [(one.where, one.figure) for one in (await _proved(office)).differences]
+    return [(difference.where, difference.figure) for difference in (await _proved(office)).differences]
 
 
 async def _tamper(office: Office, *statements: str, **values: Any) -> None:
@@ -155,8 +155,10 @@ async def billed(office: Office) -> Billed:
         await office.recorded("calls", customer, (f"2026-{month:02}-15", 100 * month))
     await settled(office)
     await office.run("2026-04-02")
-    cycles = [one for one in await office.invoices(subscription) if str(one.billing_reason).endswith("CYCLE")]
-    usage = [row.id for one in cycles for row in await office.rows(one) if row.meter_id is not None]
+    cycles = [
+        invoice for invoice in await office.invoices(subscription) if str(invoice.billing_reason).endswith("CYCLE")
+    ]
+    usage = [row.id for cycle in cycles for row in await office.rows(cycle) if row.meter_id is not None]
     assert (len(cycles), len(usage), await _found(office)) == (3, 3, [])
     return Billed(office, customer, subscription, cycles, usage)
 
@@ -270,9 +272,9 @@ async def test_usage_rows_removed(billed: Billed) -> None:
         last=at("2026-02-28"),
     )
     proof = await _proved(billed.office)
-    assert [(one.where, one.figure, one.stored, one.derived) for one in proof.differences] == [
-        (billed.usage[1], "usage measured again", "200", "0")
-    ]
+    assert [
+        (difference.where, difference.figure, difference.stored, difference.derived) for difference in proof.differences
+    ] == [(billed.usage[1], "usage measured again", "200", "0")]
 
 
 async def test_late_usage_is_told_and_is_no_difference(billed: Billed) -> None:
@@ -330,8 +332,10 @@ async def test_an_invoice_deleted(billed: Billed) -> None:
 
 
 async def test_the_opening_deleted(billed: Billed) -> None:
-    cycles = {one.id for one in billed.cycles}
-    (opening,) = [one.id for one in await billed.office.invoices(billed.subscription) if one.id not in cycles]
+    cycles = {cycle.id for cycle in billed.cycles}
+    (opening,) = [
+        invoice.id for invoice in await billed.office.invoices(billed.subscription) if invoice.id not in cycles
+    ]
     await _tamper(
         billed.office,
         "DELETE FROM invoice_line_items WHERE invoice_id = :invoice",
@@ -509,7 +513,7 @@ async def test_a_trial_that_ends_early_is_paid_for_from_then_on(office: Office) 
         ("CYCLE", "01-05..02-05", "50.00"),
     ]
     assert await _found(office) == []
-    (ended,) = [one for one in await office.invoices() if str(one.billing_reason).endswith("TRIAL_END")]
+    (ended,) = [invoice for invoice in await office.invoices() if str(invoice.billing_reason).endswith("TRIAL_END")]
     await _tamper(office, "DELETE FROM invoice_line_items WHERE invoice_id = :invoice", invoice=ended.id)
     assert await _found(office) == [(ended.id, "line")]
 
@@ -546,7 +550,7 @@ async def test_the_doctor_says_what_it_proved(new_database: Callable[..., str]) 
             await session.execute(text("UPDATE invoice_line_items SET raw_usage = raw_usage + 1 WHERE position = 1"))
         assert await examine(settings, database, console) == 1
         assert "usage - billable: stored 0, derived 1" in printed.getvalue()
-        figures = {one.figure for one in (await audit(database)).differences}
+        figures = {difference.figure for difference in (await audit(database)).differences}
         assert figures == {"usage - billable", "usage measured again"}
     finally:
         await database.close()

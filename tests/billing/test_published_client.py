@@ -171,7 +171,10 @@ async def _changes(office: Office, client: Recorder) -> None:
         "quantity_change_params": {"line_items": [{"id": item.id, "quantity": "2"}]},
     }
     foretold = await client.preview_subscription_modify(**asked)
-    assert [one.id for one in foretold.changed_resources.line_items] == ["(preview-ended)", "(preview-created)"]
+    assert [line_item.id for line_item in foretold.changed_resources.line_items] == [
+        "(preview-ended)",
+        "(preview-created)",
+    ]
     done = await client.execute_subscription_modify(**asked)
     for answer, status in ((foretold, "preview"), (done, "issued")):
         (told,) = answer.changed_resources.invoices
@@ -184,7 +187,7 @@ async def _changes(office: Office, client: Recorder) -> None:
     done = await client.execute_subscription_modify(
         id=made.id, type_="line_item_change", line_item_change_params={"line_items": [change]}
     )
-    newest = [one for one in done.subscription.line_items if one.end_date is None]
+    newest = [line_item for line_item in done.subscription.line_items if line_item.end_date is None]
     assert [(one.quantity, one.price.amount) for one in newest] == [("3", "30")]
     (attached,) = done.subscription.coupon_associations
     assert (attached.coupon.coupon_code, attached.subscription_line_item.id) == ("ten", newest[0].id)
@@ -202,7 +205,7 @@ async def _changes_its_plan(office: Office, client: Recorder) -> None:
     assert again == done
     assert (foretold.change_type, done.change_type, done.subscription.id) == ("upgrade", "upgrade", made.id)
     assert (done.from_plan.name, done.to_plan.name, done.effective_at) == ("Plan", "Other", at("2026-04-11"))
-    assert [one.invoice.total for one in done.changed_resources.invoices] == ["20"]
+    assert [invoice.invoice.total for invoice in done.changed_resources.invoices] == ["20"]
     made = await _subscribed(office, client, fixed("30"))
     await office.on("2026-04-26")
     asked = {"id": made.id, "target_plan_id": other["id"], "proration_behavior": "create_prorations", **REPLACING}
@@ -224,7 +227,11 @@ async def _is_scheduled(office: Office, client: Recorder) -> None:
     assert (later.is_scheduled, later.scheduled_at) == (True, at("2026-05-01"))
     every = await client.list_all_subscription_schedules(pending_only=True, subscription_id=made.id)
     own = await client.list_subscription_schedules(id=made.id)
-    assert [one.id for one in every.schedules] == [one.id for one in own.schedules] == [later.schedule_id]
+    assert (
+        [schedule.id for schedule in every.schedules]
+        == [schedule.id for schedule in own.schedules]
+        == [later.schedule_id]
+    )
     one = await client.get_subscription_schedule(schedule_id=later.schedule_id)
     assert (one.status, one.schedule_type, one.can_be_cancelled) == ("pending", "plan_change", True)
     assert one.days_until_execution == 30

@@ -69,7 +69,7 @@ async def test_drafts_wait_for_late_usage_and_claims_for_corrections(office: Off
     assert await office.totals(subscription) == ["4.00"]
     await office.used("calls", customer, 1, "2026-01-31T23:58")
     await office.run("2026-02-01T02:15")
-    assert {str(one.invoice_status) for one in await office.invoices(subscription)} == {"DRAFT"}
+    assert {str(invoice.invoice_status) for invoice in await office.invoices(subscription)} == {"DRAFT"}
     await office.run("2026-02-01T02:16")
     (claim,) = await office.invoices(subscription)
     assert (str(claim.invoice_status), f"{claim.total:.2f}") == ("FINALIZED", "5.00")
@@ -117,7 +117,7 @@ async def test_two_workers_bill_each_period_once(office: Office) -> None:
     assert sum(summary.rolled for summary in done) == 12
     for subscription in subscriptions:
         assert await office.totals(subscription) == ["10.00"] * 6
-    numbers = sorted(str(one.invoice_number) for one in await office.invoices())
+    numbers = sorted(str(invoice.invoice_number) for invoice in await office.invoices())
     assert len(set(numbers)) == len(numbers) == 72
 
 
@@ -276,10 +276,10 @@ async def _the_half_done_is_whole(database: Database, scope: Scope) -> None:
         rolled = set(await session.scalars(select(Subscription.id).where(_ROLLED)))
         invoices = (await session.scalars(select(Invoice))).all()
         lined = set(await session.scalars(select(InvoiceLineItem.invoice_id)))
-    assert {one.subscription_id for one in invoices} == rolled
-    assert {one.id for one in invoices if one.last_computed_at is not None} == lined
-    claims = [one for one in invoices if one.invoice_status is InvoiceStatus.FINALIZED]
-    assert {one.invoice_number for one in invoices} - {None} == {f"INV-202602-{n:05}" for n in _counted(claims)}
+    assert {invoice.subscription_id for invoice in invoices} == rolled
+    assert {invoice.id for invoice in invoices if invoice.last_computed_at is not None} == lined
+    claims = [invoice for invoice in invoices if invoice.invoice_status is InvoiceStatus.FINALIZED]
+    assert {invoice.invoice_number for invoice in invoices} - {None} == {f"INV-202602-{n:05}" for n in _counted(claims)}
 
 
 def _counted(rows: Sequence[object]) -> range:
@@ -304,20 +304,22 @@ async def _books_are_right(database: Database, scope: Scope, count: int) -> None
         ).one()
         wrong = [*await all_differences(session, invoices), *await total_differences(session)]
     assert (rolled, len(invoices), lines) == (count, count, count * 4)
-    assert len({one.subscription_id for one in invoices}) == count
-    assert {one.invoice_status for one in invoices} == {InvoiceStatus.FINALIZED}
-    assert sorted(str(one.invoice_number) for one in invoices) == [f"INV-202602-{n:05}" for n in range(1, count + 1)]
+    assert len({invoice.subscription_id for invoice in invoices}) == count
+    assert {invoice.invoice_status for invoice in invoices} == {InvoiceStatus.FINALIZED}
+    assert sorted(str(invoice.invoice_number) for invoice in invoices) == [
+        f"INV-202602-{n:05}" for n in range(1, count + 1)
+    ]
     # each meter counted 1 + 2 + ... + 20 of 0.02, three times, beside the fee
-    assert {f"{one.subtotal:.2f}" for one in invoices} == {"62.60"}
+    assert {f"{invoice.subtotal:.2f}" for invoice in invoices} == {"62.60"}
     assert totals == (count, count * Decimal("62.60"))
     assert wrong == []
     events: dict[str, list[str]] = {}
     for name, entity_id, times in told:
         assert times == 1, f"{name} of {entity_id} was told {times} times"
         events.setdefault(name, []).append(entity_id)
-    ids = sorted(one.id for one in invoices)
+    ids = sorted(invoice.id for invoice in invoices)
     assert sorted(events["invoice.create.drafted"]) == sorted(events["invoice.update.finalized"]) == ids
-    assert sorted(events["subscription.updated"]) == sorted(str(one.subscription_id) for one in invoices)
+    assert sorted(events["subscription.updated"]) == sorted(str(invoice.subscription_id) for invoice in invoices)
 
 
 @dataclass(frozen=True)

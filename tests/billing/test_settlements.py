@@ -287,7 +287,7 @@ async def test_never_more_given_back_than_was_invoiced(office: Office, steps: li
             break
         (item,) = still
     had += Fraction(rate * count) * Fraction(720 - hours, 720)
-    mine = [one for one in await office.invoices() if one.subscription_id == made["id"]]
+    mine = [invoice for invoice in await office.invoices() if invoice.subscription_id == made["id"]]
     back = sum((Decimal(one) for one in await credited(office, made)), Decimal(0))
     invoiced = sum((one.total for one in mine), Decimal(0))
     assert 0 <= back <= invoiced

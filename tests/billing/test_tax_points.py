@@ -76,7 +76,9 @@ async def test_more_seats_before_the_turn(office: Office) -> None:
     change = {"id": read["line_items"][0]["id"], "quantity": "2"}
     body = {"type": "quantity_change", "quantity_change_params": {"line_items": [change]}}
     await office.account.post(f"/subscriptions/{subscription.id}/modify/execute", body, expect=200)
-    (seats,) = [one for one in await office.invoices(subscription) if one.billing_reason == "SUBSCRIPTION_UPDATE"]
+    (seats,) = [
+        invoice for invoice in await office.invoices(subscription) if invoice.billing_reason == "SUBSCRIPTION_UPDATE"
+    ]
     assert plain(await taxes(office, seats)) == [("nineteen", 10, 1.9)]
 
 

@@ -77,8 +77,8 @@ async def test_features_and_plans_arrive_with_all_that_they_need(account: Accoun
     assert (granted["credits"], granted["period_count"], granted["rollover_maximum"]) == ("12.5", 2, "3")
     assert (granted["plan_id"], granted["environment_id"]) == (arrived["id"], pair.target.environment_id)
     assert arrived["metadata"]["source_environment_plan_id"] == plan
-    assert [(one["lookup_key"], one["meter_id"]) for one in arrived["prices"]] == [("tokens", copy["meter_id"])]
-    assert [one["feature_id"] for one in arrived["entitlements"]] == [copy["id"]]
+    assert [(price["lookup_key"], price["meter_id"]) for price in arrived["prices"]] == [("tokens", copy["meter_id"])]
+    assert [entitlement["feature_id"] for entitlement in arrived["entitlements"]] == [copy["id"]]
     assert arrived["environment_id"] == copy["environment_id"] == pair.target.environment_id
 
 
@@ -112,7 +112,7 @@ async def test_a_plan_that_lacks_something_fails_as_a_whole_and_the_rest_go_on(a
     fine = await new_plan(account, name="Fine")
     outcome = await pair.run()
     assert outcome.plans_cloned == [fine]
-    assert [(one.entity_type, one.entity_id, one.entity_name) for one in outcome.errors] == [
+    assert [(error.entity_type, error.entity_id, error.entity_name) for error in outcome.errors] == [
         ("plan", loose, "Loose"),
         ("plan", foreign, "Foreign"),
     ]

@@ -80,7 +80,9 @@ class Stage:
     async def rows(self) -> dict[str, int | None]:
         tables = (Customer, StoredEvent, Subscription, Invoice, InvoiceLineItem, Payment)
         async with self.database.transaction(self.ledger.scope, read_only=True) as session:
-            return {one.__tablename__: await session.scalar(select(func.count()).select_from(one)) for one in tables}
+            return {
+                table.__tablename__: await session.scalar(select(func.count()).select_from(table)) for table in tables
+            }
 
     async def bills(self) -> list[tuple[str, str, datetime | None, Decimal, Decimal, str]]:
         """Every bill of every subscription, by what it says and not by its id."""
@@ -123,7 +125,7 @@ def _story() -> tuple[list[Deal], CatalogueOffer]:
 
 def _used() -> list[UsageEvent]:
     subscribed, story = _story()
-    return [one for number, count in batches(EVENTS) for one in events(subscribed, number, count, story)]
+    return [event for number, count in batches(EVENTS) for event in events(subscribed, number, count, story)]
 
 
 def test_events_end_with_the_story_and_keep_to_its_last_five_months() -> None:
@@ -264,14 +266,14 @@ async def test_invoices_of_the_last_five_months_carry_the_usage_of_their_periods
             case "Tokens, large model" | "Tokens, small model":
                 model = LARGE if "large" in line.display_name else SMALL
                 expected = sum(
-                    one.properties["tokens"]
-                    for one in ours
-                    if one.event_name == COMPLETION and one.properties["model"] == model
+                    event.properties["tokens"]
+                    for event in ours
+                    if event.event_name == COMPLETION and event.properties["model"] == model
                 )
                 assert line.quantity == expected
             case "API requests":
                 # a thousand make a package
-                count = sum(one.event_name == REQUEST for one in ours)
+                count = sum(event.event_name == REQUEST for event in ours)
                 assert line.quantity in {count, -(-count // 1000)}
                 expected = count
             case _:

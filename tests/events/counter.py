@@ -76,4 +76,4 @@ async def usage(account: Account, meter_id: str, start: str, end: str, **given: 
 
 def series(answer: Mapping[str, Any]) -> dict[str, Decimal]:
     """The points of a usage answer by the start of their window."""
-    return {one["window_size"]: Decimal(one["value"]) for one in answer.get("results", [])}
+    return {result["window_size"]: Decimal(result["value"]) for result in answer.get("results", [])}

@@ -203,7 +203,7 @@ async def test_a_bad_batch_is_refused_whole_and_every_bad_event_is_named(account
         {**sent("10:00"), "event_id": "x" * 300},
     ]
     answer = await account.post("/events/bulk", {"events": events}, expect=400)
-    assert [(one["index"], one["field"]) for one in answer["details"]["errors"]] == [
+    assert [(error["index"], error["field"]) for error in answer["details"]["errors"]] == [
         (1, "event_name"),
         (2, "body"),
         (3, "external_customer_id"),
@@ -211,7 +211,7 @@ async def test_a_bad_batch_is_refused_whole_and_every_bad_event_is_named(account
         (5, "body"),
         (6, "event_id"),
     ]
-    assert all(one["message"] for one in answer["details"]["errors"])
+    assert all(error["message"] for error in answer["details"]["errors"])
     await account.get("/events/lookup", id="good", expect=404)
 
 
@@ -224,7 +224,7 @@ async def test_a_batch_has_1_to_1000_events(account: Account, count: int) -> Non
 async def test_a_batch_with_one_huge_event_names_it(account: Account) -> None:
     events = [sent("10:00"), sent("10:00", x="y" * LARGEST_EVENT_BYTES)]
     answer = await account.post("/events/bulk", {"events": events}, expect=400)
-    assert [one["index"] for one in answer["details"]["errors"]] == [1]
+    assert [error["index"] for error in answer["details"]["errors"]] == [1]
 
 
 async def test_32_clients_that_send_one_event_at_once_count_once(account: Account) -> None:
@@ -239,7 +239,7 @@ async def test_32_clients_that_send_one_event_at_once_count_once(account: Accoun
 async def test_32_different_versions_at_once_leave_one_of_them(account: Account) -> None:
     meter_id = await new_meter(account)
     versions = [sent("10:00", "the one", customer=f"c{n}", x=n) for n in range(32)]
-    await asyncio.gather(*(account.http.post("/events", json=one) for one in versions))
+    await asyncio.gather(*(account.http.post("/events", json=version) for version in versions))
     (event,) = (await post(account, "/events/query", RANGE))["events"]
     assert (await usage(account, meter_id, *JANUARY)).get("value", 0) == event["properties"]["x"]
     async with account.transaction(read_only=True) as session:

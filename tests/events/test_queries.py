@@ -433,7 +433,7 @@ async def test_too_many_windows_are_refused(account: Account) -> None:
     answer = await post(account, "/events/usage/meter", {**body, "window_size": "YEAR"}, expect=400)
     assert "window_size" in answer["details"]
     months = await post(account, "/events/usage/meter", {**body, "window_size": "MONTH"})
-    assert [one["value"] for one in months["results"]] == [1, 1]
+    assert [result["value"] for result in months["results"]] == [1, 1]
     minutes = await post(account, "/events/usage/meter", {**body, "window_size": "MINUTE"})
     assert len(minutes["results"]) == 2
 

@@ -191,7 +191,7 @@ async def test_buckets(account: Account, meter: dict[str, Any], events: Any, buc
     meter_id = await new_meter(account, **meter)
     await send(account, events)
     answer = await usage(account, meter_id, *JANUARY)
-    assert [(one["window_size"], one["value"]) for one in answer["results"]] == [
+    assert [(result["window_size"], result["value"]) for result in answer["results"]] == [
         (at(time), value) for time, value in buckets
     ]
     assert answer["value"] == total
@@ -366,13 +366,13 @@ async def test_a40_a_cursor_gives_the_nearest_events_first(account: Account) -> 
     await send(account, [sent(f"10:00:0{n}", f"e{n}") for n in range(1, 6)])
     body = {"start_time": at(JANUARY[0]), "end_time": at(JANUARY[1]), "page_size": 2}
     first = await post(account, "/events/query", {**body, "page_size": 50})
-    keys = {one["id"]: f"{1705312800 + int(one['id'][1])}000000000::{one['id']}" for one in first["events"]}
+    keys = {event["id"]: f"{1705312800 + int(event['id'][1])}000000000::{event['id']}" for event in first["events"]}
     newer = await post(account, "/events/query", {**body, "iter_first_key": keys["e1"]})
-    assert [one["id"] for one in newer["events"]] == ["e3", "e2"]
+    assert [event["id"] for event in newer["events"]] == ["e3", "e2"]
     assert newer["has_more"] is True
     assert newer["total_count"] == 5
     older = await post(account, "/events/query", {**body, "iter_last_key": keys["e3"]})
-    assert [one["id"] for one in older["events"]] == ["e2", "e1"]
+    assert [event["id"] for event in older["events"]] == ["e2", "e1"]
     assert older["has_more"] is False
     assert "iter_last_key" not in older
 

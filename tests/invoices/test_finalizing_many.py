@@ -37,7 +37,7 @@ async def drafts_of(desk: Desk) -> list[str]:
 async def finalized(account: Account, ids: list[str], hooks: WalletHooks, *, at_once: bool) -> None:
     async with account.transaction() as session:
         query = select(Invoice).where(Invoice.id.in_(ids)).order_by(Invoice.id).with_for_update()
-        by_id = {one.id: one for one in await session.scalars(query)}
+        by_id = {invoice.id: invoice for invoice in await session.scalars(query)}
         drafts = [by_id[one] for one in ids]
         if at_once:
             await transitions.finalize_all(session, drafts, NOW, effects=hooks)

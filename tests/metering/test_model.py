@@ -346,7 +346,7 @@ def test_points_of_a_level_start_from_the_level_reached() -> None:
         Point(at("2025-04-11T00:00"), Decimal("12.5"), 1),
         Point(at("2025-04-21T00:00"), Decimal(12), 1),
     ]
-    assert [one.value for one in points(LEVEL, events, APRIL, cut(WindowSize.DAY))] == [Decimal("2.5"), 2]
+    assert [point.value for point in points(LEVEL, events, APRIL, cut(WindowSize.DAY))] == [Decimal("2.5"), 2]
 
 
 def test_a36_one_user_in_two_ranges_counts_in_both() -> None:
@@ -465,7 +465,7 @@ def test_what_adds_up_adds_up_over_any_split_and_over_points_and_buckets(
 @settings(max_examples=150)
 def test_a_carried_level_is_the_weighted_mean_of_its_parts(events: list[UsageEvent], minute: int) -> None:
     # a level that falls below 0 is cut off at 0 per part, so only rising ones add up
-    rising = [one for one in events if not str(one.properties["x"]).startswith("-")]
+    rising = [event for event in events if not str(event.properties["x"]).startswith("-")]
     middle = JANUARY.start + timedelta(minutes=minute)
     first = aggregate(LIVING_LEVEL, rising, Selection(JANUARY.start, middle)).value
     second = aggregate(LIVING_LEVEL, rising, Selection(middle, JANUARY.end)).value

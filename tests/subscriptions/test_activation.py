@@ -214,7 +214,7 @@ class TestEntitlements:
         made = await shop.subscribe(plan, customer, addons=[{"addon_id": addon["id"]}, {"addon_id": addon["id"]}])
         own = await shop.account.get(f"/subscriptions/{made.subscription.id}/entitlements")
         assert own["features"][0]["entitlement"]["usage_limit"] == 2000
-        assert [one["entity_type"] for one in own["features"][0]["sources"]] == ["plan", "addon", "addon"]
+        assert [source["entity_type"] for source in own["features"][0]["sources"]] == ["plan", "addon", "addon"]
         second = await shop.subscribe(plan, customer)
         whole = await shop.account.get("/customers/external/ann/entitlements")
         assert whole["features"][0]["entitlement"]["usage_limit"] == 3000

@@ -95,7 +95,7 @@ class TestAnalytics:
                 {"type": "fixed", "amount_off": "3", "currency": "usd", "cadence": "forever"},
             )
         ]
-        await shop.subscribe(plan, await shop.customer("ann"), coupons=[one["id"] for one in coupons])
+        await shop.subscribe(plan, await shop.customer("ann"), coupons=[coupon["id"] for coupon in coupons])
         await used(shop, 10)
         answer = await analytics(shop)
         assert (answer["subtotal"], answer["total_discount"], answer["total_cost"]) == ("10", "2", "8")
@@ -199,5 +199,5 @@ async def test_single_events_cost_what_their_price_says(shop: Shop) -> None:
     await shop.on("2026-04-05")
     event_id = "ann-2026-04-03-calls-0"
     answer = await shop.account.post("/events/huggingface-inference", {"requestIds": [event_id, "none"]}, expect=200)
-    assert [float(one["costNanoUsd"]) for one in answer["requests"]] == [1.5e9, 0]
+    assert [float(request["costNanoUsd"]) for request in answer["requests"]] == [1.5e9, 0]
     assert shop.now == at("2026-04-05")

@@ -38,7 +38,7 @@ class TestSearch:
                           "value": {"string": customer["id"]}}]},
         ):  # fmt: skip
             found = await shop.account.post("/subscriptions/search", body, expect=200)
-            assert mine.subscription.id in [one["id"] for one in found["items"]], body
+            assert mine.subscription.id in [item["id"] for item in found["items"]], body
             if "effective_date_for_update" not in body:
                 assert found["pagination"]["total"] == 1, body
         listed = await shop.account.get("/subscriptions", subscription_status="trialing,paused", limit=1)
@@ -220,8 +220,8 @@ class TestMany:
                     snapshots = await load(session, ids)
                 finally:
                     event.remove(engine, "before_cursor_execute", count)
-            assert [one.id for one in snapshots] == ids
-            assert all(len(one.items) == 3 for one in snapshots)
+            assert [snapshot.id for snapshot in snapshots] == ids
+            assert all(len(snapshot.items) == 3 for snapshot in snapshots)
             counts.append(len(statements))
         assert counts[0] == counts[1] <= 9
 

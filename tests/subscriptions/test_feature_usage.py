@@ -136,7 +136,7 @@ class TestAsking:
 
         async def names(**given: Any) -> list[str]:
             answer = await summary(shop, customer_lookup_key="ann", **given)
-            return [one["feature"]["name"] for one in answer["features"]]
+            return [feature["feature"]["name"] for feature in answer["features"]]
 
         assert await names() == ["alpha", "beta", "still", "able"]
         assert await names(feature_lookup_keys="beta,able") == ["beta", "able"]

@@ -66,7 +66,7 @@ class TestQuantity:
         planned = revise.planned_quantities(snapshot, wanted, shop.now)
         done = await shop.do(revise.change_quantities, made.subscription.id, wanted, shop.now)
         assert [(one.key, one.at, one.before) for one in planned] == [
-            (one.key, one.at, one.before) for one in done.changes
+            (change.key, change.at, change.before) for change in done.changes
         ]
 
     @pytest.mark.parametrize(
@@ -96,9 +96,9 @@ class TestQuantity:
             ),
             return_exceptions=True,
         )
-        succeeded = [one for one in outcomes if isinstance(one, Outcome)]
+        succeeded = [outcome for outcome in outcomes if isinstance(outcome, Outcome)]
         assert len(succeeded) == 1
-        assert all(isinstance(one, (Outcome, VersionConflict)) for one in outcomes)
+        assert all(isinstance(outcome, (Outcome, VersionConflict)) for outcome in outcomes)
         assert len(await spans(shop, made, "quantity")) == 2
         assert (await shop.read(made))["version"] == 2
 
@@ -111,7 +111,7 @@ class TestTerms:
         request = of_wire(UpdateSubscriptionLineItemRequest, {"amount": "130"})
         await shop.do(revise.update, item["id"], request, shop.now)
         read = await shop.read(made)
-        assert [(one["price"]["amount"], one["end_date"]) for one in read["line_items"]] == [
+        assert [(line_item["price"]["amount"], line_item["end_date"]) for line_item in read["line_items"]] == [
             ("100", "2026-04-11T00:00:00Z"),
             ("130", None),
         ]
@@ -182,12 +182,12 @@ class TestAddingAndEnding:
         association, done = await shop.do(
             lifecycle.add, made.subscription.id, AddAddonToSubscriptionRequest(addon_id=addon["id"]), shop.now
         )
-        assert [one.action for one in done.changes] == [ItemAction.ADD]
+        assert [change.action for change in done.changes] == [ItemAction.ADD]
         refused = await shop.account.http.delete(f"/addons/{addon['id']}")
         assert refused.status_code == 400
         _, gone = await shop.do(lifecycle.remove, RemoveAddonRequest(addon_association_id=association.id), shop.now)
         assert gone.at == at("2026-05-01")
-        assert [one.action for one in gone.changes] == [ItemAction.REMOVE]
+        assert [change.action for change in gone.changes] == [ItemAction.REMOVE]
         with pytest.raises(InvalidOperation):
             await shop.do(lifecycle.remove, RemoveAddonRequest(addon_association_id=association.id), shop.now)
 

@@ -218,7 +218,10 @@ async def test_activation_moves_all_that_belongs_to_a_draft(shop: Shop) -> None:
     live = await shop.account.post(f"/subscriptions/{draft['id']}/activate", body, expect=200)
     # the anchor keeps its distance of ten days
     assert (live["billing_anchor"], live["current_period_end"]) == ("2026-03-11T00:00:00Z", "2026-03-11T00:00:00Z")
-    spans = sorted((one["price"]["amount"], one["start_date"][:10], one["end_date"][:19]) for one in live["line_items"])
+    spans = sorted(
+        (line_item["price"]["amount"], line_item["start_date"][:10], line_item["end_date"][:19])
+        for line_item in live["line_items"]
+    )
     assert spans == [
         ("10", "2026-03-01", "2026-11-29T00:00:00"),
         ("3", "2026-03-01", "2026-03-11T00:00:00"),
@@ -226,7 +229,7 @@ async def test_activation_moves_all_that_belongs_to_a_draft(shop: Shop) -> None:
         ("99", "2026-03-01", "2026-03-01T00:00:01"),
     ]
     listed = await shop.account.get(f"/subscriptions/{draft['id']}/addons/associations")
-    assert [one["end_date"] for one in listed["items"]] == ["2026-03-11T00:00:00Z"]
+    assert [item["end_date"] for item in listed["items"]] == ["2026-03-11T00:00:00Z"]
     assert (live["latest_invoice"]["billing_reason"], live["subscription_status"]) == ("SUBSCRIPTION_CREATE", "active")
     refused = await asked(shop, "POST", f"/subscriptions/{draft['id']}/activate", body, 400)
     assert (refused["code"], refused["details"]["subscription_status"]) == ("invalid_operation", "active")
@@ -244,7 +247,7 @@ class TestSearch:
         mine = await made(shop, fixed("10"), addons=[{"addon_id": addon["id"]}])
         other = await made(shop, shop.usage(calls, "1", currency="eur"), currency="eur")
         (association,) = (await shop.account.get(f"/subscriptions/{mine['id']}/addons/associations"))["items"]
-        items = {one["entity_type"]: one for one in mine["line_items"]}
+        items = {line_item["entity_type"]: line_item for line_item in mine["line_items"]}
         (usage,) = other["line_items"]
         both = {items["plan"]["id"], items["addon"]["id"]}
         for body, found in (
@@ -263,12 +266,12 @@ class TestSearch:
             answer = await shop.account.post(
                 "/subscriptions/lineitems/search", {**body, "expand": "prices"}, expect=200
             )
-            assert {one["id"] for one in answer["items"]} == found, body
-            assert all(one["price"]["id"] == one["price_id"] for one in answer["items"]), body
+            assert {item["id"] for item in answer["items"]} == found, body
+            assert all(item["price"]["id"] == item["price_id"] for item in answer["items"]), body
         await asked(shop, "DELETE", f"/subscriptions/lineitems/{items['plan']['id']}", {"effective_from": MAY}, 200)
         await shop.on("2026-05-02")
         left = await shop.account.post("/subscriptions/lineitems/search", {"active_filter": True}, expect=200)
-        assert {one["id"] for one in left["items"]} == {items["addon"]["id"], usage["id"]}
+        assert {item["id"] for item in left["items"]} == {items["addon"]["id"], usage["id"]}
         await asked(shop, "POST", "/subscriptions/lineitems/search", {"expand": "invoices"}, 400)
         await asked(shop, "POST", "/subscriptions/lineitems/search", {"entity_type": "wallet"}, 400)
 
@@ -292,11 +295,11 @@ class TestSearch:
             ({"subscription_type": ["parent"]}, None),
         ):
             answer = await shop.account.post("/subscriptions/search", body, expect=200)
-            assert [one["id"] for one in answer["items"]] == ([found["id"]] if found else []), body
+            assert [item["id"] for item in answer["items"]] == ([found["id"]] if found else []), body
             assert answer["pagination"]["total"] == len(answer["items"])
         whole = await shop.account.post(
             "/subscriptions/search", {"with_line_items": True, "expand": "plan,customer"}, expect=200
         )
-        assert all(one["line_items"] and one["plan"]["id"] == one["plan_id"] for one in whole["items"])
+        assert all(item["line_items"] and item["plan"]["id"] == item["plan_id"] for item in whole["items"])
         for body in ({"subscription_status": ["gone"]}, {"expand": "invoices"}, {"limit": 100000}):
             await asked(shop, "POST", "/subscriptions/search", body, 400)

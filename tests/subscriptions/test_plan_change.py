@@ -121,8 +121,8 @@ class TestReplacement:
         assert (read["collection_method"], read["payment_terms"]) == ("send_invoice", "30 NET")
         assert read["metadata"] == {"team": "a"}
         assert [item["entity_type"] for item in read["line_items"]] == ["plan", "addon"]
-        assert [one.occasion for one in done.former.billables] == [InvoiceTrigger.FINAL]
-        assert [one.occasion for one in done.new.billables] == [InvoiceTrigger.UPDATE]
+        assert [billable.occasion for billable in done.former.billables] == [InvoiceTrigger.FINAL]
+        assert [billable.occasion for billable in done.new.billables] == [InvoiceTrigger.UPDATE]
 
     async def test_children_follow_the_new_parent(self, shop: Shop) -> None:
         await shop.customer("child")

@@ -35,7 +35,9 @@ async def run(shop: Shop) -> list[Billable]:
 
 
 def periods(billables: list[Billable]) -> list[tuple[str, str]]:
-    return [(one.period.start.date().isoformat(), one.period.end.date().isoformat()) for one in billables]
+    return [
+        (billable.period.start.date().isoformat(), billable.period.end.date().isoformat()) for billable in billables
+    ]
 
 
 class TestPeriods:

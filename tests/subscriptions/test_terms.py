@@ -338,7 +338,10 @@ class TestPhases:
     async def test_a_coupon_of_the_subscription_finds_the_overridden_item(self, till: Till) -> None:
         made = await self.made(till, subscription_coupons=[{"coupon_code": "ten", "price_id": "<fee>"}])
         live = {item["id"] for item in made["line_items"]}
-        assert [one["subscription_line_item_id"] in live for one in made["coupon_associations"]] == [True, True]
+        assert [
+            coupon_association["subscription_line_item_id"] in live
+            for coupon_association in made["coupon_associations"]
+        ] == [True, True]
         assert "5" in {item["price"].get("amount") for item in made["line_items"]}
 
     async def test_a_line_item_can_be_for_a_phase_of_its_own_subscription_only(self, till: Till) -> None:

@@ -118,7 +118,11 @@ class Stage:
 
     def unpaid(self) -> list[dict[str, Any]]:
         """Finalized invoices on which nothing was paid when the books were played, oldest first."""
-        return [one for one in self.invoices if one["invoice_status"] == "FINALIZED" and one["id"] not in self.touched]
+        return [
+            invoice
+            for invoice in self.invoices
+            if invoice["invoice_status"] == "FINALIZED" and invoice["id"] not in self.touched
+        ]
 
     async def _credits(self) -> None:
         """A wallet with bought and free credits, some of them used, and a purchase that waits to be paid."""

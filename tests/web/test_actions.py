@@ -221,7 +221,7 @@ async def test_the_clock_does_what_is_due_on_its_way_and_says_what(page: Page, o
     await expect(page.get_by_role("row", name="3 invoices finalized")).to_be_visible()
     await expect(page.get_by_role("row", name="4 invoices became overdue")).to_be_visible()
     invoices = await own.account.get("/invoices")
-    assert [one["invoice_status"] for one in invoices["items"]] == ["FINALIZED"] * 4
+    assert [item["invoice_status"] for item in invoices["items"]] == ["FINALIZED"] * 4
 
 
 @pytest.mark.slow

@@ -88,9 +88,9 @@ async def test_the_list_of_overdue_invoices_is_what_the_api_calls_overdue(lookin
     found = await stage.account.post("/invoices/search", {"limit": 1000, "invoice_status": ["FINALIZED"]}, expect=200)
     now = stage.now.isoformat().replace("+00:00", "Z")
     overdue = {
-        one["invoice_number"]
-        for one in found["items"]
-        if Decimal(one["amount_remaining"]) > 0 and one.get("due_date", "9") < now
+        item["invoice_number"]
+        for item in found["items"]
+        if Decimal(item["amount_remaining"]) > 0 and item.get("due_date", "9") < now
     }
     shown: set[str] = set()
     await looking.goto("/invoices?standing=overdue")
@@ -106,7 +106,7 @@ async def test_the_list_of_overdue_invoices_is_what_the_api_calls_overdue(lookin
 async def test_customers_are_found_sorted_and_paged(looking: Page, stage: Stage) -> None:
     await looking.goto("/customers?sort=name&order=asc")
     assert await looking.locator("tbody th a").all_inner_texts() == sorted(
-        (one["name"] for one in stage.customers), key=str.lower
+        (customer["name"] for customer in stage.customers), key=str.lower
     )
     await looking.get_by_label("Name, email or id").fill("freight")
     await looking.get_by_role("button", name="Show").click()

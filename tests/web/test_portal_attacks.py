@@ -86,7 +86,7 @@ class TestPortal:
         headers = {"x-session-token": await self._link(own, mine["customer_id"])}
         body = {"customer_id": theirs["customer_id"], "external_customer_id": "x", "limit": 10}
         answer = await outside.http.post("/v1/customer/portal/invoices", json=body, headers=headers)
-        assert [one["id"] for one in answer.json()["items"]] == [mine["id"]]
+        assert [item["id"] for item in answer.json()["items"]] == [mine["id"]]
         await outside.http.put(
             "/v1/customer/portal/info",
             json={"name": "Mine", "external_id": "stolen", "metadata": {"a": "b"}, "billing_currency": "eur"},

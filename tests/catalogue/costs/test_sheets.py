@@ -48,7 +48,7 @@ async def test_a_sheet_comes_back_with_its_costs_bare_and_in_an_envelope(account
     assert made["id"].startswith("cost_")
     await cost(account, made["id"])
     seen = await account.get(f"/costs/{made['id']}")
-    assert [one["amount"] for one in seen["prices"]] == ["0.002"]
+    assert [price["amount"] for price in seen["prices"]] == ["0.002"]
     assert seen["costsheet"]["prices"] == seen["prices"]
     assert {name: seen[name] for name in made} == made
     active = await account.get("/costs/active", expand="prices")
@@ -132,7 +132,7 @@ async def test_search(account: Account) -> None:
     await cost(account, second["id"])
 
     async def found(**query: Any) -> list[str]:
-        return [one["id"] for one in (await account.post("/costs/search", query, expect=200))["items"]]
+        return [item["id"] for item in (await account.post("/costs/search", query, expect=200))["items"]]
 
     assert await found() == [second["id"], first["id"]]
     assert await found(costsheetIDs=[first["id"]]) == [first["id"]]
@@ -147,7 +147,7 @@ async def test_search(account: Account) -> None:
         "/costs/search", {"queryFilter": {"limit": 1, "offset": 1, "expand": "prices"}}, expect=200
     )
     assert page["pagination"] == {"total": 2, "limit": 1, "offset": 1}
-    assert [one["prices"] for one in page["items"]] == [[]]
+    assert [item["prices"] for item in page["items"]] == [[]]
     await account.post("/costs/search", {"queryFilter": {"limit": 1001}}, expect=400)
     await account.post("/costs/search", {"queryFilter": {"expand": "plans"}}, expect=400)
 
@@ -172,10 +172,10 @@ async def test_the_published_client_does_every_operation(account: Account) -> No
     await cost(account, made.id)
     read = (await sdk.get_costsheet_async(id=made.id)).costsheet
     assert read is not None
-    assert [one.amount for one in read.prices or []] == ["0.002"]
+    assert [price.amount for price in read.prices or []] == ["0.002"]
     assert (await sdk.get_active_costsheet_async()).id == made.id
     changed = (await sdk.update_costsheet_async(id=made.id, description="New")).costsheet
     assert changed is not None
     assert changed.description == "New"
-    assert [one.id for one in (await sdk.query_costsheet_async(name="Mine")).items or []] == [made.id]
+    assert [item.id for item in (await sdk.query_costsheet_async(name="Mine")).items or []] == [made.id]
     assert (await sdk.delete_costsheet_async(id=made.id)).id == made.id

@@ -137,9 +137,9 @@ async def test_lists_filter_and_page(account: Account) -> None:
     ids = [(await account.post("/coupons", {**FIXED, "coupon_code": code}))["id"] for code in codes]
     page = await account.get("/coupons", limit=2, offset=1)
     assert page["pagination"] == {"total": 3, "limit": 2, "offset": 1}
-    assert [one["id"] for one in page["items"]] == [ids[1], ids[0]]
+    assert [item["id"] for item in page["items"]] == [ids[1], ids[0]]
     found = await account.post("/coupons/search", {"coupon_codes": ["A2", "a3"]}, expect=200)
-    assert {one["id"] for one in found["items"]} == {ids[1], ids[2]}
+    assert {item["id"] for item in found["items"]} == {ids[1], ids[2]}
     assert (await account.post("/coupons/search", {"coupon_ids": [ids[0]]}, expect=200))["pagination"]["total"] == 1
     assert (await account.post("/coupons/search", expect=200))["pagination"]["total"] == 3
     condition = {"field": "amount_off", "operator": "gt", "data_type": "number", "value": {"number": "9"}}
@@ -175,5 +175,5 @@ async def test_the_published_client_does_every_operation(account: Account) -> No
     assert (await sdk.coupons.get_coupon_by_code_async(code="launch")).id == made.id
     assert (await sdk.coupons.update_coupon_async(id=made.id, name="Later")).name == "Later"
     found = await sdk.coupons.query_coupon_async(coupon_ids=[made.id])
-    assert [one.name for one in found.items or []] == ["Later"]
+    assert [item.name for item in found.items or []] == ["Later"]
     assert (await sdk.coupons.delete_coupon_async(id=made.id))["message"] == "Coupon deleted successfully"

@@ -258,7 +258,7 @@ async def test_bulk_is_all_or_nothing(shop: Shop) -> None:
     await shop.account.post("/entitlements/bulk", {"items": [shop.body()] * 101}, expect=400)
     assert (await shop.account.get("/entitlements"))["pagination"]["total"] == 0
     made = await shop.account.post("/entitlements/bulk", {"items": items})
-    assert [one["feature_type"] for one in made["items"]] == ["metered", "boolean", "static"]
+    assert [item["feature_type"] for item in made["items"]] == ["metered", "boolean", "static"]
 
 
 async def test_two_bulks_in_opposite_order_do_not_lock_each_other_out(shop: Shop) -> None:
@@ -278,7 +278,7 @@ async def test_lists_filter_and_expand(shop: Shop) -> None:
 
     async def listed(**query: Any) -> set[str]:
         page = await shop.account.post("/entitlements/search", query, expect=200)
-        return {one["id"] for one in page["items"]}
+        return {item["id"] for item in page["items"]}
 
     assert await listed() == {plain["id"], switch["id"], on_addon["id"]}
     assert await listed(plan_ids=[shop.plan]) == {plain["id"], switch["id"]}
@@ -305,9 +305,9 @@ async def test_what_a_plan_and_an_addon_include(shop: Shop) -> None:
     await shop.entitle()
     await shop.entitle(plan_id=None, entity_type="ADDON", entity_id=shop.addon, usage_limit=3)
     of_plan = await shop.account.get(f"/plans/{shop.plan}/entitlements")
-    assert [(one["plan_id"], one["feature"]["name"]) for one in of_plan["items"]] == [(shop.plan, "metered")]
+    assert [(item["plan_id"], item["feature"]["name"]) for item in of_plan["items"]] == [(shop.plan, "metered")]
     of_addon = await shop.account.get(f"/addons/{shop.addon}/entitlements")
-    assert [one["usage_limit"] for one in of_addon["items"]] == [3]
+    assert [item["usage_limit"] for item in of_addon["items"]] == [3]
     await shop.account.get("/plans/plan_none/entitlements", expect=404)
     await shop.account.get("/addons/addon_none/entitlements", expect=404)
 
@@ -352,13 +352,13 @@ async def test_the_published_client_does_every_operation(shop: Shop) -> None:
     )
     assert made.id is not None
     bulk = await sdk.create_entitlements_bulk_async(items=[shop.body("boolean", is_enabled=True)])
-    assert [one.is_enabled for one in bulk.items or []] == [True]
+    assert [item.is_enabled for item in bulk.items or []] == [True]
     of_addon = shop.body(plan_id=None, entity_type="ADDON", entity_id=shop.addon)
     await shop.account.post("/entitlements", of_addon)
     assert (await sdk.get_entitlement_async(id=made.id)).usage_limit == 100
     assert (await sdk.update_entitlement_async(id=made.id, usage_limit=200)).usage_limit == 200
     found = await sdk.query_entitlement_async(plan_ids=[shop.plan], expand="features")
-    assert {one.feature.name for one in found.items or [] if one.feature} == {"metered", "boolean"}
+    assert {item.feature.name for item in found.items or [] if item.feature} == {"metered", "boolean"}
     assert len((await sdk.get_plan_entitlements_async(id=shop.plan)).items or []) == 2
     assert len((await sdk.get_addon_entitlements_async(id=shop.addon)).items or []) == 1
     assert (await sdk.delete_entitlement_async(id=made.id)).message == "entitlement deleted successfully"

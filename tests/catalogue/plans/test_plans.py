@@ -48,7 +48,7 @@ class TestPlans:
     async def test_of_many_with_one_key_at_once_one_wins(self, account: Account) -> None:
         asked = {"name": "Pro", "lookup_key": "race"}
         answers = await asyncio.gather(*(account.http.post("/plans", json=asked) for _ in range(8)))
-        assert sorted(one.status_code for one in answers) == [201] + [409] * 7
+        assert sorted(answer.status_code for answer in answers) == [201] + [409] * 7
 
     async def test_plans_need_no_key(self, account: Account) -> None:
         await new_plan(account)
@@ -123,7 +123,7 @@ class TestPlans:
             assert (made["meter_id"], made["start_date"]) == (source["meter_id"], source["start_date"])
             assert made["sequence"] > future["sequence"]
         assert copy["prices"][1]["price_unit_id"] == unit["id"]
-        assert [one["usage_limit"] for one in copy["entitlements"]] == [100]
+        assert [entitlement["usage_limit"] for entitlement in copy["entitlements"]] == [100]
         assert copy["entitlements"][0]["plan_id"] == copy["id"]
         assert copy["entitlements"][0]["feature"]["id"] == feature["id"]
         assert (await account.post(f"/plans/{plan}/clone", asked, expect=409))["code"] == "already_exists"

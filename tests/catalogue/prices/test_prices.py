@@ -239,7 +239,7 @@ class TestBulk:
     async def test_all_or_none(self, account: Account) -> None:
         plan = await new_plan(account)
         made = await account.post("/prices/bulk", {"items": [price(plan, amount=n) for n in range(3)]})
-        assert [one["amount"] for one in made["items"]] == ["0", "1", "2"]
+        assert [item["amount"] for item in made["items"]] == ["0", "1", "2"]
         bad = {"items": [price(plan), price(plan, billing_model="TIERED")]}
         refused = await account.post("/prices/bulk", bad, expect=400)
         assert refused["details"].keys() == {"items[1].tier_mode"}
@@ -260,7 +260,7 @@ async def test_an_owner_has_room_for_so_many_prices_whoever_comes_at_once(
     ended = await account.post("/prices", price(plan))
     await account.delete(f"/prices/{ended['id']}", expect=200)
     answers = await asyncio.gather(*(account.http.post("/prices", json=price(plan)) for _ in range(6)))
-    assert sorted(one.status_code for one in answers) == [201] * 3 + [400] * 3
+    assert sorted(answer.status_code for answer in answers) == [201] * 3 + [400] * 3
     await account.post("/prices/bulk", {"items": [price(await new_plan(account))] * 4}, expect=400)
 
 
@@ -269,7 +269,7 @@ class TestLookupKeys:
         plan = await new_plan(account)
         asked = price(plan, lookup_key="race")
         answers = await asyncio.gather(*(account.http.post("/prices", json=asked) for _ in range(8)))
-        assert sorted(one.status_code for one in answers) == [201] + [409] * 7
+        assert sorted(answer.status_code for answer in answers) == [201] + [409] * 7
 
     async def test_a_key_is_free_once_its_price_has_an_end(self, account: Account) -> None:
         plan = await new_plan(account)
@@ -299,7 +299,7 @@ class TestLists:
         future = await account.post("/prices", price(plan, start_date="2026-01-01T00:00:00Z"))
 
         async def found(**query: Any) -> set[str]:
-            return {one["id"] for one in (await account.post("/prices/search", query, expect=200))["items"]}
+            return {item["id"] for item in (await account.post("/prices/search", query, expect=200))["items"]}
 
         assert await found() == {bounded["id"], future["id"]}
         assert await found(allow_expired_prices=True) == {ended["id"], bounded["id"], future["id"]}
@@ -317,7 +317,7 @@ class TestLists:
             ({"price_ids": fixed["id"]}, fixed),
         ):
             items = (await account.get("/prices", **query))["items"]
-            assert [one["id"] for one in items] == [expected["id"]], query
+            assert [item["id"] for item in items] == [expected["id"]], query
         assert (await account.get("/prices", subscription_id="subs_x"))["items"] == []
 
     async def test_expansions_come_when_asked_for(self, account: Account) -> None:

@@ -35,7 +35,7 @@ async def test_versions_meet_at_one_instant_and_name_the_root(account: Account) 
     refused = await account.put(f"/prices/{first['id']}", {"amount": "1"}, expect=400)
     assert refused["code"] == "invalid_operation"
     lineage = await account.get("/prices", parent_price_id=first["id"], allow_expired_prices=True)
-    assert {one["id"] for one in lineage["items"]} == {second["id"], third["id"]}
+    assert {item["id"] for item in lineage["items"]} == {second["id"], third["id"]}
 
 
 async def test_a_key_finds_the_version_in_force_and_else_the_next(account: Account) -> None:
@@ -153,7 +153,7 @@ async def test_of_many_changes_at_once_one_makes_the_successor(account: Account)
     answers = await asyncio.gather(
         *(account.http.put(f"/prices/{made['id']}", json={"amount": str(n), "effective_from": MARCH}) for n in range(6))
     )
-    assert sorted(one.status_code for one in answers) == [200] + [400] * 5
+    assert sorted(answer.status_code for answer in answers) == [200] + [400] * 5
     lineage = await account.get("/prices", parent_price_id=made["id"])
     assert lineage["pagination"]["total"] == 1
 

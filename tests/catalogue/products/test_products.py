@@ -113,7 +113,7 @@ class TestMeters:
         wanted = await account.post("/meters", meter(event_name="wanted"))
         await account.post("/meters", meter())
         found = await account.get("/meters", event_name="wanted")
-        assert [one["id"] for one in found["items"]] == [wanted["id"]]
+        assert [item["id"] for item in found["items"]] == [wanted["id"]]
         assert found["pagination"] == {"total": 1, "limit": 50, "offset": 50}
 
     async def test_every_change_of_a_meter_reaches_other_processes(self, account: Account) -> None:
@@ -196,8 +196,8 @@ class TestFeatures:
     async def test_of_many_with_one_key_at_once_one_wins(self, account: Account) -> None:
         asked = {"name": "Race", "type": "boolean"}
         answers = await asyncio.gather(*(account.http.post("/features", json=asked) for _ in range(8)))
-        assert sorted(one.status_code for one in answers) == [201] + [409] * 7
-        assert {one.json()["code"] for one in answers if one.status_code == 409} == {"already_exists"}
+        assert sorted(answer.status_code for answer in answers) == [201] + [409] * 7
+        assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {"already_exists"}
 
     async def test_archiving_frees_the_key_and_disables_the_meter(self, account: Account) -> None:
         made = await account.post("/features", metered())
@@ -266,7 +266,7 @@ class TestFeatures:
         await account.delete(f"/features/{gone['id']}", expect=200)
 
         async def names(**query: Any) -> list[str]:
-            return [one["name"] for one in (await account.post("/features/search", query, expect=200))["items"]]
+            return [item["name"] for item in (await account.post("/features/search", query, expect=200))["items"]]
 
         assert await names() == ["Gone", "Kept"]
         assert await names(status="published") == ["Kept"]
@@ -406,7 +406,7 @@ async def test_a_key_without_the_permission_is_refused(account: Account) -> None
             await client.post("/meters", json=meter()),
             await client.post("/groups/search", json={}),
         ]
-    assert [one.status_code for one in answers] == [403] * 3
+    assert [answer.status_code for answer in answers] == [403] * 3
 
 
 async def test_the_published_client_does_all_of_it(account: Account) -> None:

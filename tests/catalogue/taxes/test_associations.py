@@ -234,7 +234,7 @@ async def test_lists_filter(account: Account, stranger: Account) -> None:
     assert first != second
 
     async def listed(**query: Any) -> list[str]:
-        return [one["tax_rate_id"] for one in (await account.get("/taxes/associations", **query))["items"]]
+        return [item["tax_rate_id"] for item in (await account.get("/taxes/associations", **query))["items"]]
 
     assert await listed() == [second, first]
     assert await listed(entity_type="tenant") == [second]
@@ -262,5 +262,5 @@ async def test_the_published_client_does_every_operation(account: Account) -> No
     assert (await sdk.get_tax_association_async(id=made.id)).priority == 1
     assert (await sdk.update_tax_association_async(id=made.id, auto_apply=True)).auto_apply is True
     found = await sdk.list_tax_associations_async(external_customer_id="acme")
-    assert [one.id for one in found.items or []] == [made.id]
+    assert [item.id for item in found.items or []] == [made.id]
     assert (await sdk.delete_tax_association_async(id=made.id)).id == made.id

@@ -106,11 +106,11 @@ async def test_lists_filter_and_page(account: Account) -> None:
     ]
     page = await account.get("/taxes/rates", limit=2)
     assert page["pagination"] == {"total": 3, "limit": 2, "offset": 2}
-    assert [one["id"] for one in page["items"]] == [ids[2], ids[1]]
-    assert [one["code"] for one in (await account.get("/taxes/rates", taxrate_codes="a,c"))["items"]] == ["c", "a"]
-    assert [one["code"] for one in (await account.get("/taxes/rates", taxrate_ids=ids[0]))["items"]] == ["a"]
-    assert [one["code"] for one in (await account.get("/taxes/rates", scope="EXTERNAL"))["items"]] == ["b"]
-    assert [one["code"] for one in (await account.get("/taxes/rates", code="c"))["items"]] == ["c"]
+    assert [item["id"] for item in page["items"]] == [ids[2], ids[1]]
+    assert [item["code"] for item in (await account.get("/taxes/rates", taxrate_codes="a,c"))["items"]] == ["c", "a"]
+    assert [item["code"] for item in (await account.get("/taxes/rates", taxrate_ids=ids[0]))["items"]] == ["a"]
+    assert [item["code"] for item in (await account.get("/taxes/rates", scope="EXTERNAL"))["items"]] == ["b"]
+    assert [item["code"] for item in (await account.get("/taxes/rates", code="c"))["items"]] == ["c"]
     await account.get("/taxes/rates", scope="NONE", expect=400)
 
 
@@ -134,6 +134,6 @@ async def test_the_published_client_does_every_operation(account: Account) -> No
     assert (await sdk.tax_rates.get_tax_rate_async(id=made.id)).percentage_value == "18"
     assert (await sdk.tax_rates.update_tax_rate_async(id=made.id, name="Goods tax")).name == "Goods tax"
     found = await sdk.tax_rates.get_tax_rates_async(taxrate_codes=["gst"], limit=10)
-    assert [one.name for one in found.items or []] == ["Goods tax"]
+    assert [item.name for item in found.items or []] == ["Goods tax"]
     await sdk.tax_rates.delete_tax_rate_async(id=made.id)
     assert (await account.get(f"/taxes/rates/{made.id}"))["status"] == "archived"

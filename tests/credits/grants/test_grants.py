@@ -137,7 +137,7 @@ async def test_a_copied_plan_has_copies_of_its_grants(office: GrantingOffice) ->
     (grant,) = copy["credit_grants"]
     assert (grant["credits"], grant["priority"], grant["plan_id"]) == ("100", 2, copy["id"])
     listed = await office.account.get(f"/plans/{copy['id']}/creditgrants")
-    assert [one["id"] for one in listed["items"]] == [grant["id"]]
+    assert [item["id"] for item in listed["items"]] == [grant["id"]]
 
 
 async def test_a_wallet_is_made_with_the_grants_rates_and_then_used_again(office: GrantingOffice) -> None:
@@ -330,11 +330,11 @@ async def test_grants_are_listed_by_what_they_are_of(office: GrantingOffice) -> 
         ({"subscription_ids": made["id"]}, ["SUBSCRIPTION"]),
         ({"credit_grant_ids": of_addon["id"]}, ["ADDON"]),
     ):
-        assert [one["scope"] for one in (await office.account.get("/creditgrants", **query))["items"]] == scopes
+        assert [item["scope"] for item in (await office.account.get("/creditgrants", **query))["items"]] == scopes
     page = await office.account.get("/creditgrants", limit=2)
     assert page["pagination"] == {"total": 3, "limit": 2, "offset": 2}
     of_owner = await office.account.get(f"/addons/{addon['id']}/creditgrants")
-    assert [one["id"] for one in of_owner["items"]] == [of_addon["id"]]
+    assert [item["id"] for item in of_owner["items"]] == [of_addon["id"]]
 
 
 async def test_upcoming_grants_come_soonest_first(office: GrantingOffice) -> None:
@@ -346,7 +346,7 @@ async def test_upcoming_grants_come_soonest_first(office: GrantingOffice) -> Non
     made = await opened(office, plan, customer)
     for shown in (path, f"/subscriptions/{made['id']}/grants/upcoming"):
         items = (await office.account.get(shown))["items"]
-        assert [(one["scheduled_for"][:10], one["credits"]) for one in items] == [
+        assert [(item["scheduled_for"][:10], item["credits"]) for item in items] == [
             ("2025-01-08", "5"),
             ("2025-02-01", "100"),
         ]
