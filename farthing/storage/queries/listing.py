@@ -103,7 +103,7 @@ def _counting(statement: Select[Any]) -> Select[Any]:
     """How many rows `statement` has. Their columns are left out where that changes nothing: there are sixty of some."""
     if statement._distinct or statement._group_by_clauses or statement._having_criteria:
         return select(func.count()).select_from(statement.subquery())
-    return statement.with_only_columns(func.count(), maintain_column_froms=True)
+    return statement.with_only_columns(func.count(), maintain_column_froms=True).order_by(None)
 
 
 def by_id(rows: Sequence[Row], key: Callable[[Row], str] = lambda row: row.id) -> dict[str, Row]:
