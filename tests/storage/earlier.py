@@ -1,6 +1,12 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0058": """
+        ALTER TABLE customers DROP COLUMN language;
+        ALTER TABLE alert_settings DROP COLUMN set_by;
+        CREATE UNIQUE INDEX uq_alert_settings_entity
+            ON alert_settings (environment_id, subscription_id, entity_type, entity_id) WHERE status = 'published';
+    """,
     "0057": """
         DROP TABLE saved_list_views;
         DROP TRIGGER keep_search_terms ON customers;
