@@ -47,7 +47,7 @@ async def test_a_minimum_is_for_the_time_that_was_served(
     calls, customer = await office.feature("calls"), await office.customer()
     await settled(office)
     await office.on("2026-04-01")
-    terms = {"commitment_amount": "100", "overage_factor": "1", "enable_true_up": True, **PRORATED}
+    terms: Body = {"commitment_amount": "100", "overage_factor": "1", "enable_true_up": True, **PRORATED}
     made = await opened(office, await office.plan(office.usage(calls, "1")), customer, **terms)
     await office.used("calls", customer, 3, "2026-04-05T10:00")
     for begins, resumes in pauses:
@@ -66,7 +66,7 @@ async def test_half_years_before_an_anchor_at_the_end_of_a_month(office: Office)
     """Anchored on 31 August, the half-years end on 28 February and 31 August; the first is cut to 44 of 181 days."""
     await office.on("2026-01-15")
     plan = await office.plan(fixed("600", billing_period="HALF_YEARLY"))
-    terms = {"billing_anchor": "2026-08-31T00:00:00Z", "billing_period": "HALF_YEARLY", **PRORATED}
+    terms: Body = {"billing_anchor": "2026-08-31T00:00:00Z", "billing_period": "HALF_YEARLY", **PRORATED}
     await opened(office, plan, **terms)
     await office.run("2026-03-01")
     await office.run("2026-09-01")
@@ -156,7 +156,7 @@ async def test_what_is_cancelled_before_its_start_leaves_nothing(office: Office)
     plan = await office.plan(fixed("100", display_name="seats"))
     grant = {"name": "Credits", "scope": "PLAN", "plan_id": plan["id"], "credits": "50", "cadence": "ONETIME"}
     await office.account.post("/creditgrants", {**grant, "expiration_type": "NEVER"})
-    start = {"start_date": "2026-03-01T00:00:00Z", "subscription_coupons": [{"coupon_code": "tenth"}]}
+    start: Body = {"start_date": "2026-03-01T00:00:00Z", "subscription_coupons": [{"coupon_code": "tenth"}]}
     made = await opened(office, plan, customer, **start)
     await office.on("2026-02-10")
     await cancel(office, made, cancel_immediately_invoice_policy="generate_invoice", **PRORATED)

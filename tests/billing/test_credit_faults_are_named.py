@@ -152,7 +152,7 @@ async def _owned(office: Office, calls: Body) -> None:
 async def _committed(office: Office, calls: Body) -> None:
     """A minimum of 100 a month, ended in the middle of it."""
     customer = await office.customer()
-    terms = {"commitment_amount": "100", "overage_factor": "1", "enable_true_up": True, **PRORATED}
+    terms: Body = {"commitment_amount": "100", "overage_factor": "1", "enable_true_up": True, **PRORATED}
     made = await opened(office, await office.plan(office.usage(calls, "1")), customer, **terms)
     await office.used("calls", customer, 3, "2026-01-10T10:00")
     await office.on("2026-01-16T12:00")

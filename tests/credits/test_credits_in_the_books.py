@@ -78,7 +78,7 @@ async def test_credits_reconcile_to_the_cent(office: Office) -> None:
         ("INVOICE_VOID_REFUND", "150", "150"),
         ("INVOICE_VOID_REFUND", "30", "30"),
     ]
-    period = {"start_time": "2026-01-01T00:00:00Z", "end_time": "2026-03-01T00:00:00Z"}
+    period: dict[str, Any] = {"start_time": "2026-01-01T00:00:00Z", "end_time": "2026-03-01T00:00:00Z"}
     stated = await account.get(f"/wallets/{wallet['id']}/statement", **period)
     figures = ("opening_credit_balance", "credits_added", "credits_taken", "closing_credit_balance", "closing_balance")
     assert [stated[name] for name in figures] == ["0", "1305", "250", "1055", "1055"]

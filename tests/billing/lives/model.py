@@ -24,6 +24,9 @@ from tests.billing.lives.usage import Usage
 from tests.billing.lives.wallets import Lot, Wallet, take
 
 
+ONE_OFFS = {"MANUAL", "WALLET_AUTO_TOPUP"}
+
+
 @dataclass
 class LifeModel:
     """`delay` is how long a renewal stays a draft; `plan_grants` what each plan grants, and `plan` the first one.
@@ -116,7 +119,9 @@ class LifeModel:
         self.time.resume(now)
 
     def attach(self, coupon: Coupon) -> None:
-        self.discounts.attach(coupon, [document for document in self.books.documents if document.reason != "MANUAL"])
+        self.discounts.attach(
+            coupon, [document for document in self.books.documents if document.reason not in ONE_OFFS]
+        )
 
     def announce_end(self, at: datetime) -> None:
         """A cancellation on a date to come, which prorates."""
