@@ -23,7 +23,6 @@ from tests.billing.lives.top_ups import RealTimeBalance, is_open, real_time_bala
 from tests.billing.lives.usage import Usage
 from tests.billing.lives.wallets import Lot, Wallet, take
 
-
 ONE_OFFS = {"MANUAL", "WALLET_AUTO_TOPUP"}
 
 
