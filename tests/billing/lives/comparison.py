@@ -47,9 +47,8 @@ def modelled_document(document: Document) -> tuple[Any, ...]:
     lines = sorted(modelled_line(line) for line in document.lines if line.gross - line.credit)
     taxes = sorted((code, plain(base), plain(tax)) for code, (base, tax) in document.taxes.items() if tax)
     figures = (document.total, document.adjusted, document.paid, document.remaining, document.refunded)
-    status = document.status if not document.voided or document.refunded else "PENDING"
     head = written(document.reference), document.reason, document.name
-    return (*head, lines, taxes, [plain(figure) for figure in figures], status)
+    return (*head, lines, taxes, [plain(figure) for figure in figures], document.status)
 
 
 def modelled(documents: Sequence[Document]) -> list[Any]:

@@ -23,6 +23,8 @@ from tests.billing.lives.top_ups import RealTimeBalance, is_open, real_time_bala
 from tests.billing.lives.usage import Usage
 from tests.billing.lives.wallets import Lot, Wallet, take
 
+ONE_OFFS = {"MANUAL", "WALLET_AUTO_TOPUP"}
+
 
 @dataclass
 class LifeModel:
@@ -116,7 +118,9 @@ class LifeModel:
         self.time.resume(now)
 
     def attach(self, coupon: Coupon) -> None:
-        self.discounts.attach(coupon, [document for document in self.books.documents if document.reason != "MANUAL"])
+        self.discounts.attach(
+            coupon, [document for document in self.books.documents if document.reason not in ONE_OFFS]
+        )
 
     def announce_end(self, at: datetime) -> None:
         """A cancellation on a date to come, which prorates."""
