@@ -82,4 +82,4 @@ def test_no_text_of_an_unknown_error_is_shown() -> None:
         if not (name := str(module.relative_to(root))).startswith(READ_BY_OPERATORS_ONLY)
         if any(_texts_of_caught_errors(module))
     }
-    assert found == {"storage/connections/capacity.py"}, "that one looks for a word, and shows nothing"
+    assert found == {"storage/capacity.py"}, "that one looks for a word, and shows nothing"
