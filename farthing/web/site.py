@@ -10,7 +10,7 @@ from farthing.web.administration.duties import Duties
 from farthing.web.administration.emails import EmailPages
 from farthing.web.administration.erasure import ErasurePages
 from farthing.web.administration.keys import Keys
-from farthing.web.administration.letterhead import Letterhead
+from farthing.web.administration.letterhead import LetterheadPages
 from farthing.web.administration.settings.pages import SettingsPages
 from farthing.web.administration.transfers import TransferPages
 from farthing.web.administration.webhooks import WebhookPages
@@ -124,7 +124,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     ActivityPages,
     EmailPages,
     TransferPages,
-    Letterhead,
+    LetterheadPages,
     SettingsPages,
     TestClock,
     WorkflowPages,

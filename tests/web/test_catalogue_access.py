@@ -143,7 +143,8 @@ async def test_forms_that_are_sent_twice_at_the_same_time_make_one_thing(own: St
         assert [answer.status_code for answer in answers] == [303, 303]
         assert len({answer.headers["location"] for answer in answers}) == 1
 
-    await send_twice("/catalogue/plans/new", {"name": "Growth"})
+    # as a browser sends what nobody touched
+    await send_twice("/catalogue/plans/new", {"name": "Growth", "currency": "usd", "billing_period": "MONTHLY"})
     (plan,) = (await own.account.get("/plans"))["items"]
     amount = {"type": "FIXED", "currency": "usd", "billing_model": "FLAT_FEE", "amount": "49"}
     period = {"billing_period": "MONTHLY", "invoice_cadence": "ADVANCE"}

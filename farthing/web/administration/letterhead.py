@@ -113,7 +113,7 @@ def letterhead_form(*, leads: bool) -> Sections:
     )
 
 
-class Letterhead(Controller):
+class LetterheadPages(Controller):
     """The company as its invoices show it."""
 
     path = PAGE

@@ -94,7 +94,9 @@ class PlanPages(Controller):
 
         async def make() -> tuple[str, str]:
             plan = await create_plan(session, form, given, clock.now())
-            return f"/catalogue/plans/{plan.id}", f"{plan.name} is made."
+            has_prices = bool(await live_prices(session, PriceEntityType.PLAN, [plan.id], clock.now()))
+            words = f"{plan.name} is made." if has_prices else f"{plan.name} is made. Give it its prices now."
+            return f"/catalogue/plans/{plan.id}", words
 
         return await answer_form(
             request, _NEW_PLAN, form, given, partial(made_once, request, session, clock.now(), make)

@@ -68,7 +68,11 @@ async def external_ids_of(session: AsyncSession, typed: str, field: str) -> list
 async def _options(session: AsyncSession, subscription: Subscription, form: TypedForm) -> Mapping[str, Any]:
     del form
     return {
-        "members": [(one.external_id, one.name) for one in await family_of(session, subscription) if one.is_inherited]
+        "members": [
+            (member.external_id, member.name)
+            for member in await family_of(session, subscription)
+            if member.is_inherited
+        ]
     }
 
 
