@@ -323,7 +323,7 @@ async def test_the_api_reference_is_a_link_on_every_page_and_leads_to_an_operati
 async def test_the_company_is_changed_and_its_invoices_show_it(page: Page, own: Stage) -> None:
     await own.account.put("/tenants/update", {"billing_details": {"phone": "1", "address": {"address_state": "BE"}}})
     await sign_in(page, own)
-    await page.get_by_role("link", name="Letterhead").click()
+    await page.get_by_role("link", name="Letterhead", exact=True).click()
     await expect(page.get_by_label("Telephone")).to_have_value("1")
     picture = page.get_by_role("img", name="The first page of an invoice")
     before = await picture.get_attribute("src")
