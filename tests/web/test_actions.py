@@ -18,6 +18,7 @@ from tests.identity.test_logo import png
 from tests.invoices.desk import Desk, fixed, usage
 from tests.subscriptions.shop import Shop
 from tests.subscriptions.shop import fixed as fixed_price
+from tests.waiting import until
 from tests.web.browsing import sign_in
 from tests.web.stage import PASSWORD, Stage
 
@@ -330,7 +331,7 @@ async def test_the_company_is_changed_and_its_invoices_show_it(page: Page, own: 
     await page.get_by_label("Name", exact=True).fill("Acme & Co")
     # the picture follows what is typed, before anything is saved
     await expect(picture).not_to_have_attribute("src", str(before))
-    await page.wait_for_function("document.querySelector('img.paper').naturalWidth > 0")
+    await until(lambda: picture.evaluate("image => image.naturalWidth > 0"))
     await page.get_by_label("IBAN").fill("IE29 AIBK 9311 5212 3456 78")
     await page.get_by_label("VAT or tax id").fill("DE123456789")
     await page.get_by_label("Telephone").fill("")

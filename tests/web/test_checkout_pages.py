@@ -120,7 +120,7 @@ async def test_a_customer_saves_a_card_and_pays_an_invoice_in_the_portal(page: P
     await page.goto(f"/portal/{portal['token']}/methods")
     await page.get_by_role("button", name="Add a payment method").click()
     await page.get_by_role("button", name="Save the test card").click()
-    await expect(page.get_by_text("Test ending in 4242").first).to_be_visible()
+    await expect(page.get_by_text("•••• 4242").first).to_be_visible()
     await page.goto(f"/portal/{portal['token']}/invoices/{invoice['id']}")
     await page.get_by_role("button", name="Pay").click()
     await page.wait_for_url("**/checkout/**")
