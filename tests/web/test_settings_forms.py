@@ -16,8 +16,8 @@ from farthing.web.administration.settings.setting_form import shown_value, value
 from farthing.web.administration.settings.setting_pages import PAGES, spoken_parts
 from farthing.web.forms.fields import FieldKind, FormField, parts_of
 
-HANDED_ON = {("customer_portal_config", "version"), ("customer_portal_config", "sections")}
-"""What only portals of other programs read."""
+HANDED_ON = {("customer_portal_config", name) for name in ("version", "sections", "items")}
+"""What only portals of other programs read, and what customers may do in ours, which has a page of its own."""
 FILLED: dict[str, dict[str, Any]] = {
     "invoice_config": {"prefix": "ACME", "timezone": "Europe/Berlin", "due_date_days": 0, "separator": ""},
     "dunning_config": {"enabled": True, "retry_days": [2, 9], "final_action": "pause"},

@@ -311,6 +311,7 @@ MAILS = (
     ("credits_expiring", "Credits expire", "Before credits of a wallet expire"),
     ("trial_ending", "Trial ends", "Before a trial ends"),
     ("renewal_notice", "Renewal", "Before a long period begins anew"),
+    ("spend_alert", "Spend alert", "When usage comes to a threshold that the customer has set in the portal"),
 )
 
 
