@@ -28,7 +28,7 @@ from farthing.identity.parties.versions import keep_versions
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import CustomerOnboarding
 from farthing.storage.postgres import ports_of
-from farthing.storage.queries.rows import lock_row, unique
+from farthing.storage.queries.rows import insert_if_new, lock_row, unique
 from farthing.storage.record.outbox import record_event
 
 
@@ -52,8 +52,8 @@ async def create(session: AsyncSession, request: CreateCustomerRequest, *, stric
         meta={},
     )
     _apply(customer, request)
-    async with _refusing_duplicates(session, request.external_id):
-        session.add(customer)
+    if not await insert_if_new(session, customer):
+        raise _duplicate(request.external_id)
     await map_customer(session, customer, request.integration_entity_mapping or ())
     await ports_of(session, CustomerPorts).link_taxes(session, customer, request)
     await _tell(session, "customer.created", customer)
@@ -181,12 +181,11 @@ def _demand_plain(external_id: str) -> None:
 
 def _refusing_duplicates(session: AsyncSession, external_id: str) -> AbstractAsyncContextManager[None]:
     """Write what the block changed; a second published customer of one external id becomes AlreadyExists."""
-    return unique(
-        session,
-        uq_customers_external_id=AlreadyExists(
-            "A customer with this identifier already exists", {"external_id": external_id}
-        ),
-    )
+    return unique(session, uq_customers_external_id=_duplicate(external_id))
+
+
+def _duplicate(external_id: str) -> AlreadyExists:
+    return AlreadyExists("A customer with this identifier already exists", {"external_id": external_id})
 
 
 _SNAPSHOT_FIELDS = ("id", "external_id", "environment_id", *_NAMED_ALIKE[:-1], "name")
