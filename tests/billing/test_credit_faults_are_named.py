@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.proof.credit_notes import note_differences
@@ -21,6 +19,7 @@ from farthing.events.upkeep import reconcile
 from farthing.invoices.figures.derivation import all_differences
 from farthing.invoices.tables import Invoice
 from tests.billing.counter import Body, cancel, do, opened
+from tests.billing.faults import require_each_named
 from tests.billing.lateness import settled
 from tests.billing.office import Office
 from tests.billing.test_unused_time import pay
@@ -216,15 +215,4 @@ async def _named(session: AsyncSession) -> list[str]:
 
 async def test_each_fault_is_named(office: Office) -> None:
     await _credited(office)
-    async with office.account.transaction(read_only=True) as session:
-        assert await _named(session) == []
-    unchanged, missed = [], []
-    for fault, statement in FAULTS.items():
-        async with office.account.transaction() as session:
-            result: Any = await session.execute(text(statement))
-            if result.rowcount == 0:
-                unchanged.append(fault)
-            elif not await _named(session):
-                missed.append(fault)
-            await session.rollback()
-    assert (unchanged, missed) == ([], [])
+    await require_each_named(office.account, FAULTS, _named)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.proof.budgets import coupon_differences
@@ -14,6 +12,7 @@ from farthing.billing.proof.settlements import settlement_differences
 from farthing.invoices.figures.derivation import all_differences
 from farthing.invoices.tables import Invoice
 from tests.billing.counter import Body, cancel, coupon, do, open_items, opened, percent, seats
+from tests.billing.faults import require_each_named
 from tests.billing.office import ARREAR, Office
 from tests.subscriptions.shop import fixed
 
@@ -157,15 +156,4 @@ async def _named(session: AsyncSession) -> list[str]:
 
 async def test_each_fault_is_named(office: Office) -> None:
     await _spring(office)
-    async with office.account.transaction(read_only=True) as session:
-        assert await _named(session) == []
-    unchanged, missed = [], []
-    for fault, statement in FAULTS.items():
-        async with office.account.transaction() as session:
-            result: Any = await session.execute(text(statement))
-            if result.rowcount == 0:
-                unchanged.append(fault)
-            elif not await _named(session):
-                missed.append(fault)
-            await session.rollback()
-    assert (unchanged, missed) == ([], [])
+    await require_each_named(office.account, FAULTS, _named)
