@@ -60,25 +60,27 @@ LEFT_OUT = (
     ),
     LeftOut("needs an event that is stored", "tests/events/test_corrections.py", ("getEventById",)),
     LeftOut(
-        "moves time under the whole walk", "tests/billing/test_clock.py", ("getEnvironmentClock", "setEnvironmentClock")
+        "moves time under the whole walk",
+        "tests/billing/run/test_clock.py",
+        ("getEnvironmentClock", "setEnvironmentClock"),
     ),
     LeftOut("is worked on in the background", "tests/jobs/test_cloning.py", ("cloneEnvironment",)),
     LeftOut("asks a provider", "tests/payments/test_connections.py", ("syncIntegration",)),
     LeftOut("needs what a provider signed", "tests/payments/test_links.py", ("receiveProviderWebhook",)),
     LeftOut(
         "needs an invoice of a subscription's period",
-        "tests/billing/test_corrections.py",
+        "tests/billing/late_usage/test_corrections.py",
         ("correctInvoice", "previewInvoiceCorrection"),
     ),
     LeftOut(
         "needs an invoice of a subscription's period",
-        "tests/billing/test_flows.py",
+        "tests/billing/life/test_flows.py",
         ("recalculateInvoice", "recalculateInvoiceV2"),
     ),
     LeftOut("previews what is toured", "tests/credits/test_invoice_consumption.py", ("previewInvoiceConsumption",)),
     LeftOut(
         "needs an invoice that could not be collected",
-        "tests/billing/test_dunning.py",
+        "tests/billing/collection/test_dunning.py",
         ("getInvoiceDunning", "retryInvoiceCharge", "stopInvoiceDunning"),
     ),
     LeftOut("collects by a saved method", "tests/payments/test_methods.py", ("attemptInvoicePayment",)),
@@ -96,7 +98,7 @@ LEFT_OUT = (
     ),
     LeftOut(
         "needs a change that is scheduled",
-        "tests/billing/test_published_client.py",
+        "tests/billing/life/test_published_client.py",
         (
             "getSubscriptionSchedule",
             "getSubscriptionScheduleAliased",
@@ -105,10 +107,12 @@ LEFT_OUT = (
         ),
     ),
     LeftOut("ends what others on the tour need", "tests/subscriptions/test_parts.py", ("removeSubscriptionAddon",)),
-    LeftOut("ends what others on the tour need", "tests/billing/test_flows.py", ("executeSubscriptionChange",)),
-    LeftOut("ends what others on the tour need", "tests/billing/test_foretold.py", ("executeSubscriptionModify",)),
+    LeftOut("ends what others on the tour need", "tests/billing/life/test_flows.py", ("executeSubscriptionChange",)),
+    LeftOut("ends what others on the tour need", "tests/billing/life/test_foretold.py", ("executeSubscriptionModify",)),
     LeftOut(
-        "previews what would end what others need", "tests/billing/test_unused_time.py", ("previewSubscriptionModify",)
+        "previews what would end what others need",
+        "tests/billing/charges/test_unused_time.py",
+        ("previewSubscriptionModify",),
     ),
     LeftOut("takes a file", "tests/transfer/office.py", ("uploadTaskFile",)),
     LeftOut("gives a file", "tests/transfer/test_exports.py", ("downloadTaskExport",)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.account import Account
-from tests.billing.test_command import farthing
+from tests.billing.run.test_command import farthing
 from tests.erasure.person import PERSON, traces
 
 

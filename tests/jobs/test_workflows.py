@@ -10,8 +10,8 @@ from flexprice import Flexprice
 
 from farthing.jobs.workflows.reads import in_words
 from tests.account import Account
+from tests.billing.collection.test_collection import to
 from tests.billing.office import Office
-from tests.billing.test_collection import to
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from flexprice import Flexprice
 
 from farthing.core.clock import FixedClock
 from farthing.marketplaces.records import record_due
+from tests.billing.collection.test_collection import to
+from tests.billing.collection.test_dunning import STOLEN, case, dunned, payments
 from tests.billing.counter import cancel, has_card, opened, read
 from tests.billing.office import Office
-from tests.billing.test_collection import to
-from tests.billing.test_dunning import STOLEN, case, dunned, payments
 from tests.payments.till import DECLINED, OK
 from tests.subscriptions.shop import fixed
 

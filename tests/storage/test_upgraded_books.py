@@ -15,8 +15,8 @@ from farthing.storage.migrations import configuration, state, upgrade
 from farthing.storage.postgres import Database
 from farthing.wiring import wire
 from tests.account import Account
-from tests.billing.half_a_year import make_half_a_year
 from tests.billing.office import Office
+from tests.billing.proof.half_a_year import make_half_a_year
 from tests.conftest import running, settings_for
 from tests.credits.notes.notebook import Notebook
 from tests.storage.earlier import UNDOING, undo_after

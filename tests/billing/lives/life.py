@@ -12,7 +12,7 @@ from farthing.billing.collection.collect import collect_due
 from farthing.billing.entitlement_grants.evaluation import GrantEvaluation
 from farthing.core.clock import FixedClock
 from tests.billing.counter import Body, cancel, do, modify, open_items, opened, seats
-from tests.billing.lateness import settled
+from tests.billing.late_usage.lateness import settled
 from tests.billing.lives.customer import Customer
 from tests.billing.lives.grants import GrantTerms
 from tests.billing.lives.model import LifeModel

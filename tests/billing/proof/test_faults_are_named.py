@@ -12,8 +12,8 @@ from farthing.billing.proof.settlements import settlement_differences
 from farthing.invoices.figures.derivation import all_differences
 from farthing.invoices.tables import Invoice
 from tests.billing.counter import Body, cancel, coupon, do, open_items, opened, percent, seats
-from tests.billing.faults import require_each_named
 from tests.billing.office import ARREAR, Office
+from tests.billing.proof.faults import require_each_named
 from tests.subscriptions.shop import fixed
 
 PRORATED = {"proration_behavior": "create_prorations"}

@@ -25,9 +25,9 @@ from farthing.storage.postgres import Database
 from farthing.subscriptions.tables import Subscription
 from farthing.wiring import wire
 from tests.billing.counter import Body, cancel, do, modify, open_items, opened, percent, seats
-from tests.billing.lateness import settled
+from tests.billing.late_usage.lateness import settled
 from tests.billing.office import ARREAR, Office
-from tests.billing.test_run import _life, _lived
+from tests.billing.run.test_run import _life, _lived
 from tests.conftest import settings_for
 from tests.subscriptions.shop import at, fixed, of_wire
 

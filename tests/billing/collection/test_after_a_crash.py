@@ -12,9 +12,9 @@ from farthing.invoices.ports import InvoicePorts
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing.reconciliation import reconcile
 from farthing.payments.testing_provider import provider as testing_provider
+from tests.billing.collection.test_collection import AUTO, by, claims
 from tests.billing.counter import has_card, opened
 from tests.billing.office import Office
-from tests.billing.test_collection import AUTO, by, claims
 from tests.payments.till import OK
 from tests.subscriptions.shop import fixed
 

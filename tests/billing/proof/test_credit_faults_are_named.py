@@ -18,11 +18,11 @@ from farthing.credits.reads.derivation import ledger_differences
 from farthing.events.upkeep import reconcile
 from farthing.invoices.figures.derivation import all_differences
 from farthing.invoices.tables import Invoice
+from tests.billing.charges.test_unused_time import pay
 from tests.billing.counter import Body, cancel, do, opened
-from tests.billing.faults import require_each_named
-from tests.billing.lateness import settled
+from tests.billing.late_usage.lateness import settled
 from tests.billing.office import Office
-from tests.billing.test_unused_time import pay
+from tests.billing.proof.faults import require_each_named
 from tests.credits.ledger_desk import LedgerDesk
 from tests.subscriptions.shop import at, fixed
 

@@ -9,7 +9,7 @@ import pytest
 
 from farthing.invoices.figures.derivation import all_differences
 from farthing.reporting.line_explanation import explain_line
-from tests.billing.lateness import SLAB, VOLUME, charging, late, send, settled, watched
+from tests.billing.late_usage.lateness import SLAB, VOLUME, charging, late, send, settled, watched
 from tests.billing.office import Office
 from tests.subscriptions.shop import fixed
 

@@ -17,7 +17,7 @@ from farthing.storage.postgres import Database
 from farthing.subscriptions.tables import Subscription
 from farthing.wiring import wire
 from tests.account import Account
-from tests.billing.lateness import settled
+from tests.billing.late_usage.lateness import settled
 from tests.billing.office import Office
 from tests.conftest import running, settings_for
 from tests.storage.earlier import undo_after

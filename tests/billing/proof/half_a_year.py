@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.renewal_notice import announce_renewals
-from tests.billing.lateness import settled
+from tests.billing.late_usage.lateness import settled
 from tests.billing.office import ARREAR, Office
 from tests.subscriptions.shop import fixed
 

@@ -15,7 +15,7 @@ import pytest
 
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.thresholds import invoice_thresholds
-from tests.billing.lateness import settled
+from tests.billing.late_usage.lateness import settled
 from tests.billing.office import ARREAR, Office
 from tests.subscriptions.shop import at, fixed
 

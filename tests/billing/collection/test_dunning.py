@@ -16,9 +16,9 @@ from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing import execution
 from farthing.payments.processing.reconciliation import reconcile
 from farthing.payments.testing_provider import provider as testing_provider
+from tests.billing.collection.test_collection import AUTO, SENT, by, to
 from tests.billing.counter import Body, has_card, opened, read
 from tests.billing.office import Office
-from tests.billing.test_collection import AUTO, SENT, by, to
 from tests.payments.till import DECLINED, OK, SLOW
 from tests.subscriptions.shop import fixed
 

@@ -13,7 +13,7 @@ from farthing.events.tables import StoredEvent
 from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.tables import Invoice
 from farthing.metering.event import UsageEvent
-from tests.billing.lateness import WEEKLY, Body, charging, late, settled, watched
+from tests.billing.late_usage.lateness import WEEKLY, Body, charging, late, settled, watched
 from tests.billing.office import ARREAR, Office
 from tests.events.books import Books, opened
 from tests.subscriptions.shop import fixed

@@ -1,7 +1,7 @@
 """Cases that billing systems are known to get wrong, each as a finance person would put it.
 
 Others of the kind stand with what they are about: periods and ends in `test_worked_invoices` and `test_states`,
-commitments, allowances and thresholds in the `test_engine_...` files, credits in `test_settlements`, children in
+commitments, allowances and thresholds in the other files of this folder, credits in `test_settlements`, children in
 `test_families`, pauses in `test_pauses`, crashes and rivals in `test_run`.
 """
 

@@ -14,8 +14,8 @@ from farthing.storage.migrations import state, upgrade
 from farthing.storage.postgres import Database
 from farthing.wiring import wire
 from tests.account import Account
-from tests.billing.half_a_year import make_half_a_year
 from tests.billing.office import Office
+from tests.billing.proof.half_a_year import make_half_a_year
 from tests.conftest import running, settings_for
 from tests.storage.earlier import undo_after
 

@@ -6,9 +6,9 @@ from decimal import Decimal
 
 import pytest
 
+from tests.billing.collection.test_collection import AUTO, SENT, by, to
 from tests.billing.counter import has_card, opened
 from tests.billing.office import Office
-from tests.billing.test_collection import AUTO, SENT, by, to
 from tests.credits.ledger_desk import LedgerDesk
 from tests.payments.till import DECLINED, OK
 from tests.subscriptions.shop import fixed

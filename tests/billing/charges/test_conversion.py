@@ -13,7 +13,7 @@ from farthing.billing.run.thresholds import invoice_thresholds
 from farthing.doctor.examination import audit
 from tests.account import Account
 from tests.billing.counter import Body, coupon, credited, do, drop, open_items, opened, owed
-from tests.billing.lateness import send, settled
+from tests.billing.late_usage.lateness import send, settled
 from tests.billing.office import ARREAR, Office
 from tests.subscriptions.shop import fixed
 

@@ -9,7 +9,7 @@ import pytest
 from farthing.billing.clock.advance import Clockwork
 from farthing.doctor.examination import audit
 from farthing.events.upkeep import backfill
-from tests.billing.lateness import send, settled, watched
+from tests.billing.late_usage.lateness import send, settled, watched
 from tests.billing.office import Office
 from tests.subscriptions.shop import at, fixed
 

@@ -15,7 +15,7 @@ from farthing.billing.proof.credit_notes import note_differences
 from farthing.invoices.figures.derivation import all_differences
 from farthing.invoices.tables import Invoice
 from farthing.subscriptions.tables import Subscription
-from tests.billing.lateness import SLAB, VOLUME, charging, late, send, settled
+from tests.billing.late_usage.lateness import SLAB, VOLUME, charging, late, send, settled
 from tests.billing.office import Office
 from tests.subscriptions.shop import fixed
 

@@ -1,0 +1,1 @@
+"""How invoices of subscriptions are collected: when they are due, who pays them, and what follows a failed charge."""

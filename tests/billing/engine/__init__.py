@@ -1,0 +1,1 @@
+"""Whole lives through the engine: worked invoices, calendars, rhythms, allowances, commitments and thresholds."""
