@@ -10,7 +10,7 @@ from enum import Enum
 from ipaddress import ip_address
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from farthing.core.email_address import deliverable_address
+from farthing.core.standards.email_address import deliverable_address
 
 
 class MailSecurity(Enum):

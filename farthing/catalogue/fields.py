@@ -12,7 +12,7 @@ from farthing.core.encoding.wire import BadField, checked_metadata
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation
 from farthing.core.money import decimals
-from farthing.core.trade_codes import check_unit_code
+from farthing.core.standards.trade_codes import check_unit_code
 from farthing.storage.tables import Base
 
 MOST_IDS = 1000

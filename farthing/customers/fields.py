@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 
 from farthing.calendar.zones import zone
-from farthing.core import trade_codes
-from farthing.core.email_address import is_email_address
 from farthing.core.encoding.wire import BadField, checked_metadata
 from farthing.core.errors import ValidationFailed
+from farthing.core.standards import trade_codes
+from farthing.core.standards.email_address import is_email_address
 
 DEFAULT_TIMEZONE = "UTC"
 

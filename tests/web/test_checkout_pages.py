@@ -10,7 +10,7 @@ import httpx
 import pytest
 from playwright.async_api import Page, expect
 
-from farthing.core.languages import LANGUAGES
+from farthing.core.standards.languages import LANGUAGES
 from farthing.web.rendering.languages import CHECKOUT, choose_language, page_texts
 from tests.account import Account
 from tests.payments.till import Till

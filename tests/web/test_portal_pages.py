@@ -18,8 +18,8 @@ import pytest
 from playwright.async_api import Browser, FilePayload, Page, expect
 
 from farthing.calendar.period import Period
-from farthing.core.colours import Colour
-from farthing.core.languages import LANGUAGES
+from farthing.core.standards.colours import Colour
+from farthing.core.standards.languages import LANGUAGES
 from farthing.credits.enums import TransactionReason, TransactionStatus
 from farthing.identity.settings.portal_sections import DARK_BACKGROUNDS, LIGHT_BACKGROUNDS, Theme
 from farthing.invoices.receivable import PaymentStatus

@@ -16,7 +16,7 @@ from farthing.catalogue.taxes.tables import TaxAssociation, TaxRateRow
 from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, InvalidOperation
 from farthing.core.ids import Kind, new_id
-from farthing.core.trade_codes import check_vat
+from farthing.core.standards.trade_codes import check_vat
 from farthing.storage.postgres import ports_of
 from farthing.storage.queries.listing import select_page
 from farthing.storage.queries.rows import lock_row, unique

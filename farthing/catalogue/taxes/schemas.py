@@ -23,7 +23,7 @@ from farthing.core.encoding.wire import (
     stored_amount,
 )
 from farthing.core.enums import Status
-from farthing.core.trade_codes import check_vat
+from farthing.core.standards.trade_codes import check_vat
 from farthing.rating.totals.taxes import TaxRateType
 from farthing.storage.queries.listing import ListQuery, Pagination
 

@@ -16,10 +16,10 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import UNSET, Meta, UnsetType, field
 
 from farthing.calendar.zones import zone_or_abbreviation
-from farthing.core import trade_codes
-from farthing.core.email_address import deliverable_address
 from farthing.core.encoding.wire import BadField, Moment, Request, currency_code
-from farthing.core.languages import Language
+from farthing.core.standards import trade_codes
+from farthing.core.standards.email_address import deliverable_address
+from farthing.core.standards.languages import Language
 from farthing.identity.settings.logo import MAX_BASE64, Logo
 from farthing.identity.settings.onboarding import (
     Actions,

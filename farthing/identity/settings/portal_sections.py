@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from farthing.core.colours import VISIBLE, Colour
 from farthing.core.encoding.wire import Request
 from farthing.core.errors import ValidationFailed
+from farthing.core.standards.colours import VISIBLE, Colour
 
 Word = Annotated[str, Meta(min_length=1, max_length=100)]
 Words = Annotated[str, Meta(max_length=255)]

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from farthing.core import trade_codes
 from farthing.core.encoding.wire import BadField, Request
+from farthing.core.standards import trade_codes
 
 Entry = Annotated[str, Meta(max_length=200)]
 _EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")

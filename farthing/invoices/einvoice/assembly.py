@@ -14,7 +14,7 @@ from decimal import Decimal
 from farthing.core import currency as currencies
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import EXACT, round_to
-from farthing.core.trade_codes import VatCategory
+from farthing.core.standards.trade_codes import VatCategory
 from farthing.invoices.einvoice.mapping import MOST_DECIMALS, IssuedFigures, trade_document
 from farthing.invoices.einvoice.model import Format, TradeDocument, Vat
 from farthing.invoices.einvoice.requirements import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from farthing.core.money import plain
-from farthing.core.trade_codes import VatCategory
+from farthing.core.standards.trade_codes import VatCategory
 from farthing.invoices.einvoice.model import Format, TradeDocument, TradeLine, TradeParty, Vat, VatBreakdown
 from farthing.invoices.einvoice.ubl import PROFILE
 from farthing.invoices.einvoice.xml import XmlElement, XmlWriter, basic_date, written

@@ -14,7 +14,7 @@ from decimal import Decimal
 
 from farthing.core import currency as currencies
 from farthing.core.money import EXACT, ZERO, exact_sum, plain
-from farthing.core.trade_codes import VatCategory, default_category
+from farthing.core.standards.trade_codes import VatCategory, default_category
 from farthing.invoices.einvoice.model import (
     DocumentAllowance,
     PrecedingInvoice,

@@ -11,7 +11,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from farthing.core.money import EXACT, ZERO, exact_sum
-from farthing.core.trade_codes import VatCategory
+from farthing.core.standards.trade_codes import VatCategory
 from farthing.invoices.pdf.document import Days
 
 

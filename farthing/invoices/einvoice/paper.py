@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from farthing.core.money import exact_sum, plain
-from farthing.core.trade_codes import VatCategory
+from farthing.core.standards.trade_codes import VatCategory
 from farthing.invoices.einvoice.model import TradeDocument, TradeLine, TradeParty, TypeCode
 from farthing.invoices.pdf.document import Discount, InvoiceDocument, Line, LineGroup, Party, Tax, Totals
 

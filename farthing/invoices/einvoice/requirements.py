@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from farthing.core.trade_codes import VatCategory, vat_id_of
+from farthing.core.standards.trade_codes import VatCategory, vat_id_of
 from farthing.invoices.einvoice.model import (
     Format,
     PaymentInstructions,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from farthing.core.money import plain
-from farthing.core.trade_codes import VatCategory
+from farthing.core.standards.trade_codes import VatCategory
 from farthing.invoices.einvoice.model import (
     DocumentAllowance,
     Format,

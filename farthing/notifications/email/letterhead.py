@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.core.email_address import deliverable_address
+from farthing.core.standards.email_address import deliverable_address
 from farthing.identity.settings.catalogue import CustomerPortalConfig, EmailConfig, InvoicePdfConfig
 from farthing.identity.settings.current import read
 from farthing.identity.settings.logo import Logo

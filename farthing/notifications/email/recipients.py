@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.core.email_address import deliverable_address
+from farthing.core.standards.email_address import deliverable_address
 from farthing.customers.tables import Customer
 from farthing.identity.tables import Environment, EnvironmentType
 from farthing.storage.postgres import scope_of

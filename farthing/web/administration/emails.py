@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.composition import Composition
 from farthing.core.errors import FarthingError, NotFound
-from farthing.core.languages import LANGUAGES
+from farthing.core.standards.languages import LANGUAGES
 from farthing.identity.settings.catalogue import EmailConfig
 from farthing.identity.settings.current import read
 from farthing.notifications.email.asking import send_again

@@ -27,8 +27,8 @@ from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, NotFound
-from farthing.core.languages import LANGUAGES
 from farthing.core.origin import Actor, ActorType, ChangeSource
+from farthing.core.standards.languages import LANGUAGES
 from farthing.customers.tables import Customer
 from farthing.identity.tables import Environment, Tenant
 from farthing.invoices.figures.computation import published_lines

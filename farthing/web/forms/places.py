@@ -7,7 +7,7 @@ from zoneinfo import available_timezones
 
 from babel import Locale
 
-from farthing.core.trade_codes import countries
+from farthing.core.standards.trade_codes import countries
 
 
 @cache

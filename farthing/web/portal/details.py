@@ -18,7 +18,7 @@ from farthing.api.work import unit_of_work
 from farthing.core.composition import Composition
 from farthing.core.encoding.decoding import convert
 from farthing.core.errors import FarthingError
-from farthing.core.trade_codes import countries
+from farthing.core.standards.trade_codes import countries
 from farthing.customers import lifecycle
 from farthing.customers.schemas import UpdateCustomerRequest
 from farthing.customers.tables import Customer

@@ -8,7 +8,7 @@ from litestar import Response
 
 from farthing.api.services import services_of
 from farthing.core.errors import FarthingError, NotFound, PermissionDenied, ValidationFailed
-from farthing.core.languages import LANGUAGES
+from farthing.core.standards.languages import LANGUAGES
 from farthing.web.access.sessions import Sessions
 from farthing.web.dashboard.subscriptions.two_steps import ChangedMeanwhile
 from farthing.web.portal.session import PortalVisit, visit_of

@@ -14,8 +14,8 @@ from babel.dates import format_date, format_interval, format_skeleton, format_ti
 from babel.numbers import format_percent
 
 from farthing.calendar.zones import zone_or_abbreviation
-from farthing.core.languages import FALLBACK, LANGUAGES
 from farthing.core.money import decimals
+from farthing.core.standards.languages import FALLBACK, LANGUAGES
 from farthing.invoices.pdf.document import Days
 from farthing.notifications.email.content.wording import CurrencyAmount, written
 

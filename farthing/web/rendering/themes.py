@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from farthing.core.colours import VISIBLE, Colour, readable_shade, text_colour_on
+from farthing.core.standards.colours import VISIBLE, Colour, readable_shade, text_colour_on
 from farthing.identity.settings.portal_sections import DARK_BACKGROUNDS, LIGHT_BACKGROUNDS, Theme
 
 _SCHEMES = {"light": "light", "dark": "dark"}

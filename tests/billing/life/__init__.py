@@ -1,1 +1,1 @@
-"""What may happen to a subscription, what it is told beforehand, and what it leaves: states, trials, pauses, ends, changes."""
+"""What may happen to a subscription and what it is told beforehand: states, trials, pauses, ends, changes, previews."""

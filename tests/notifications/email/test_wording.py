@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from farthing.core.languages import LANGUAGES
+from farthing.core.standards.languages import LANGUAGES
 from farthing.identity.settings.catalogue import EmailConfig
 from farthing.notifications.email.content.letter import LetterFacts, Letterhead, compose, one_line
 from farthing.notifications.email.content.samples import SAMPLES

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import jinja2
 
-from farthing.core.colours import Colour, text_colour_on
-from farthing.core.languages import FALLBACK
+from farthing.core.standards.colours import Colour, text_colour_on
+from farthing.core.standards.languages import FALLBACK
 from farthing.identity.settings.logo import Logo
 from farthing.notifications.email.content.wording import LetterValue, chosen_text, texts_of, written
 from farthing.notifications.email.tables import EmailKind

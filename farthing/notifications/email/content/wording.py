@@ -16,8 +16,8 @@ from babel.dates import format_date
 from babel.numbers import format_decimal
 
 from farthing.core.currency import digits
-from farthing.core.languages import FALLBACK, LANGUAGES
 from farthing.core.money import decimals
+from farthing.core.standards.languages import FALLBACK, LANGUAGES
 
 
 @dataclass(frozen=True, slots=True)

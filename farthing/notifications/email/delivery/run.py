@@ -14,8 +14,8 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.core.email_address import deliverable_address
 from farthing.core.errors import NotFound
+from farthing.core.standards.email_address import deliverable_address
 from farthing.customers.tables import Customer
 from farthing.identity.settings.catalogue import EmailConfig
 from farthing.identity.settings.current import read

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from farthing.core.languages import LANGUAGES
+from farthing.core.standards.languages import LANGUAGES
 from farthing.customers.tables import TaxTreatment
 from farthing.web.forms.fields import FieldKind, FormField, FormRows, FormSection, Sections, metadata_rows
 from farthing.web.forms.places import countries_by_name, zones

@@ -16,7 +16,7 @@ from farthing.catalogue.taxes.tables import TaxAssociation, TaxRateRow
 from farthing.core.encoding.decoding import convert
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError
-from farthing.core.trade_codes import VatCategory
+from farthing.core.standards.trade_codes import VatCategory
 from farthing.rating.totals.taxes import TaxRateType
 from farthing.storage.queries.rows import find, in_array
 from farthing.subscriptions.tables import Subscription

@@ -76,7 +76,7 @@ class VatCategory(StrEnum):
 
 @cache
 def _listed(name: str) -> frozenset[str]:
-    lists = tomllib.loads(files("farthing.core").joinpath("code_lists.toml").read_text("utf-8"))
+    lists = tomllib.loads(files("farthing.core.standards").joinpath("code_lists.toml").read_text("utf-8"))
     return frozenset(lists[name].split())
 
 
