@@ -41,7 +41,7 @@ from farthing.subscriptions.schemas.requests import CreateSubscriptionRequest
 from farthing.wiring import wire
 
 SECTION = "Billing run"
-COUNTS = [int(one) for one in os.environ.get("BENCH_SUBSCRIPTIONS", "100,1000,10000").split(",")]
+COUNTS = [int(count) for count in os.environ.get("BENCH_SUBSCRIPTIONS", "100,1000,10000").split(",")]
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 BILLED = datetime(2026, 2, 1, 1, tzinfo=UTC)

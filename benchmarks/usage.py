@@ -80,7 +80,7 @@ async def _measure(report: Report, database: Database) -> None:
         UsageQuery(METER, START + timedelta(days=n % 3), END, frozenset({f"customer-{n % customers}"}))
         for n in range(ITEMS)
     ]
-    small = [dataclasses.replace(one, end=one.start + timedelta(hours=3)) for one in items]
+    small = [dataclasses.replace(item, end=item.start + timedelta(hours=3)) for item in items]
     async with database.transaction(SCOPE, read_only=True) as session:
         began = time.perf_counter()
         await usage_query.usage_of(session, small)
@@ -97,6 +97,6 @@ def _fill(running: Service) -> None:
         given = {"meter": METER.id, "environment": SCOPE.environment_id, "start": START}
         heavy = {"first": 1, "count": HEAVY, "customer": "heavy", "customers": 1}
         many = {"first": 10**9, "count": EVENTS, "customer": "customer-", "customers": _customers()}
-        for one in (heavy, many):
-            connection.execute(_FILL, {**given, **one})
+        for query in (heavy, many):
+            connection.execute(_FILL, {**given, **query})
         connection.execute("VACUUM (ANALYZE) meter_usage")

@@ -65,7 +65,7 @@ def _connections(pid: int, port: int) -> int:
         found = psutil.Process(pid).net_connections("tcp4")
     except psutil.NoSuchProcess:
         return 0
-    return sum(one.status == psutil.CONN_ESTABLISHED and one.laddr.port == port for one in found)
+    return sum(connection.status == psutil.CONN_ESTABLISHED and connection.laddr.port == port for connection in found)
 
 
 @contextmanager

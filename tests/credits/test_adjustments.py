@@ -45,7 +45,7 @@ async def test_usage_lines_take_prepaid_credits(
     desk = LedgerDesk(account)
     customer = await desk.customer()
     wallet = await desk.wallet(customer, loaded, conversion_rate=rate)
-    made = await desk.billed(customer, lines, coupons=[await desk.coupon(one) for one in off])
+    made = await desk.billed(customer, lines, coupons=[await desk.coupon(discount) for discount in off])
     assert [line["prepaid_credits_applied"] for line in made["line_items"]] == taken
     assert await desk.balance(wallet) == left
     debits = [row for row in await desk.rows(wallet) if row["transaction_reason"] == "CREDIT_ADJUSTMENT"]

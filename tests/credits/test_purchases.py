@@ -162,8 +162,8 @@ async def test_payment_and_void_of_a_purchase_race(account: Account) -> None:
         return (await account.http.post(f"/invoices/{invoice['id']}/void")).status_code
 
     answers = await asyncio.gather(
-        *(paid(one) for one in bought),
-        *(voided(one) for one in bought),
+        *(paid(purchase) for purchase in bought),
+        *(voided(purchase) for purchase in bought),
         *(desk.billed(customer, [usage("3")]) for _ in range(4)),
     )
     outcomes = list(zip(answers[:6], answers[6:12], strict=True))

@@ -130,10 +130,10 @@ def _used() -> list[UsageEvent]:
 
 def test_events_end_with_the_story_and_keep_to_its_last_five_months() -> None:
     used = _used()
-    assert len({one.id for one in used}) == EVENTS
-    assert min(one.timestamp for one in used).date().isoformat() == "2025-12-18"
-    assert NOW.replace(hour=0) < max(one.timestamp for one in used) < NOW
-    assert all(one.timestamp.microsecond % 1000 == 0 for one in used)
+    assert len({event.id for event in used}) == EVENTS
+    assert min(event.timestamp for event in used).date().isoformat() == "2025-12-18"
+    assert NOW.replace(hour=0) < max(event.timestamp for event in used) < NOW
+    assert all(event.timestamp.microsecond % 1000 == 0 for event in used)
 
 
 def test_the_story_has_every_plan_and_upgrades_and_cancellations() -> None:
@@ -257,10 +257,10 @@ async def test_invoices_of_the_last_five_months_carry_the_usage_of_their_periods
         lines = (await session.execute(query)).all()
     for key, line in lines:
         ours = [
-            one
-            for one in used
-            if f"demo-{one.external_customer_id}" == key
-            and (line.period_start or NOW) <= one.timestamp < (line.period_end or NOW)
+            event
+            for event in used
+            if f"demo-{event.external_customer_id}" == key
+            and (line.period_start or NOW) <= event.timestamp < (line.period_end or NOW)
         ]
         match line.display_name:
             case "Tokens, large model" | "Tokens, small model":

@@ -59,6 +59,6 @@ def row_of(meter: Meter) -> MeterRow:
         multiplier=aggregation.multiplier,
         bucket_size=aggregation.bucket_size,
         group_by=aggregation.group_by,
-        filters=[{"key": one.key, "values": list(one.values)} for one in meter.filters],
+        filters=[{"key": condition.key, "values": list(condition.values)} for condition in meter.filters],
         reset_usage=meter.reset_usage,
     )

@@ -174,6 +174,6 @@ async def test_groups_are_the_same_query_narrowed_to_each_of_them(
                     assert found.get((source,), model.Usage(Decimal(0), 0)) == expected
                 by_both = dataclasses.replace(query, group_by=("properties.u", "external_customer_id"))
                 (by_text,) = await usage_query.grouped_of(session, [by_both])
-                assert sum(one.event_count for one in by_text.values()) == sum(
-                    one.event_count for one in found.values()
+                assert sum(usage.event_count for usage in by_text.values()) == sum(
+                    usage.event_count for usage in found.values()
                 )

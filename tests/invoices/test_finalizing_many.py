@@ -38,7 +38,7 @@ async def finalized(account: Account, ids: list[str], hooks: WalletHooks, *, at_
     async with account.transaction() as session:
         query = select(Invoice).where(Invoice.id.in_(ids)).order_by(Invoice.id).with_for_update()
         by_id = {invoice.id: invoice for invoice in await session.scalars(query)}
-        drafts = [by_id[one] for one in ids]
+        drafts = [by_id[invoice_id] for invoice_id in ids]
         if at_once:
             await transitions.finalize_all(session, drafts, NOW, effects=hooks)
         else:
@@ -49,11 +49,11 @@ async def finalized(account: Account, ids: list[str], hooks: WalletHooks, *, at_
 def bare(value: Any) -> Any:
     """A body without what names its rows."""
     if isinstance(value, list):
-        return [bare(one) for one in value]
+        return [bare(part) for part in value]
     if isinstance(value, dict):
         differs = ("_id", "_at", "_by", "_key")
         names = {"id", "name", "code", "email"}
-        return {key: bare(one) for key, one in value.items() if key not in names and not key.endswith(differs)}
+        return {key: bare(part) for key, part in value.items() if key not in names and not key.endswith(differs)}
     return value
 
 
@@ -66,15 +66,15 @@ def bare(value: Any) -> Any:
 )
 async def test_many_at_once_are_what_each_would_be(account: Account, stranger: Account, wallet: str) -> None:
     told, shown, outcomes = [], [], []
-    for one, at_once in ((account, False), (stranger, True)):
-        desk = Desk(one)
-        await one.freeze(NOW)
+    for tenant, at_once in ((account, False), (stranger, True)):
+        desk = Desk(tenant)
+        await tenant.freeze(NOW)
         ids = await drafts_of(desk)
         hooks = WalletHooks(wallet)
-        await finalized(one, ids, hooks, at_once=at_once)
-        shown.append([bare(await one.get(f"/invoices/{id_}")) for id_ in ids])
+        await finalized(tenant, ids, hooks, at_once=at_once)
+        shown.append([bare(await tenant.get(f"/invoices/{id_}")) for id_ in ids])
         outcomes.append((hooks.debited, hooks.became_paid))
-        async with one.transaction(read_only=True) as session:
+        async with tenant.transaction(read_only=True) as session:
             events = await session.scalars(
                 select(SystemEvent)
                 .where(SystemEvent.event_name == "invoice.update.finalized")
@@ -88,7 +88,7 @@ async def test_many_at_once_are_what_each_would_be(account: Account, stranger: A
     assert shown[0] == shown[1]
     assert told[0] == told[1]
     assert outcomes[0] == outcomes[1]
-    assert [one["invoice_number"] for one in shown[1]] == [f"INV-202503-{n:05d}" for n in range(1, 5)]
+    assert [invoice["invoice_number"] for invoice in shown[1]] == [f"INV-202503-{n:05d}" for n in range(1, 5)]
 
 
 async def test_a_block_of_numbers_continues_and_passes_over_one_in_use(account: Account) -> None:
@@ -98,7 +98,7 @@ async def test_a_block_of_numbers_continues_and_passes_over_one_in_use(account: 
     await finalized(account, first := await drafts_of(desk), WalletHooks(), at_once=True)
     await desk.invoice([fixed("1")], invoice_number="INV-202503-12")
     await finalized(account, second := await drafts_of(desk), WalletHooks(), at_once=True)
-    numbers = [(await account.get(f"/invoices/{one}"))["invoice_number"] for one in first + second]
+    numbers = [(await account.get(f"/invoices/{invoice_id}"))["invoice_number"] for invoice_id in first + second]
     assert numbers == [f"INV-202503-{n}" for n in (7, 8, 9, 10, 11, 13, 14, 15)]
     following = await desk.invoice([fixed("1")])
     assert following["invoice_number"] == "INV-202503-16"

@@ -12,14 +12,14 @@ from farthing.core.errors import ValidationFailed
 from farthing.metering.filters import Filter
 from farthing.metering.meter import Aggregation, AggregationType, Meter
 
-NEEDS_FIELD = [one for one in AggregationType if one is not AggregationType.COUNT]
+NEEDS_FIELD = [type for type in AggregationType if type is not AggregationType.COUNT]
 NO_EXPRESSION = [
     AggregationType.COUNT,
     AggregationType.COUNT_UNIQUE,
     AggregationType.SUM_WITH_MULTIPLIER,
     AggregationType.WEIGHTED_SUM,
 ]
-NO_BUCKET = [one for one in AggregationType if one not in {AggregationType.MAX, AggregationType.SUM}]
+NO_BUCKET = [type for type in AggregationType if type not in {AggregationType.MAX, AggregationType.SUM}]
 
 
 def aggregation(type: AggregationType, **given: Any) -> Aggregation:

@@ -167,7 +167,9 @@ def test_one_value(meter: Meter, events: list[UsageEvent], value: str, event_cou
     assert aggregate(meter, events, JANUARY) == Usage(Decimal(value), event_count)
 
 
-@pytest.mark.parametrize("type", [one for one in AggregationType if one is not type_of.SUM_WITH_MULTIPLIER])
+@pytest.mark.parametrize(
+    "type", [aggregation for aggregation in AggregationType if aggregation is not type_of.SUM_WITH_MULTIPLIER]
+)
 def test_nothing_is_zero(type: AggregationType) -> None:
     assert aggregate(meter(type), [], JANUARY) == Usage(Decimal(0), 0)
 
@@ -175,7 +177,7 @@ def test_nothing_is_zero(type: AggregationType) -> None:
 def test_a10_unique_values_of_days_do_not_add_up() -> None:
     events = [sent(f"2024-01-0{day}T12:00", x=user) for day, user in [(1, "a"), (1, "b"), (2, "a"), (2, "c")]]
     series = points(UNIQUE, events, JANUARY, cut(WindowSize.DAY))
-    assert [(int(one.value), one.event_count) for one in series] == [(2, 2), (2, 2)]
+    assert [(int(point.value), point.event_count) for point in series] == [(2, 2), (2, 2)]
     assert aggregate(UNIQUE, events, JANUARY).value == 3
 
 
@@ -221,7 +223,9 @@ A18 = [sent("10:01", x=4), sent("10:14", x=3), sent("10:15", x=6)]
 def test_buckets(meter: Meter, events: list[UsageEvent], expected: Sequence[tuple[str, str, int]], total: int) -> None:
     bucket_of = cut(meter.aggregation.bucket_size or WindowSize.HOUR)
     found = buckets(meter, events, JANUARY, bucket_of)
-    assert [(one.start, one.group, one.value) for one in found] == [(at(s), g, Decimal(v)) for s, g, v in expected]
+    assert [(point.start, point.group, point.value) for point in found] == [
+        (at(s), g, Decimal(v)) for s, g, v in expected
+    ]
     assert aggregate(meter, events, JANUARY, bucket_of) == Usage(Decimal(total), len(events))
 
 
@@ -243,7 +247,7 @@ def test_a24_a_repeated_hour_is_two_points() -> None:
     events = [sent("2025-11-02T05:30"), sent("2025-11-02T06:30")]
     year = Selection(at("2025-01-01T00:00"), at("2026-01-01T00:00"))
     series = points(COUNT, events, year, cut(WindowSize.HOUR, "America/New_York"))
-    assert [(instant(one.start), int(one.value)) for one in series] == [
+    assert [(instant(point.start), int(point.value)) for point in series] == [
         ("2025-11-02T05:00:00Z", 1),
         ("2025-11-02T06:00:00Z", 1),
     ]
@@ -455,8 +459,8 @@ def test_what_adds_up_adds_up_over_any_split_and_over_points_and_buckets(
     first = aggregate(meter, events, Selection(JANUARY.start, middle))
     second = aggregate(meter, events, Selection(middle, JANUARY.end))
     series = points(meter, events, JANUARY, cut(WindowSize.DAY, "America/New_York"))
-    assert first.value + second.value == whole.value == sum(one.value for one in series)
-    assert first.event_count + second.event_count == whole.event_count == sum(one.event_count for one in series)
+    assert first.value + second.value == whole.value == sum(point.value for point in series)
+    assert first.event_count + second.event_count == whole.event_count == sum(point.event_count for point in series)
     bucketed = aggregate(QUARTERLY_SUM, events, JANUARY, cut(WindowSize.QUARTER_HOUR))
     assert bucketed == aggregate(SUM, events, JANUARY)
 
@@ -480,5 +484,5 @@ def test_a_carried_level_is_the_weighted_mean_of_its_parts(events: list[UsageEve
 def test_the_order_of_arrival_matters_to_ties_and_corrections_only(events: list[UsageEvent], order: list[int]) -> None:
     standing = live(events)
     shuffled = [standing[place] for place in order if place < len(standing)]
-    for one in (COUNT, SUM, AVG, MAX, UNIQUE, LEVEL):
-        assert aggregate(one, shuffled, JANUARY) == aggregate(one, standing, JANUARY)
+    for aggregation in (COUNT, SUM, AVG, MAX, UNIQUE, LEVEL):
+        assert aggregate(aggregation, shuffled, JANUARY) == aggregate(aggregation, standing, JANUARY)

@@ -37,7 +37,7 @@ MONEY = st.decimals(min_value=0, max_value=10**9, places=4)
 def test_margins(revenue: str, cost: str, expected: tuple[str, ...]) -> None:
     margin = Margin(Decimal(revenue), Decimal(cost))
     found = (margin.amount, margin.percent, margin.roi, margin.roi_percent)
-    assert found == tuple(Decimal(one) for one in expected)
+    assert found == tuple(Decimal(cost) for cost in expected)
 
 
 @settings(max_examples=150)

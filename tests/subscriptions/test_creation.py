@@ -296,8 +296,8 @@ class TestParts:
         await shop.on("2026-01-15")
         stub = await shop.subscribe(plan, billing_cycle="calendar", proration_behavior="create_prorations")
         limits = []
-        for one in (plain, raised, stub):
-            view = await shop.account.get(f"/subscriptions/{one.subscription.id}/entitlements")
+        for subscription in (plain, raised, stub):
+            view = await shop.account.get(f"/subscriptions/{subscription.subscription.id}/entitlements")
             (shown,) = view["features"]
             limits.append(shown["entitlement"]["usage_limit"])
         assert limits == [1000, 5000, 548]

@@ -65,7 +65,7 @@ class TestQuantity:
         snapshot = await shop.do(load_one, made.subscription.id)
         planned = revise.planned_quantities(snapshot, wanted, shop.now)
         done = await shop.do(revise.change_quantities, made.subscription.id, wanted, shop.now)
-        assert [(one.key, one.at, one.before) for one in planned] == [
+        assert [(change.key, change.at, change.before) for change in planned] == [
             (change.key, change.at, change.before) for change in done.changes
         ]
 

@@ -31,7 +31,7 @@ class TestInPlace:
         )
         assert planned.change_type == "upgrade"
         settled = [change for change in done.changes if not change.carried]
-        assert [(one.action, one.at) for one in settled] == [
+        assert [(settlement.action, settlement.at) for settlement in settled] == [
             (ItemAction.REMOVE, at("2026-04-11")), (ItemAction.ADD, at("2026-04-11")),
         ]  # fmt: skip
         read = await shop.read(made)
@@ -49,7 +49,7 @@ class TestInPlace:
         assert (await shop.read(made))["plan_id"] == small["id"]
         done, _ = await shop.do(in_place.change_plan, *arguments, shop.now)
         assert (planned.change_type, planned.closing) == (done.change_type, done.closing)
-        assert [one.price_id for one in planned.opening] == [one.price_id for one in done.opening]
+        assert [item.price_id for item in planned.opening] == [item.price_id for item in done.opening]
 
     async def test_addons_can_be_dropped(self, shop: Shop) -> None:
         addon = await shop.addon(fixed("3"))

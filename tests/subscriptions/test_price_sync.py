@@ -117,7 +117,7 @@ class TestPlan:
         answers = await asyncio.gather(*(shop.account.http.post(path) for _ in range(6)))
         assert {answer.status_code for answer in answers} <= {200, 409}
         done = [answer.json() for answer in answers if answer.status_code == 200]
-        assert sum(one["line_items_created"] for one in done) == 3
+        assert sum(sync["line_items_created"] for sync in done) == 3
         for each in made:
             assert len(await lines(shop, each.subscription.id)) == 2
 

@@ -106,7 +106,7 @@ class TestPeriods:
             },
         )
         await shop.on("2026-05-02")
-        assert [one.subscription_id for one in await run(shop)] == [made.subscription.id]
+        assert [rolled.subscription_id for rolled in await run(shop)] == [made.subscription.id]
         found = await shop.account.get("/customers/external/one/subscriptions")
         assert found["items"][0]["current_period_start"] == "2026-05-01T00:00:00Z"
 

@@ -164,7 +164,7 @@ class TestPairing:
     def test_each_target_is_paired_once(self) -> None:
         planned = planned_change(subscription(item("a", "10"), item("b", "10")), [item("t", "10")], at("2026-04-11"))
         assert [was.id for was, _ in planned.carried] == ["a"]
-        assert [one.id for one in planned.closing] == ["b"]
+        assert [item.id for item in planned.closing] == ["b"]
         assert planned.change_type == "downgrade"
 
     @given(before=st.lists(st.integers(0, 5), max_size=6), after=st.lists(st.integers(0, 5), max_size=6))
@@ -173,11 +173,11 @@ class TestPairing:
         present = [item(f"a{n}", str(amount)) for n, amount in enumerate(before)]
         target = [item(f"t{n}", str(amount)) for n, amount in enumerate(after)]
         planned = planned_change(subscription(*present), target, at("2026-04-11"))
-        assert sorted([was.id for was, _ in planned.carried] + [one.id for one in planned.closing]) == sorted(
-            one.id for one in present
+        assert sorted([was.id for was, _ in planned.carried] + [item.id for item in planned.closing]) == sorted(
+            item.id for item in present
         )
-        assert sorted([now.price_id for _, now in planned.carried] + [one.price_id for one in planned.opening]) == (
-            sorted(one.price_id for one in target)
+        assert sorted([now.price_id for _, now in planned.carried] + [item.price_id for item in planned.opening]) == (
+            sorted(item.price_id for item in target)
         )
         difference = sum(after) - sum(before)
         assert planned.change_type == ("upgrade" if difference > 0 else "downgrade" if difference else "lateral")

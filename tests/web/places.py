@@ -357,9 +357,9 @@ async def places(stage: Stage) -> list[Place]:
     external_id = customer["external_id"]
     token = (await stage.account.get(f"/customers/portal/{external_id}"))["token"]
     checkout = await _checkout(stage)
-    unpaid = next(one for one in stage.unpaid() if one["customer_id"] == customer["id"])
+    unpaid = next(invoice for invoice in stage.unpaid() if invoice["customer_id"] == customer["id"])
     waiting = await _waiting_payment(stage, customer)
-    draft = next(one for one in stage.invoices if one["invoice_status"] == "DRAFT")
+    draft = next(invoice for invoice in stage.invoices if invoice["invoice_status"] == "DRAFT")
     return [
         Place("overview", "/"),
         Place("search", "/search?q=a"),

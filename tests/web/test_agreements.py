@@ -49,7 +49,7 @@ async def test_a_family_commits_pays_together_and_its_terms_change_in_phases(own
 
     await _carried_out(inside, "/subscriptions/new", {**form, "customer_id": child["id"], "payer": "payer"})
     theirs = (await own.account.get("/subscriptions", customer_id=child["id"]))["items"]
-    (paid,) = [one for one in theirs if one["subscription_type"] != "inherited"]
+    (paid,) = [subscription for subscription in theirs if subscription["subscription_type"] != "inherited"]
     page = (await inside.http.get(f"/subscriptions/{paid['id']}")).text
     assert f'Paid by <a href="/customers/{payer["id"]}">' in page
     whole = await own.account.get(f"/subscriptions/{paid['id']}")

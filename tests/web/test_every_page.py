@@ -164,7 +164,7 @@ _HIDDEN = re.compile(r"(?s)<(script|textarea|code|pre)\b.*?</\1>")
 
 
 def place(everywhere: list[Place], name: str) -> Place:
-    return next(one for one in everywhere if one.name == name)
+    return next(place for place in everywhere if place.name == name)
 
 
 @contextmanager
@@ -185,7 +185,7 @@ def watched(page: Page) -> Iterator[tuple[list[str], list[str]]]:
 
 
 def test_no_page_is_forgotten(everywhere: list[Place]) -> None:
-    assert sorted(one.name for one in everywhere) == sorted(NAMES)
+    assert sorted(place.name for place in everywhere) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -317,7 +317,7 @@ async def test_menus_and_dialogs_open_and_close_by_keys(looking: Page, everywher
 
 
 async def test_every_page_of_the_dashboard_asks_who_is_there(page: Page, everywhere: list[Place]) -> None:
-    for one in everywhere:
-        if one.status == 200 and not one.path.startswith(("/portal", "/password", "/docs", "/checkout/")):
-            await page.goto(one.path)
-            assert "/sign-in" in page.url, one.name
+    for place in everywhere:
+        if place.status == 200 and not place.path.startswith(("/portal", "/password", "/docs", "/checkout/")):
+            await page.goto(place.path)
+            assert "/sign-in" in page.url, place.name

@@ -78,8 +78,10 @@ async def test_invoices_are_narrowed_by(
     looking: Page, stage: Stage, query: str, holds: Callable[[Invoice], bool]
 ) -> None:
     names = {customer["id"]: customer for customer in stage.customers}
-    expected = [{**one, "customer": names.get(one["customer_id"], {"name": ""})} for one in await _invoices(stage)]
-    numbers = sorted(one.get("invoice_number") or "Draft" for one in expected if holds(one))
+    expected = [
+        {**invoice, "customer": names.get(invoice["customer_id"], {"name": ""})} for invoice in await _invoices(stage)
+    ]
+    numbers = sorted(invoice.get("invoice_number") or "Draft" for invoice in expected if holds(invoice))
     assert numbers
     _, rows = await _file(looking, f"/invoices/export.csv?{query}")
     assert sorted(row[0] for row in rows) == numbers

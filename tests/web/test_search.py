@@ -57,7 +57,7 @@ async def test_a_thing_is_found_by(looking: Page, stage: Stage, typed: str, kind
 
 
 async def test_amounts_and_ids_lead_to_invoices_and_payments(looking: Page, stage: Stage) -> None:
-    invoice = next(one for one in stage.invoices if one["id"] in stage.touched)
+    invoice = next(candidate for candidate in stage.invoices if candidate["id"] in stage.touched)
     for typed in (invoice["id"], invoice["total"], money(invoice["total"], invoice["currency"])):
         await looking.goto(f"/search?q={typed}")
         hits = looking.get_by_role("region", name="Invoices").get_by_role("link")

@@ -95,7 +95,11 @@ async def test_a_change_for_later_keeps_what_was_requested(office: Office, way: 
     body = changing(way, target, line_items=wanted, change_at="end_of_period", proration_behavior="none")
     await do(office, made, f"{way}/execute", body)
     await office.run("2026-05-01")
-    live = [one for one in (await office.account.get("/subscriptions"))["items"] if one["plan_id"] == target["id"]]
+    live = [
+        subscription
+        for subscription in (await office.account.get("/subscriptions"))["items"]
+        if subscription["plan_id"] == target["id"]
+    ]
     (item,) = await open_items(office, live[0])
     assert item["quantity"] == "3"
 

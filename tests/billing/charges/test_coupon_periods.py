@@ -183,7 +183,7 @@ async def test_a_coupon_for_once_that_was_used_discounts_no_successor(office: Of
     body["target_plan_id"] = made["plan_id"]
     await office.on("2026-01-20")
     fresher = (await do(office, fresh, "change/execute", body))["new_subscription"]
-    assert [len(await discounted_lines(office, one)) for one in (made, fresh, fresher)] == [1, 0, 0]
+    assert [len(await discounted_lines(office, subscription)) for subscription in (made, fresh, fresher)] == [1, 0, 0]
 
 
 @pytest.mark.parametrize("on_line", [False, True])

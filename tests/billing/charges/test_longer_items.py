@@ -42,7 +42,7 @@ async def test_a_year_of_more_seats_goes_on_to_its_own_end(office: Office) -> No
     await office.run()
     await seats(office, made, item, 2)
     await office.run("2027-01-01")
-    billed = [one for one in await office.billed() if one[2] != "20.00"]
+    billed = [invoice for invoice in await office.billed() if invoice[2] != "20.00"]
     assert billed == [
         ("CREATE", "01-01..02-01", "1220.00"),
         ("UPDATE", "07-01..01-01", "604.93"),

@@ -125,7 +125,7 @@ class TestDifferences:
         assert (await office.totals())[-1] == "5.49"
         await office.account.put(f"/subscriptions/lineitems/{other['id']}", {"amount": "15", **changed})
         assert await credited(office) == ["0", "38.39"]
-        assert [one["subscription_status"] for one in (up, down)] == ["active", "active"]
+        assert [subscription["subscription_status"] for subscription in (up, down)] == ["active", "active"]
 
     async def test_p16_more_seats_and_one_item_more(self, office: Office) -> None:
         made, (item,) = await april(office, fixed("10"), quantity=5, on="2024-03-01")
@@ -288,8 +288,8 @@ async def test_never_more_given_back_than_was_invoiced(office: Office, steps: li
         (item,) = still
     had += Fraction(rate * count) * Fraction(720 - hours, 720)
     mine = [invoice for invoice in await office.invoices() if invoice.subscription_id == made["id"]]
-    back = sum((Decimal(one) for one in await credited(office, made)), Decimal(0))
-    invoiced = sum((one.total for one in mine), Decimal(0))
+    back = sum((Decimal(amount) for amount in await credited(office, made)), Decimal(0))
+    invoiced = sum((invoice.total for invoice in mine), Decimal(0))
     assert 0 <= back <= invoiced
     if off == "0":
         assert abs(Fraction(invoiced - back) - had) <= Fraction(2 * done, 100)
@@ -315,6 +315,6 @@ def test_nothing_stands_behind_a_fee_that_nobody_was_asked_for(
     invoiced: dict[str, Decimal], settled: list[Settled]
 ) -> None:
     found = fee_balances(invoiced, settled)
-    assert all(one.left >= 0 for one in found.values())
-    asked = sum(invoiced.values(), Decimal(0)) + sum((one.invoiced for one in settled), Decimal(0))
-    assert sum((one.left for one in found.values()), Decimal(0)) <= asked
+    assert all(fee.left >= 0 for fee in found.values())
+    asked = sum(invoiced.values(), Decimal(0)) + sum((settlement.invoiced for settlement in settled), Decimal(0))
+    assert sum((fee.left for fee in found.values()), Decimal(0)) <= asked

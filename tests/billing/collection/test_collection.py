@@ -96,8 +96,8 @@ async def test_one_that_must_be_paid_and_is_not_leaves_nothing_behind(office: Of
     assert (await office.account.post("/subscriptions/lineitems/search", {}, 200))["items"] == []
     assert await office.totals() == []
     # the coupon is not used up, and nobody is held by what never was
-    for one in (heir, seat):
-        await opened(office, plan, one)
+    for subscription in (heir, seat):
+        await opened(office, plan, subscription)
     made = await opened(office, plan, customer, subscription_coupons=[{"coupon_code": "once"}])
     assert made["latest_invoice"]["total"] == "9"
 
@@ -191,4 +191,4 @@ async def test_more_claims_than_a_page_are_all_collected(office: Office, monkeyp
     )
     failed = await collect_due(office.account.database, office.account.scope, gateways, FixedClock(office.now))
     assert failed == {}
-    assert [await claims(office, one) for one in made] == [["CREATE SUCCEEDED", "CYCLE SUCCEEDED"]] * 5
+    assert [await claims(office, each) for each in made] == [["CREATE SUCCEEDED", "CYCLE SUCCEEDED"]] * 5

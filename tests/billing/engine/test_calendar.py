@@ -58,8 +58,8 @@ async def test_fourteen_months_from_the_end_of_one(office: Office, day: int, zon
         wanted.append(local.replace(year=year, month=month + 1, day=clamped, fold=0).astimezone(UTC))
     # in the first and in the last moment of each period
     moment = timedelta(milliseconds=1)
-    seen = [one for start, end in pairwise(wanted) for one in (start, end - moment)]
-    await office.recorded("calls", customer, *((one.replace(tzinfo=None).isoformat(), 1) for one in seen))
+    seen = [instant for start, end in pairwise(wanted) for instant in (start, end - moment)]
+    await office.recorded("calls", customer, *((instant.replace(tzinfo=None).isoformat(), 1) for instant in seen))
     await office.run(wanted[5])
     await office.run(wanted[-1])
     invoices = await office.invoices(subscription)

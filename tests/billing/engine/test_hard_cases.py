@@ -208,8 +208,8 @@ class TestMoney:
             for since, until in pairwise(edges)
         ]
         charged = charges_of(subscription(april, *versions), InvoiceTrigger.CYCLE, april).arrear
-        assert sum(one.share for one in charged) == 1
-        total = sum(round_to(Fraction(amount) * one.share, 2) for one in charged)
+        assert sum(line.share for line in charged) == 1
+        total = sum(round_to(Fraction(amount) * line.share, 2) for line in charged)
         assert abs(total - amount) <= Decimal("0.01") * len(versions)
         assert charged[0].start == at("2026-04-01")
 

@@ -185,19 +185,19 @@ async def test_often_and_seldom_agree(office: Office, stranger: Account, seed: i
     lives = [await _begin(office), await _begin(other)]
     seen = [START + timedelta(minutes=at_random.randrange(0, (DAYS + 60) * 24 * 60)) for _ in range(80)]
     for life in lives:
-        await life.office.recorded("calls", life.customer, *((one.isoformat()[:16], 1) for one in seen))
+        await life.office.recorded("calls", life.customer, *((instant.isoformat()[:16], 1) for instant in seen))
     between = sorted(START + timedelta(minutes=at_random.randrange(0, (DAYS + 90) * 24 * 60)) for _ in range(14))
     for number, (moment, what) in enumerate(story):
         before = story[number - 1][0] if number else START
-        for one in between:
-            if before < one < moment:
-                assert (await office.run(one.isoformat()[:16])).failed == {}
+        for instant in between:
+            if before < instant < moment:
+                assert (await office.run(instant.isoformat()[:16])).failed == {}
         for life in lives:
             assert (await life.office.run(moment.isoformat()[:16])).failed == {}
             await life.act(what, random.Random(f"{seed} {number}"))
-    for one in between:
-        if one > story[-1][0]:
-            assert (await office.run(one.isoformat()[:16])).failed == {}
+    for instant in between:
+        if instant > story[-1][0]:
+            assert (await office.run(instant.isoformat()[:16])).failed == {}
     for life in lives:
         assert (await life.office.run((START + timedelta(days=DAYS + 100)).isoformat()[:16])).failed == {}
         assert (await read(life.office, life.subscription))["subscription_status"] == "cancelled"
@@ -210,7 +210,11 @@ async def test_often_and_seldom_agree(office: Office, stranger: Account, seed: i
 async def _nothing_twice(life: Life, seen: Sequence[datetime]) -> None:
     over = life.over_at
     assert over is not None
-    counted = [one for one in seen if one < over and not any(paused <= one < back for paused, back in life.pauses)]
+    counted = [
+        instant
+        for instant in seen
+        if instant < over and not any(paused <= instant < back for paused, back in life.pauses)
+    ]
     lines = await _charged(life.office, "USAGE")
     assert sum(int(line.raw_usage or 0) for line in lines) == len(counted), life.told
     windows = sorted((line.period_start, line.period_end) for line in lines if line.period_start and line.period_end)

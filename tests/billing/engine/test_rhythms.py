@@ -53,22 +53,24 @@ async def test_any_rhythm_is_billed_the_same_at_once_and_now_and_then(office: Of
     await other.on("2026-01-01")
     await other.settings(compute_delay_seconds=0, finalization_delay_seconds=0)
     begun: list[tuple[list[Subscription], dict[str, Any], list[datetime]]] = []
-    features = [await one.feature("calls") for one in (office, other)]
+    features = [await each.feature("calls") for each in (office, other)]
     for period, count in PERIODS:
         rhythm, zone = _rhythm(at_random, period, count), at_random.choice(ZONES)
         price = {"billing_period": period, "billing_period_count": count}
         seen = [_moment(at_random) for _ in range(30)]
         made = []
-        for one, feature in zip((office, other), features, strict=True):
-            plan = await one.plan(fixed("10", **price), fixed("3", **price, **ARREAR), one.usage(feature, "1", **price))
-            customer = await one.customer(timezone=zone)
-            made.append(await one.subscribed(plan, customer, **rhythm))
-            await one.recorded("calls", customer, *((moment.isoformat()[:16], 1) for moment in seen))
+        for shop, feature in zip((office, other), features, strict=True):
+            plan = await shop.plan(
+                fixed("10", **price), fixed("3", **price, **ARREAR), shop.usage(feature, "1", **price)
+            )
+            customer = await shop.customer(timezone=zone)
+            made.append(await shop.subscribed(plan, customer, **rhythm))
+            await shop.recorded("calls", customer, *((moment.isoformat()[:16], 1) for moment in seen))
         begun.append((made, rhythm, seen))
     for moment in sorted(_moment(at_random) for _ in range(9)):
         assert (await office.run(moment)).failed == {}
-    for one in (office, other):
-        assert (await one.run(UNTIL)).failed == {}
+    for shop in (office, other):
+        assert (await shop.run(UNTIL)).failed == {}
     for (often, at_once), rhythm, seen in begun:
         assert await office.billed(often) == await other.billed(at_once), rhythm
         await _everything_once(office, await office.invoices(often), rhythm, seen)

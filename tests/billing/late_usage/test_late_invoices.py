@@ -32,7 +32,10 @@ async def test_two_waves_are_charged_one_after_the_other(office: Office) -> None
     await office.run("2026-01-29")
     first, second, third = await office.invoices(subscription)
     assert await office.totals(subscription) == ["1.00", "2.00", "4.00"]
-    assert [await late(office, one) for one in (second, third)] == [[("01-01", "2", "2")], [("01-01", "4", "4")]]
+    assert [await late(office, each) for each in (second, third)] == [
+        [("01-01", "2", "2")],
+        [("01-01", "4", "4")],
+    ]
     assert await watched(office, first, "invoiced_usage") == ["7"]
 
 

@@ -323,7 +323,10 @@ async def test_a_name_that_changes_while_events_arrive_loses_and_doubles_none(of
     for customer in customers:
         shown = await office.account.get(f"/customers/{customer['id']}")
         (usage,) = await views(
-            office, calls, shown, next(one for one in subscriptions if one.customer_id == customer["id"])
+            office,
+            calls,
+            shown,
+            next(subscription for subscription in subscriptions if subscription.customer_id == customer["id"]),
         )
         counted.append(int(usage))
     assert sum(counted) == 120

@@ -62,9 +62,9 @@ async def test_a_replacement_carries_all_that_is_not_the_plans(office: Office) -
     coupon = {"action": "add", "coupon_code": "part", "subscription_line_item_id": support["id"]}
     await office.account.post(f"{path}/modify/execute", {"type": "coupon", "coupon_params": coupon}, expect=200)
     (leaving,) = (
-        one
-        for one in (await office.account.get(f"{path}/addons/associations"))["items"]
-        if one["addon_id"] == trimmed["id"]
+        association
+        for association in (await office.account.get(f"{path}/addons/associations"))["items"]
+        if association["addon_id"] == trimmed["id"]
     )
     await office.account.http.request(
         "DELETE",
@@ -99,7 +99,7 @@ async def test_a_replacement_carries_all_that_is_not_the_plans(office: Office) -
     prices = [line_item["price"] for line_item in fresh["line_items"]]
     assert {price["entity_id"] for price in prices if price["entity_type"] == "SUBSCRIPTION"} == {fresh["id"]}
     listed = await office.account.get(f"/subscriptions/{fresh['id']}/addons/associations")
-    carried = {one["addon_id"]: one for one in listed["items"]}
+    carried = {association["addon_id"]: association for association in listed["items"]}
     assert carried[seats["id"]]["metadata"] == {"deal": [1]}
     assert (carried[trimmed["id"]]["end_date"], carried[trimmed["id"]]["cancellation_reason"]) == (
         "2026-04-21T00:00:00Z", "too dear",
@@ -109,7 +109,7 @@ async def test_a_replacement_carries_all_that_is_not_the_plans(office: Office) -
         coupon_association["coupon"]["coupon_code"]: coupon_association
         for coupon_association in fresh["coupon_associations"]
     }
-    assert {code: one.get("subscription_line_item_id") for code, one in coupons.items()} == {
+    assert {code: association.get("subscription_line_item_id") for code, association in coupons.items()} == {
         "whole": None,
         "part": heir,
     }

@@ -30,7 +30,7 @@ async def family(office: Office, **more: Any) -> tuple[str, str]:
     inheritance = {"external_customer_ids_to_inherit_subscription": ["heir"]}
     await office.subscribed(await office.plan(fixed("20")), inheritance=inheritance, metadata={"kept": "yes"}, **more)
     found = (await office.account.get("/subscriptions"))["items"]
-    ids = {one["subscription_type"]: one["id"] for one in found}
+    ids = {subscription["subscription_type"]: subscription["id"] for subscription in found}
     await office.on("2026-04-05")
     return ids["parent"], ids["inherited"]
 

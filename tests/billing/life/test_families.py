@@ -90,7 +90,7 @@ async def test_each_type_arrives_in_its_way(office: Office) -> None:
     parent = await opened(office, plan, inheritance={"external_customer_ids_to_inherit_subscription": ["heir"]})
     joined = await opened(office, plan, other, inheritance={"parent_subscription_id": parent["id"]})
     (inherited,) = (await office.account.get("/customers/external/heir/subscriptions"))["items"]
-    assert [one["subscription_type"] for one in (alone, paid_for, parent, joined, inherited)] == [
+    assert [subscription["subscription_type"] for subscription in (alone, paid_for, parent, joined, inherited)] == [
         "standalone", "delegated_invoicing", "parent", "inherited", "inherited",
     ]  # fmt: skip
     for child in (joined, inherited):
@@ -336,8 +336,8 @@ async def test_conversion_takes_effect_at_the_next_boundary_and_so_does_release(
     parent, child = await opened(office, plan), await opened(office, plan)
     await office.on("2026-01-10")
     await modify(office, parent, "grouped_invoicing", action="add", child_subscription_ids=[child["id"]])
-    for one, kind in ((parent, "parent"), (child, "grouped_invoicing")):
-        assert (await read(office, one))["subscription_type"] == kind
+    for subscription, kind in ((parent, "parent"), (child, "grouped_invoicing")):
+        assert (await read(office, subscription))["subscription_type"] == kind
     await office.run("2026-02-01")
     assert await office.totals() == ["10.00", "10.00", "20.00"]
     await office.on("2026-02-10")

@@ -202,8 +202,8 @@ async def test_p9_a_plan_change_in_place(office: Office) -> None:
     done = await office.account.post(f"{path}/execute", asked, expect=200)
     assert done["change_type"] == foretold["change_type"] == "upgrade"
     assert done["subscription"]["id"] == subscription.id
-    for one in (done, foretold):
-        assert [invoice["invoice"]["total"] for invoice in one["changed_resources"]["invoices"]] == ["20"]
+    for outcome in (done, foretold):
+        assert [invoice["invoice"]["total"] for invoice in outcome["changed_resources"]["invoices"]] == ["20"]
     after = await _counts(office)
     again = await office.account.post(f"{path}/execute", asked, expect=200)
     assert again == done

@@ -160,15 +160,15 @@ def foretold(answer: dict[str, Any]) -> tuple[list[str], Decimal]:
     """What a preview says will be invoiced and owed back."""
     if "changed_resources" in answer:
         told = answer["changed_resources"]["invoices"]
-        totals = [one["invoice"]["total"] for one in told if one["action"] == "created"]
-        credit = sum((Decimal(one["amount"]) for one in told if one["action"] != "created"), Decimal(0))
+        totals = [change["invoice"]["total"] for change in told if change["action"] == "created"]
+        credit = sum((Decimal(change["amount"]) for change in told if change["action"] != "created"), Decimal(0))
     elif "proration_details" in answer and "target_plan" in answer:
         totals = [answer["next_invoice_preview"]["total"]] if "next_invoice_preview" in answer else []
         credit = max(-Decimal(answer["proration_details"]["net_amount"]), Decimal(0))
     else:
         totals = [answer["proration_invoice"]["total"]] if "proration_invoice" in answer else []
         credit = Decimal(answer["total_credit_amount"])
-    return [f"{Decimal(one):.2f}" for one in totals if Decimal(one)], credit
+    return [f"{Decimal(total):.2f}" for total in totals if Decimal(total)], credit
 
 
 @pytest.mark.parametrize("name", CHANGES)

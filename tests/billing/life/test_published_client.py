@@ -111,7 +111,7 @@ async def _is_read(office: Office, client: Recorder) -> None:
     meters = [item.meter for item in second.line_items if item.meter]
     assert [(meter.event_name, meter.environment_id) for meter in meters] == [("calls", office.account.environment_id)]
     found = await client.query_subscription(external_customer_id="reader", subscription_status=["active"], limit=1)
-    assert ([one.id for one in found.items], found.pagination.total) == ([made.id], 1)
+    assert ([subscription.id for subscription in found.items], found.pagination.total) == ([made.id], 1)
     items = await client.query_subscription_line_items(subscription_ids=[made.id], expand="prices", entity_type="plan")
     assert {item.price.amount for item in items.items} == {"5", "0.02"}
     entitled = await client.get_subscription_entitlements(id=made.id)
@@ -188,7 +188,7 @@ async def _changes(office: Office, client: Recorder) -> None:
         id=made.id, type_="line_item_change", line_item_change_params={"line_items": [change]}
     )
     newest = [line_item for line_item in done.subscription.line_items if line_item.end_date is None]
-    assert [(one.quantity, one.price.amount) for one in newest] == [("3", "30")]
+    assert [(item.quantity, item.price.amount) for item in newest] == [("3", "30")]
     (attached,) = done.subscription.coupon_associations
     assert (attached.coupon.coupon_code, attached.subscription_line_item.id) == ("ten", newest[0].id)
 
@@ -212,7 +212,7 @@ async def _changes_its_plan(office: Office, client: Recorder) -> None:
     before = await client.preview_subscription_change(**asked)
     after = await client.execute_subscription_change(**asked, metadata={"by": "client"})
     details = (before.proration_details, after.proration_applied)
-    assert [(one.credit_amount, one.charge_amount, one.net_amount) for one in details] == [("15", "50", "35")] * 2
+    assert [(part.credit_amount, part.charge_amount, part.net_amount) for part in details] == [("15", "50", "35")] * 2
     assert (before.next_invoice_preview.total, after.invoice.total) == ("35", "35")
     assert (after.old_subscription.status, after.new_subscription.plan_id) == ("cancelled", other["id"])
 
@@ -258,7 +258,7 @@ async def _is_paused_and_ends(office: Office, client: Recorder) -> None:
         reason="moved",
     )
     assert (ended.status, ended.total_credit_amount, ended.reason) == ("cancelled", "13.33", "moved")
-    assert [one.credit_amount for one in ended.proration_details] == ["13.33"]
+    assert [detail.credit_amount for detail in ended.proration_details] == ["13.33"]
     assert ended.effective_date == at("2026-04-11")
 
 
@@ -284,7 +284,7 @@ async def test_schedules_answer_alike_under_every_spelling(office: Office) -> No
         for name, spellings in ALIASES.items():
             key = subscription.id if name == "GET {}/schedules" else waiting["id"]
             found = [await office.account.get(path.format(key)) for path in spellings]
-            assert all(one == found[0] for one in found), name
+            assert all(answer == found[0] for answer in found), name
         # the doubled prefix stands in the path that is sent, after the server's own
         async with httpx.AsyncClient(headers={"x-api-key": office.account.key}) as http:
             path = "/v1" + cancelling.format(waiting["id"])

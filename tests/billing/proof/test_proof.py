@@ -182,7 +182,7 @@ async def test_an_amount_changed_together_with_the_totals(billed: Billed, what: 
     await _tamper(office, _RAISE, _TOTALS, line=line, invoice=invoice.id, usage=more)
     async with office.account.transaction(read_only=True) as session:
         sums = await all_differences(session, list(await session.scalars(select(Invoice))))
-    assert not [one for one in sums if one.figure != "invoice_totals"]
+    assert not [difference for difference in sums if difference.figure != "invoice_totals"]
     named = {"usage": "price x quantity", "fee": "price x quantity x share"}
     assert await _found(office) == [(line, named[what])]
 

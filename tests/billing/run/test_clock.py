@@ -89,10 +89,10 @@ async def test_two_moves_at_once_are_one_move_and_a_refusal(office: Office) -> N
     made = await asyncio.gather(
         first.move(at("2026-04-01T06:00")), second.move(at("2026-05-01T06:00")), return_exceptions=True
     )
-    (refusal,) = (one for one in made if isinstance(one, BaseException))
+    (refusal,) = (result for result in made if isinstance(result, BaseException))
     assert isinstance(refusal, InvalidOperation)
     assert "The clock is being moved" in refusal.message
-    (move,) = (one for one in made if isinstance(one, ClockAdvance))
+    (move,) = (result for result in made if isinstance(result, ClockAdvance))
     read = await office.account.get(f"/environments/{office.account.environment_id}/clock")
     assert read["frozen_time"] == instant(move.target)
     assert len(await office.totals(subscription)) == move.target.month

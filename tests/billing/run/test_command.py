@@ -125,8 +125,8 @@ class TestBill:
         ended = await farthing(office.account, "bill", "--environment", office.account.environment_id)
         assert ended.status == 1
         assert "2  failed, and will be tried again:" in ended.out
-        for one in bad:
-            assert f"{one.id}: " in ended.out
+        for subscription in bad:
+            assert f"{subscription.id}: " in ended.out
         assert await office.totals(fine) == ["10.00", "10.00"]
 
     @pytest.mark.slow

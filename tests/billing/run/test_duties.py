@@ -344,7 +344,7 @@ async def test_a_plan_change_that_cannot_be_made_fails_and_says_why(office: Offi
     assert schedule["status"] == "failed"
     assert "price" in schedule["error_message"]
     told = [event for event in await events(office, subscription.id, "subscription.updated") if "schedule" in event]
-    assert [(one["schedule"]["id"], one["schedule"]["status"]) for one in told] == [(schedule["id"], "failed")]
+    assert [(event["schedule"]["id"], event["schedule"]["status"]) for event in told] == [(schedule["id"], "failed")]
     assert told[0]["schedule"]["error_message"] == schedule["error_message"]
     # the period rolled on the plan as it was
     assert await office.totals(subscription) == ["20.00", "20.00"]

@@ -144,20 +144,21 @@ class Cast:
                     select(SystemEvent).where(SystemEvent.payload.is_not(None)).order_by(SystemEvent.id)
                 )
             ).all()
-        order = [first[one].customer_id for one in self.ids]
+        order = [first[invoice_id].customer_id for invoice_id in self.ids]
         found = []
         for customer_id in order:
             subscriptions = sorted(
-                (one for one in first.values() if one.customer_id == customer_id), key=lambda one: one.created_at
+                (owned for owned in first.values() if owned.customer_id == customer_id),
+                key=lambda one: one.created_at,
             )
             theirs = sorted(
-                (one for one in invoices if one.customer_id == customer_id),
+                (invoice for invoice in invoices if invoice.customer_id == customer_id),
                 key=lambda one: (one.subscription_id != subscriptions[0].id, one.billing_sequence or 0),
             )
             paid = [payment for payment in payments if payment.destination_id in {invoice.id for invoice in theirs}]
             names = {subscription.id: f"subscription {number}" for number, subscription in enumerate(subscriptions)}
             names |= {invoice.id: f"invoice {number}" for number, invoice in enumerate(theirs)}
-            names |= {one.id: f"payment of {names[one.destination_id]}" for one in paid}
+            names |= {payment.id: f"payment of {names[payment.destination_id]}" for payment in paid}
             found.append(
                 {
                     "subscriptions": [_of_subscription(subscription) for subscription in subscriptions],
@@ -233,6 +234,6 @@ async def test_everything_happens_at_its_own_instant_however_the_months_pass(
         invoice for invoice in expected[6]["invoices"] if invoice["billing_reason"] == "AUTO_INVOICE_THRESHOLD"
     ]
     # each of February's two days of usage came to 38, and was told to the clock in advance
-    assert [one["period_end"] for one in threshold][:1] == [datetime(2026, 2, 20, 18, 45, tzinfo=UTC)]
+    assert [invoice["period_end"] for invoice in threshold][:1] == [datetime(2026, 2, 20, 18, 45, tzinfo=UTC)]
     assert all(before["period_end"] <= after["period_start"] for before, after in pairwise(threshold))
     await _assert_lived_the_same(expected, stranger, unevenly, cancels_unpaid=True)

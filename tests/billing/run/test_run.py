@@ -102,7 +102,7 @@ async def test_one_that_fails_does_not_hold_the_others(office: Office) -> None:
     done = await office.run("2026-02-01")
     assert list(done.failed) == [broken.id]
     assert "amount" in done.failed[broken.id]
-    assert [await office.totals(one) for one in fine] == [["10.00", "10.00"]] * 3
+    assert [await office.totals(subscription) for subscription in fine] == [["10.00", "10.00"]] * 3
     read = await office.account.get(f"/subscriptions/{broken.id}")
     assert read["current_period_start"] == "2026-01-01T00:00:00Z"
 
@@ -141,7 +141,7 @@ async def test_figures_are_what_their_sources_say(office: Office) -> None:
     await office.used("calls", customer, 777, "2026-01-20")
     await office.run("2026-02-01")
     invoices = await office.invoices(subscription)
-    assert [f"{one.total:.2f}" for one in invoices] == ["54.00", "79.18"]
+    assert [f"{invoice.total:.2f}" for invoice in invoices] == ["54.00", "79.18"]
     assert coupon["id"]
     async with office.account.transaction(read_only=True) as session:
         for invoice in invoices:

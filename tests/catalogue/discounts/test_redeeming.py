@@ -57,7 +57,7 @@ async def test_window_and_currency(account: Account, change: dict[str, Any], cur
     coupon_id = await coupon(account, **change)
     if code is None:
         async with account.transaction() as session:
-            assert [one.id for one in await coupons_for(session, [coupon_id], currency, NOON)] == [coupon_id]
+            assert [coupon.id for coupon in await coupons_for(session, [coupon_id], currency, NOON)] == [coupon_id]
         assert await redemptions(account, coupon_id) == 1
         return
     with pytest.raises(InvalidOperation) as refused:
@@ -78,7 +78,7 @@ async def test_coupons_come_in_the_order_asked_for_and_count_once_per_mention(ac
     first, second = await coupon(account), await coupon(account, HALF)
     async with account.transaction() as session:
         found = await coupons_for(session, [second, first, second], "usd", NOON)
-    assert [one.id for one in found] == [second, first, second]
+    assert [coupon.id for coupon in found] == [second, first, second]
     assert (await redemptions(account, first), await redemptions(account, second)) == (1, 2)
     assert discount_of(found[1], "line").target == "line"
 
@@ -126,7 +126,7 @@ async def test_two_callers_with_the_same_coupons_in_opposite_order_do_not_wait_f
             await coupons_for(session, order, "usd", NOON)
 
     await asyncio.gather(*(take(ids if n % 2 else ids[::-1]) for n in range(10)))
-    assert [await redemptions(account, one) for one in ids] == [10, 10]
+    assert [await redemptions(account, coupon) for coupon in ids] == [10, 10]
 
 
 def months(n: int) -> datetime:
@@ -202,7 +202,7 @@ async def test_an_association_discounts_the_periods_it_overlaps(
     async with account.transaction() as session:
         await attach(session, coupon_id, to, NOON)
         found = await attached_during(session, ["subs_1", "subs_2"], Period(at("2025-02-01"), at("2025-03-01")))
-    assert [one.coupon.id for one in found["subs_1"]] == ([coupon_id] if applies else [])
+    assert [applied.coupon.id for applied in found["subs_1"]] == ([coupon_id] if applies else [])
     assert found["subs_2"] == []
 
 
@@ -214,7 +214,7 @@ async def test_an_archived_coupon_runs_on_where_it_is_attached_and_order_is_that
     await account.delete(f"/coupons/{first}", expect=200)
     async with account.transaction() as session:
         found = await attached_during(session, ["subs_1"], Period(NOON, NOON + DAY))
-    assert [one.coupon.id for one in found["subs_1"]] == [first, second]
+    assert [applied.coupon.id for applied in found["subs_1"]] == [first, second]
 
 
 async def test_associations_are_listed(account: Account, stranger: Account) -> None:
@@ -233,7 +233,7 @@ async def test_associations_are_listed(account: Account, stranger: Account) -> N
     async def listed(**query: Any) -> set[str]:
         page = await account.get("/coupons/associations", **query)
         assert page["pagination"]["total"] == len(page["items"])
-        return {name for name, one in ids.items() if one in [item["id"] for item in page["items"]]}
+        return {name for name, id_of_coupon in ids.items() if id_of_coupon in [item["id"] for item in page["items"]]}
 
     assert await listed() == {"running", "over", "line"}
     assert await listed(subscription_ids="subs_1,subs_3") == {"running", "over"}
@@ -256,5 +256,5 @@ async def test_associations_are_listed(account: Account, stranger: Account) -> N
 
     sdk = account.sdk()
     found = await sdk.coupon_associations.list_coupon_associations_async(subscription_ids=["subs_1"], expand="coupon")
-    assert {one.coupon.name for one in found.items or [] if one.coupon} == {"Ten off"}
+    assert {association.coupon.name for association in found.items or [] if association.coupon} == {"Ten off"}
     assert (await sdk.coupon_associations.get_coupon_association_async(id=ids["over"])).subscription_id == "subs_1"

@@ -91,9 +91,9 @@ class TestPlans:
         ended = await account.post("/prices", price(plan))
         await account.delete(f"/prices/{ended['id']}", expect=200)
         whole = await account.get(f"/plans/{plan}")
-        assert {one["id"] for one in whole["prices"]} == {live["id"], ended["id"]}
+        assert {price["id"] for price in whole["prices"]} == {live["id"], ended["id"]}
         listed = (await account.get("/plans", expand="prices.meters,entitlements,credit_grant"))["items"][0]
-        assert [one["id"] for one in listed["prices"]] == [live["id"]]
+        assert [price["id"] for price in listed["prices"]] == [live["id"]]
         assert listed["prices"][0]["meter"]["id"] == meter
         assert (listed["entitlements"], listed["credit_grants"]) == ([], [])
         assert "prices" not in (await account.get("/plans"))["items"][0]
@@ -115,7 +115,7 @@ class TestPlans:
         asked = {"name": "Copy", "lookup_key": "copy", "metadata": {"b": "2"}}
         copy = await account.post(f"/plans/{plan}/clone", asked)
         assert copy["metadata"] == {"a": "1", "b": "2", "source_plan_id": plan}
-        assert [one["amount"] for one in copy["prices"]] == ["0.02", "0.05", "7"]
+        assert [price["amount"] for price in copy["prices"]] == ["0.02", "0.05", "7"]
         for source, made in zip((version, custom, future), copy["prices"], strict=True):
             assert made["id"] != source["id"]
             assert made["lookup_key"] == ""
@@ -145,7 +145,7 @@ class TestAddons:
         assert made.keys() == BASE
         await account.post("/prices", price(made["id"], entity_type="ADDON"))
         whole = await account.get(f"/addons/{made['id']}")
-        assert [one["display_name"] for one in whole["prices"]] == ["Seats"]
+        assert [price["display_name"] for price in whole["prices"]] == ["Seats"]
         assert await account.get("/addons/lookup/seats") == whole
 
     async def test_keys_are_unique_and_do_not_change(self, account: Account) -> None:

@@ -22,9 +22,11 @@ def test_what_was_there_stays_in_front_and_adding_twice_changes_nothing(
     for old, new in zip(before, after, strict=False):
         assert old["key"] == new["key"]
         assert new["values"][: len(old["values"])] == old["values"]
-    assert {one["key"] for one in after} == {one.key for one in [*first, *second]}
-    for one in after:
-        given_values = {value for filter_ in [*first, *second] if filter_.key == one["key"] for value in filter_.values}
-        assert len(one["values"]) == len(set(one["values"]))
-        assert set(one["values"]) == given_values
+    assert {kept["key"] for kept in after} == {kept.key for kept in [*first, *second]}
+    for kept in after:
+        given_values = {
+            value for filter_ in [*first, *second] if filter_.key == kept["key"] for value in filter_.values
+        }
+        assert len(kept["values"]) == len(set(kept["values"]))
+        assert set(kept["values"]) == given_values
     assert merged(after, second) == after

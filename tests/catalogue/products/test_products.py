@@ -293,7 +293,7 @@ class TestFeatures:
                     select(SystemEvent).where(SystemEvent.payload.is_not(None)).order_by(SystemEvent.id)
                 )
             ).all()
-        assert [one.event_name for one in told] == ["feature.created", "feature.updated", "feature.deleted"]
+        assert [payload.event_name for payload in told] == ["feature.created", "feature.updated", "feature.deleted"]
         created, updated = (event.payload or {} for event in told[:2])
         assert updated["feature"]["name"] == "New"
         assert created["feature"]["meter_id"] == made["meter_id"]

@@ -174,7 +174,7 @@ async def test_which_taxes_an_invoice_carries(account: Account, change: dict[str
     await associate(account, "vat", **{**span, **change})
     async with account.transaction(read_only=True) as session:
         found = await auto_apply_associations(session, CUSTOMER, customer_id, "usd")
-    assert [one.rate.code for one in found] == (["vat"] if applies else [])
+    assert [linked.rate.code for linked in found] == (["vat"] if applies else [])
 
 
 async def test_taxes_come_by_priority(account: Account) -> None:
@@ -185,7 +185,11 @@ async def test_taxes_come_by_priority(account: Account) -> None:
         await associate(account, code, external_customer_id="acme", auto_apply=True, priority=priority)
     async with account.transaction() as session:
         found = await auto_apply_associations(session, CUSTOMER, customer_id, "usd")
-    assert [(one.rate.code, one.association.priority) for one in found] == [("early", 1), ("late", 5), ("late", 9)]
+    assert [(each.rate.code, each.association.priority) for each in found] == [
+        ("early", 1),
+        ("late", 5),
+        ("late", 9),
+    ]
 
 
 async def test_a_subscription_copies_its_customer(account: Account) -> None:
@@ -204,9 +208,9 @@ async def test_rates_are_looked_up_in_request_order(account: Account, stranger: 
     foreign = await rate(stranger, "foreign")
     stamp = await rate(account, "stamp", percentage_value=None, tax_rate_type="fixed", fixed_value="2.5")
     async with account.transaction() as session:
-        assert [one.id for one in await rates_by_id(session, [ids[1], ids[0], ids[1]])] == [ids[1], ids[0]]
+        assert [rate.id for rate in await rates_by_id(session, [ids[1], ids[0], ids[1]])] == [ids[1], ids[0]]
         found = await rates_by_code(session, ["stamp", "a"], lock=True)
-        assert [tax_of(one) for one in found] == [
+        assert [tax_of(rate) for rate in found] == [
             rating.TaxRate(stamp, rating.TaxRateType.FIXED, Decimal("2.5")),
             rating.TaxRate(ids[0], rating.TaxRateType.PERCENTAGE, Decimal(10)),
         ]

@@ -125,7 +125,7 @@ async def test_named_grants_stand_in_for_the_plans_and_an_empty_list_for_none(of
     plan = await office.granting_plan()
     own = await opened(office, plan, credit_grants=[{**ONCE, "scope": "SUBSCRIPTION"}])
     nothing = await opened(office, plan, credit_grants=[])
-    assert [await office.balance(one) for one in (own, nothing)] == ["25", "none"]
+    assert [await office.balance(wallet) for wallet in (own, nothing)] == ["25", "none"]
     wrong = {**ONCE, "scope": "PLAN", "plan_id": plan["id"]}
     refused = await opened(office, plan, credit_grants=[wrong], expect=400)
     assert "scope" in str(refused["details"])
@@ -323,7 +323,7 @@ async def test_grants_are_listed_by_what_they_are_of(office: GrantingOffice) -> 
     of_addon = await office.grant(addon)
     made = await opened(office, plan)
     listed = (await office.account.get("/creditgrants", plan_ids=plan["id"]))["items"]
-    assert sorted(one["scope"] for one in listed) == ["PLAN", "SUBSCRIPTION"]
+    assert sorted(grant["scope"] for grant in listed) == ["PLAN", "SUBSCRIPTION"]
     for query, scopes in (
         ({"scope": "PLAN"}, ["PLAN"]),
         ({"addon_ids": addon["id"]}, ["ADDON"]),

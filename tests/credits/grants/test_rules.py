@@ -43,7 +43,7 @@ def at(text: str) -> datetime:
 )
 def test_periods_run_from_the_anchor(period: str, count: int, start: str, starts: list[str]) -> None:
     recurrence = Recurrence(BillingPeriod(period), at(start), count=count)
-    found = [f"{one.start:%Y-%m-%d}" for one in islice(periods_from(at(start), recurrence), len(starts))]
+    found = [f"{period.start:%Y-%m-%d}" for period in islice(periods_from(at(start), recurrence), len(starts))]
     assert found == starts
 
 

@@ -58,7 +58,7 @@ async def test_several_workers_apply_each_period_once(office: GrantingOffice) ->
     # what one worker holds is left by the others, and is theirs no more when they come to it
     assert sum(sweep.counts()["succeeded"] for sweep in sweeps) == 24
     assert sum(len(sweep.failed) for sweep in sweeps) == 0
-    assert {await office.balance(one) for one in made} == {"300"}
+    assert {await office.balance(wallet) for wallet in made} == {"300"}
     assert await granted(office) == 36
     assert await office.differences() == []
 
@@ -79,7 +79,7 @@ async def test_what_fails_alone_does_not_stop_the_page(office: GrantingOffice) -
         )
     swept = await office.swept("2025-02-01")
     assert (swept.counts()["succeeded"], swept.counts()["failed"]) == (3, 1)
-    assert [await office.balance(one) for one in made] == ["200", "100", "200", "200"]
+    assert [await office.balance(wallet) for wallet in made] == ["200", "100", "200", "200"]
     (_, failed) = await office.applications(made[1])
     assert (failed["application_status"], failed["retry_count"]) == ("failed", 1)
     assert failed["failure_reason"]
@@ -102,7 +102,7 @@ async def test_a_sweep_that_is_killed_is_taken_up_by_the_next(office: GrantingOf
             sweeper.kill()
         await sweeper.wait()
     await office.swept()
-    assert {await office.balance(one) for one in made} == {"600"}
+    assert {await office.balance(wallet) for wallet in made} == {"600"}
     assert await granted(office) == 72
     assert await office.differences() == []
 

@@ -37,7 +37,7 @@ async def test_a_person_who_signs_up_makes_his_own_tenant(base_url: str, account
         http.headers["X-Environment-ID"] = environment
         made = (await http.post("/activity", json={})).json()["items"]
         assert {activity["action"] for activity in made} == {"tenant.created", "user.created", "environment.created"}
-        assert {(one["actor"]["type"], one["actor"]["label"], one["source"]) for one in made} == {
+        assert {(activity["actor"]["type"], activity["actor"]["label"], activity["source"]) for activity in made} == {
             ("user", email, "api")
         }
         # and what he does with his token is his own doing
