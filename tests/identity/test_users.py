@@ -233,9 +233,9 @@ async def test_active_keys_in_any_environment_hold_a_person_in_place(account: Ac
     assert (refused["code"], refused["details"]) == ("invalid_operation", expected)
     refused = await account.post(f"/users/{user.id}/remove", expect=400)
     assert refused["details"] == expected
-    for user in made:
-        async with account.client(user["api_key"]) as http:
-            assert (await http.delete(f"/secrets/api/keys/{user['secret']['id']}")).status_code == 204
+    for holder in made:
+        async with account.client(holder["api_key"]) as http:
+            assert (await http.delete(f"/secrets/api/keys/{holder['secret']['id']}")).status_code == 204
     await account.put(f"/users/{user.id}/roles", {"roles": ["all_reader"]})
     await account.post(f"/users/{user.id}/remove", expect=204)
 

@@ -62,10 +62,10 @@ class TestPortal:
             jwt.encode(claims, derived_key(master, "user-tokens"), "HS256"),
             "x",
         ]
-        for token in bad:
-            page = await outside.http.get(f"/portal/{token}")
+        for forged in bad:
+            page = await outside.http.get(f"/portal/{forged}")
             assert (page.status_code, page.headers["content-type"][:9]) == (401, "text/html")
-            answer = await outside.http.get("/v1/customer/portal/info", headers={"x-session-token": token})
+            answer = await outside.http.get("/v1/customer/portal/info", headers={"x-session-token": forged})
             assert answer.status_code == 401
             assert answer.json()["message"] == "Invalid or expired session token"
         nothing = await outside.http.get("/v1/customer/portal/info")
