@@ -24,7 +24,7 @@ LEFT_OUT = (
     LeftOut("previews what is toured", "tests/credits/notes/test_notes.py", ("previewCreditNote",)),
     LeftOut(
         "answers the session of a customer, not a key",
-        "tests/web/test_portal_api.py",
+        "tests/web/portal/test_programs.py",
         (
             "getPortalCostAnalytics",
             "getPortalUsageAnalytics",
@@ -39,7 +39,7 @@ LEFT_OUT = (
             "getPortalSubscription",
         ),
     ),
-    LeftOut("answers the session of a customer, not a key", "tests/web/test_portal_usage.py", ("getPortalUsage",)),
+    LeftOut("answers the session of a customer, not a key", "tests/web/portal/test_usage.py", ("getPortalUsage",)),
     LeftOut(
         "needs usage that is measured", "tests/subscriptions/test_feature_usage.py", ("getCustomerUsageSummaryById",)
     ),

@@ -11,8 +11,8 @@ from farthing.storage.postgres import Database
 from farthing.wiring import wire
 from tests.account import Account
 from tests.conftest import running, settings_for
-from tests.payments.documented_stripe import DocumentedStripe, serving_stripe
-from tests.payments.stripe_till import StripeTill
+from tests.payments.stripe.documented_stripe import DocumentedStripe, serving_stripe
+from tests.payments.stripe.stripe_till import StripeTill
 from tests.payments.till import Till
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from farthing.core.errors import InvalidOperation
 from farthing.transfer.connection_trial import ConnectionTrial, try_connection
-from tests.payments.stripe_till import StripeTill
+from tests.payments.stripe.stripe_till import StripeTill
 from tests.payments.till import Till
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import update
 from farthing.payments.processing.reconciliation import reconcile
 from farthing.payments.tables import Payment
 from farthing.payments.testing_provider.tables import TestSession as Page
-from tests.payments.stripe_till import StripeTill
+from tests.payments.stripe.stripe_till import StripeTill
 from tests.payments.till import ASKS, Till
 
 

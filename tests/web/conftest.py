@@ -17,7 +17,7 @@ from farthing.storage.scope import SYSTEM
 from tests.account import Account
 from tests.conftest import running, settings_for
 from tests.web.browsing import LAUNCH, sign_in
-from tests.web.places import Place, places
+from tests.web.everywhere.places import Place, places
 from tests.web.stage import Stage
 from tests.web.visitor import Visitor
 

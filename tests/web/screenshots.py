@@ -20,7 +20,7 @@ from farthing.wiring import wire
 from tests.account import Account
 from tests.conftest import running, settings_for
 from tests.web.browsing import LAUNCH, sign_in
-from tests.web.places import Place, places
+from tests.web.everywhere.places import Place, places
 from tests.web.stage import Stage
 
 FOLDER = Path(__file__).parents[2] / "screenshots"

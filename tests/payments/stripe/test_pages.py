@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.invoices.desk import fixed
-from tests.payments.stripe_till import StripeTill
+from tests.payments.stripe.stripe_till import StripeTill
 
 
 async def _paid(till: StripeTill, page_id: str) -> dict[str, Any]:

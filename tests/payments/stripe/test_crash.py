@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.conftest import free_port
-from tests.payments.documented_stripe import serving_stripe
+from tests.payments.stripe.documented_stripe import serving_stripe
 from tests.processes import ForkedProcess, serving
 from tests.waiting import PATIENCE_SECONDS, until
 

@@ -13,7 +13,7 @@ from playwright.async_api import Page, expect
 from farthing.web.administration.portal_settings import SAMPLE_POLICY
 from farthing.web.rendering.answers import POLICY
 from tests.web.browsing import serious_findings
-from tests.web.places import SUBSCRIPTION_ACTIONS, Place
+from tests.web.everywhere.places import SUBSCRIPTION_ACTIONS, Place
 
 NAMES = (
     "overview",

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from tests.account import Account
-from tests.payments.documented_stripe import DocumentedStripe, Row, StripeBooks, event_of, signature_of
+from tests.payments.stripe.documented_stripe import DocumentedStripe, Row, StripeBooks, event_of, signature_of
 from tests.payments.till import Till
 
 WEBHOOK_SECRET = "whsec_for_tests_only"

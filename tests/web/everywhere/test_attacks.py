@@ -25,7 +25,7 @@ from tests.account import Account
 from tests.conftest import running, settings_for
 from tests.invoices.desk import Desk, fixed, usage
 from tests.web.browsing import sign_in
-from tests.web.every_form import FORMS
+from tests.web.everywhere.every_form import FORMS
 from tests.web.stage import PASSWORD, Stage
 from tests.web.visitor import FORM_TOKEN, Visitor
 

@@ -9,7 +9,7 @@ import pytest
 from farthing.core.clock import SystemClock
 from farthing.payments.processing.execution import carry_on
 from farthing.payments.tables import Payment
-from tests.payments.stripe_till import StripeTill
+from tests.payments.stripe.stripe_till import StripeTill
 
 
 async def test_a_charge_settles_its_invoice(stripe_till: StripeTill) -> None:

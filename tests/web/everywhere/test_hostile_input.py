@@ -9,7 +9,7 @@ import pytest
 
 from tests.application import routed_application
 from tests.invoices.desk import Desk, usage
-from tests.web.every_form import FORMS
+from tests.web.everywhere.every_form import FORMS
 from tests.web.stage import Stage
 from tests.web.visitor import Visitor
 

@@ -13,8 +13,8 @@ from sqlalchemy import update
 from farthing.payments.refunds.tables import RefundRecord
 from farthing.payments.tables import Payment
 from tests.account import Account
-from tests.payments.documented_stripe import event_of, signature_of
-from tests.payments.stripe_till import WEBHOOK_SECRET, StripeTill
+from tests.payments.stripe.documented_stripe import event_of, signature_of
+from tests.payments.stripe.stripe_till import WEBHOOK_SECRET, StripeTill
 from tests.payments.till import Till
 
 

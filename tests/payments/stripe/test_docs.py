@@ -7,7 +7,7 @@ from pathlib import Path
 
 from farthing.payments.stripe.webhooks import EVENTS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_events_to_choose_are_those_that_are_read() -> None:

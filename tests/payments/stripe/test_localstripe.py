@@ -25,7 +25,7 @@ from farthing.storage.postgres import Database
 from farthing.wiring import wire
 from tests.account import Account
 from tests.conftest import free_port, running, settings_for
-from tests.payments.stripe_till import WEBHOOK_SECRET
+from tests.payments.stripe.stripe_till import WEBHOOK_SECRET
 from tests.payments.till import Till
 from tests.waiting import until
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.api.deployment import Deployment, Request
-from tests.api.requests_to_interrupt import Kind, a_plan_change_in_place, an_addon, more_seats
+from tests.api.interrupted.deployment import Deployment, Request
+from tests.api.interrupted.requests_to_interrupt import Kind, a_plan_change_in_place, an_addon, more_seats
 
 BY_CHECKOUT = {"checkout": {"payment_provider": "stripe"}}
 

@@ -15,7 +15,7 @@ from psycopg import sql
 from sqlalchemy.engine import make_url
 
 from tests.account import Account
-from tests.api.killable import Relay, Servers
+from tests.api.interrupted.killable import Relay, Servers
 from tests.subscriptions.shop import fixed
 
 # which keys were used, and who has signed in, is not the books; the first invoice of a month alone begins a sequence

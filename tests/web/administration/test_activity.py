@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.account import Account
+from tests.web.everywhere.test_attacks import EVIL
 from tests.web.stage import Stage
-from tests.web.test_attacks import EVIL
 from tests.web.visitor import Visitor
 
 LINE = {"display_name": "Work", "amount": "100", "quantity": "1", "price_type": "FIXED"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import Page, expect
 
+from tests.web.administration.test_activity import moved_invoice
 from tests.web.browsing import sign_in
 from tests.web.stage import Stage
-from tests.web.test_activity_pages import moved_invoice
 
 
 async def test_a_due_date_that_moved_is_found_in_three_clicks_from_the_start_page(page: Page, own: Stage) -> None:

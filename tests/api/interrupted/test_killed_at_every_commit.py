@@ -31,10 +31,10 @@ from farthing.payments.processing.reconciliation import reconcile
 from farthing.storage.postgres import Database
 from farthing.wiring import wire
 from tests.account import Account
-from tests.api.checkouts_to_interrupt import CHECKOUTS
-from tests.api.deployment import Deployment, Request
-from tests.api.killable import Relay, relay_folder, servers
-from tests.api.requests_to_interrupt import EVERY_KIND, IN_EVERY_RUN, Kind, a_subscription
+from tests.api.interrupted.checkouts_to_interrupt import CHECKOUTS
+from tests.api.interrupted.deployment import Deployment, Request
+from tests.api.interrupted.killable import Relay, relay_folder, servers
+from tests.api.interrupted.requests_to_interrupt import EVERY_KIND, IN_EVERY_RUN, Kind, a_subscription
 from tests.conftest import running, settings_for
 from tests.waiting import PATIENCE_SECONDS
 

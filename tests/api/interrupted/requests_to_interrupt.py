@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import psycopg
 
-from tests.api.deployment import Deployment, Request
+from tests.api.interrupted.deployment import Deployment, Request
 from tests.subscriptions.shop import fixed
 from tests.web.stage import PASSWORD, Stage
 

@@ -1,0 +1,1 @@
+"""Requests whose process is killed at each of its commits."""

@@ -1,0 +1,1 @@
+"""Paying through Stripe: against its documented answers, against localstripe, and killed in the middle."""

@@ -1,0 +1,1 @@
+"""What holds on every page, list and form: they answer, are small, safe and accessible, and show what the API says."""

@@ -1,0 +1,1 @@
+"""A finance person's work: invoices, payments, credit notes, corrections, wallets, rates, e-invoices, reports."""

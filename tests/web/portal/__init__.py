@@ -1,0 +1,1 @@
+"""What customers see and may do: their portal, and the pages of checkouts."""

@@ -1,0 +1,1 @@
+"""What is sold and to whom: the catalogue, subscriptions and agreements, on pages alone."""
