@@ -49,7 +49,7 @@ async def test_pages(stage: Stage, everywhere: list[Place]) -> None:
 
 async def test_lists(stage: Stage) -> None:
     account, counts = stage.account, {}
-    for path, item in routed_application().openapi_schema.paths.items():
+    for path, item in (routed_application().openapi_schema.paths or {}).items():
         if "{" in path or item.get is None:
             continue
         with sent(account.database) as of_one:
