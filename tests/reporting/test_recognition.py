@@ -38,6 +38,32 @@ async def test_usage_that_is_not_invoiced_yet_is_unbilled(ledger: Ledger) -> Non
     assert await ledger.figure("unbilled_revenue", range="2026-01-01..2026-03-01") == "0"
 
 
+async def test_usage_over_the_turn_of_a_month_lies_where_its_days_do(ledger: Ledger) -> None:
+    """Months are measured up to their ends alone, days up to each of them."""
+    await ledger.on("2026-01-15")
+    customer = await ledger.customer()
+    calls, seats = await ledger.feature("calls"), await ledger.feature("seats", type="MAX", field="n")
+    plan = await ledger.plan(ledger.usage(calls, "0.37"), ledger.usage(seats, "10"))
+    await ledger.subscribed(plan, customer, billing_cycle="anniversary")
+    await ledger.recorded("calls", customer, ("2026-01-20", 3), ("2026-01-31", 5), ("2026-02-03", 7))
+    await ledger.recorded("seats", customer, ("2026-01-16", {"n": 2}), ("2026-02-10", {"n": 6}))
+    await ledger.run("2026-02-15")
+    await ledger.on("2026-02-20")
+    spring = "2026-01-01..2026-03-01"
+    for metric in ("recognized_revenue", "deferred_revenue", "unbilled_revenue"):
+        by_month = await ledger.over(metric, range=spring)
+        by_day = await ledger.over(metric, "day", range=spring)
+        if metric == "recognized_revenue":
+            days = [(day, Decimal(figure)) for day, figure in by_day.items()]
+            january = sum(figure for day, figure in days if day < "2026-02")
+            february = sum(figure for day, figure in days if day >= "2026-02")
+            assert [Decimal(figure) for figure in by_month.values()] == [january, february]
+            assert january > 0
+            assert january + february == Decimal("65.55")  # 15 calls at 0.37 and 6 seats at 10
+        else:
+            assert by_month["2026-01-01"] == by_day["2026-01-31"]
+
+
 async def test_lines_never_offset_one_another(ledger: Ledger) -> None:
     customer = await ledger.customer()
     await ledger.subscribed(await ledger.plan(fixed("31"), name="Ahead"), customer)

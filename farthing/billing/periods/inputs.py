@@ -43,7 +43,7 @@ from farthing.invoices.receivable import BillingReason, InvoiceType
 from farthing.invoices.tables import Invoice
 from farthing.metering.meter import Meter
 from farthing.storage.postgres import scope_of
-from farthing.storage.queries.rows import in_array, not_found
+from farthing.storage.queries.rows import in_given_array, not_found
 from farthing.subscriptions.enums import InvoiceTrigger
 from farthing.subscriptions.snapshot import loading
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
@@ -88,10 +88,12 @@ class _InvoicedElsewhere:
 
 
 class GatheredParts(Enum):
-    """What an invoice is calculated for: as it will be issued, or what its usage comes to before tax."""
+    """What an invoice is calculated for: as it will be issued, what its usage comes to before tax, or its charges
+    alone, before discounts."""
 
     INVOICE = "invoice"
     USAGE = "usage"
+    CHARGES = "charges"
 
 
 async def gather(
@@ -103,8 +105,9 @@ async def gather(
     """What is needed to calculate invoices of different subscriptions, in the order asked for.
 
     Statements: those of `loading.load`, then meters, invoiced lines, threshold lines and commitments' priors where
-    there are any, coupons, and one for usage per kind of meter; for a whole invoice also taxes and the watermark; and
-    those of `late_usage` where late usage is charged. Raises NotFound for an unknown subscription.
+    there are any, and one for usage per kind of meter; but for mere charges also coupons; for a whole invoice also
+    taxes and the watermark; and those of `late_usage` where late usage is charged. Raises NotFound for an unknown
+    subscription.
     """
     ids = [request.subscription_id for request in asked]
     assert len(set(ids)) == len(ids), "one invoice of a subscription at a time: each counts what is on the one before"
@@ -129,7 +132,8 @@ async def gather(
     is_whole = parts is GatheredParts.INVOICE
     mark = await watermark(session) if is_whole and _asks_for_usage(found) else None
     await _usage(session, found, await _late(session, asked, with_corrections=is_whole), mark)
-    await _coupons(session, asked, found)
+    if parts is not GatheredParts.CHARGES:
+        await _coupons(session, asked, found)
     if is_whole:
         await _taxes(session, found)
     return found
@@ -188,8 +192,13 @@ async def _meters(session: AsyncSession, works: Sequence[CalculationInput]) -> M
     ids = {item.meter_id for member in _members(works) for item in member.items if item.meter_id is not None}
     if not ids:
         return {}
-    rows = await session.scalars(select(products.MeterRow).where(in_array(products.MeterRow.id, ids)))
+    rows = await session.scalars(_meters_by_ids(), {"ids": list(ids)})
     return {row.id: meter_of(row) for row in rows}
+
+
+@cache
+def _meters_by_ids() -> Select[products.MeterRow]:
+    return select(products.MeterRow).where(in_given_array(products.MeterRow.id, "ids"))
 
 
 async def _invoiced(

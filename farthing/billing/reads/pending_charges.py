@@ -9,8 +9,9 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 
-from sqlalchemy import select, text, tuple_
+from sqlalchemy import CompoundSelect, bindparam, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.bill import bill
@@ -29,11 +30,9 @@ from farthing.invoices.receivable import UNPAID, BillingReason, InvoiceStatus, I
 from farthing.invoices.tables import Invoice
 from farthing.rating.totals.calculation import InvoiceTotals
 from farthing.storage.queries.rows import in_array
-from farthing.subscriptions.enums import InvoiceTrigger, SubscriptionStatus, SubscriptionType
+from farthing.subscriptions.enums import InvoiceTrigger
 from farthing.subscriptions.snapshot import loading
-from farthing.subscriptions.tables import Subscription
 
-_INVOICED = (SubscriptionType.STANDALONE, SubscriptionType.DELEGATED_INVOICING, SubscriptionType.PARENT)
 _USAGE = frozenset({LineKind.USAGE, LineKind.OVERAGE})
 
 
@@ -48,13 +47,7 @@ async def measure_pending_charges(
 
 
 async def _open_usage(session: AsyncSession, payers: Collection[Payer], now: datetime) -> Mapping[Payer, Decimal]:
-    snapshots = await loading.load_where(
-        session,
-        tuple_(Subscription.payer_id, Subscription.currency).in_(list(payers)),
-        Subscription.subscription_status == SubscriptionStatus.ACTIVE,
-        Subscription.subscription_type.in_(_INVOICED),
-        since=lambda row: row.current_period_start,
-    )
+    snapshots = await loading.load_active(session, payers)
     requests = [
         InvoiceRequest(snapshot.id, InvoiceTrigger.CYCLE, snapshot.current, snapshot=snapshot) for snapshot in snapshots
     ]
@@ -86,13 +79,31 @@ def value_invoice(invoice: Invoice, gathered: GatheredInput) -> tuple[list[Invoi
 async def _open_invoices(
     session: AsyncSession, payers: Collection[Payer], now: datetime
 ) -> Mapping[Payer, list[OpenInvoice]]:
-    of_payers = tuple_(Invoice.customer_id, Invoice.currency).in_(list(payers))
+    uncomputed = []
+    invoices: defaultdict[Payer, list[OpenInvoice]] = defaultdict(list)
+    rows = await session.execute(_unpaid_and_ended(), {"payers": list(payers), "now": now})
+    for invoice_id, customer_id, currency, *amounts, is_uncomputed in rows:
+        if is_uncomputed:
+            uncomputed.append(invoice_id)
+        else:
+            invoices[customer_id, currency].append(OpenInvoice(invoice_id, *amounts))
+    if uncomputed:
+        drafts = (await session.scalars(select(Invoice).where(in_array(Invoice.id, uncomputed)))).all()
+        for payer, open_invoice in await _value_drafts(session, drafts, now):
+            invoices[payer].append(open_invoice)
+    return invoices
+
+
+@cache
+def _unpaid_and_ended() -> CompoundSelect[str, str, str, Decimal, Decimal, Decimal, bool]:
+    """The invoices of `payers` that are not paid, and their drafts of periods that have ended `now`."""
+    of_payers = tuple_(Invoice.customer_id, Invoice.currency).in_(bindparam("payers", expanding=True))
     ended_draft = (
         of_payers,
         Invoice.status == Status.PUBLISHED,
         Invoice.invoice_status == InvoiceStatus.DRAFT,
         Invoice.invoice_type == InvoiceType.SUBSCRIPTION,
-        Invoice.period_end <= now,
+        Invoice.period_end <= bindparam("now"),
     )
     figures = (
         Invoice.id,
@@ -105,18 +116,7 @@ async def _open_invoices(
     )
     unpaid = select(*figures).where(of_payers, text(UNPAID))
     ended = select(*figures).where(*ended_draft)
-    uncomputed = []
-    invoices: defaultdict[Payer, list[OpenInvoice]] = defaultdict(list)
-    for invoice_id, customer_id, currency, *amounts, is_uncomputed in await session.execute(unpaid.union_all(ended)):
-        if is_uncomputed:
-            uncomputed.append(invoice_id)
-        else:
-            invoices[customer_id, currency].append(OpenInvoice(invoice_id, *amounts))
-    if uncomputed:
-        drafts = (await session.scalars(select(Invoice).where(in_array(Invoice.id, uncomputed)))).all()
-        for payer, open_invoice in await _value_drafts(session, drafts, now):
-            invoices[payer].append(open_invoice)
-    return invoices
+    return unpaid.union_all(ended)
 
 
 async def _value_drafts(

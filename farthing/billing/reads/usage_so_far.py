@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.bill import bill
 from farthing.billing.calculation.draft import DraftLine
-from farthing.billing.periods.inputs import InvoiceRequest, gather
+from farthing.billing.periods.inputs import GatheredInput, GatheredParts, InvoiceRequest, gather
 from farthing.calendar.period import Period
 from farthing.catalogue.answers.prices import price_answers
 from farthing.catalogue.answers.schemas import PriceResponse
@@ -32,7 +32,6 @@ from farthing.core.money import ZERO, exact_sum
 from farthing.events.requests import past
 from farthing.storage.queries.rows import find
 from farthing.subscriptions.enums import InvoiceTrigger
-from farthing.subscriptions.snapshot import loading
 from farthing.subscriptions.tables import Subscription
 
 
@@ -77,29 +76,23 @@ class GetUsageBySubscriptionResponse(Response):
     overage_amount: float | None = None
 
 
-async def priced_usage(
-    session: AsyncSession,
-    subscription_id: str,
-    period: Period,
-    now: datetime,
-) -> list[DraftLine]:
-    """The usage lines of a period as an invoice would have them, nothing trued up. Raises NotFound."""
-    return (await priced_usages(session, {subscription_id: period}, now))[subscription_id]
-
-
 async def priced_usages(
     session: AsyncSession, periods: Mapping[str, Period], now: datetime
 ) -> Mapping[str, list[DraftLine]]:
-    """The same for several subscriptions together. Raises NotFound."""
-    requests = [
-        InvoiceRequest(subscription_id, InvoiceTrigger.THRESHOLD, period, repeats=True)
-        for subscription_id, period in periods.items()
-    ]
-    gathered = await gather(session, requests, now)
+    """By subscription the usage lines of a period as an invoice would have them, nothing trued up. Raises NotFound."""
+    gathered = await _measured(session, periods, now)
     return {
         subscription_id: list(bill(found.work, found.known).lines)
         for subscription_id, found in zip(periods, gathered, strict=True)
     }
+
+
+async def _measured(session: AsyncSession, periods: Mapping[str, Period], now: datetime) -> list[GatheredInput]:
+    requests = [
+        InvoiceRequest(subscription_id, InvoiceTrigger.THRESHOLD, period, repeats=True)
+        for subscription_id, period in periods.items()
+    ]
+    return await gather(session, requests, now, GatheredParts.CHARGES)
 
 
 async def usage_of(
@@ -115,11 +108,12 @@ async def usage_of(
         if asked.end_time is None:
             raise ValidationFailed.of("start_time", f"must be before {instant(end)}, the end of the open period")
         raise ValidationFailed.of("end_time", "must be after start_time")
-    lines = await priced_usage(session, subscription.id, Period(start, end), now)
+    (gathered,) = await _measured(session, {subscription.id: Period(start, end)}, now)
+    lines = bill(gathered.work, gathered.known).lines
     wanted = {line.item.price_id for line in lines if line.item is not None}
     rows = (await session.scalars(select(Price).where(Price.id.in_(wanted)))).all()
     prices = {price.id: price for price in await price_answers(session, rows, frozenset())}
-    snapshot = await loading.load_one(session, subscription.id)
+    commitment = gathered.work.snapshot.commitment
     code = subscription.currency
     over = [line for line in lines if line.kind is LineKind.OVERAGE]
     total = exact_sum([line.amount for line in lines])
@@ -133,9 +127,9 @@ async def usage_of(
         charges=[_charge(line, code, prices) for line in lines],
         has_overage=bool(over),
     )
-    if snapshot.commitment is not None:
-        answer.commitment_amount = json_number(snapshot.commitment.amount)
-        answer.overage_factor = json_number(snapshot.commitment.overage_factor)
+    if commitment is not None:
+        answer.commitment_amount = json_number(commitment.amount)
+        answer.overage_factor = json_number(commitment.overage_factor)
         answer.commitment_utilized = _number(within)
         answer.overage_amount = _number(exact_sum([line.amount for line in over]))
     return answer

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 
-from sqlalchemy import or_, select
+from sqlalchemy import Select, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
@@ -23,7 +24,7 @@ from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.storage.queries.listing import select_page
-from farthing.storage.queries.rows import in_array
+from farthing.storage.queries.rows import in_array, in_given_array
 
 SEARCHABLE = (
     "id",
@@ -128,20 +129,25 @@ async def attached_to(session: AsyncSession, subscription_ids: Collection[str]) 
 
     An archived coupon runs on.
     """
-    rows = await session.execute(
+    rows = await session.execute(_attached(), {"ids": list(subscription_ids)})
+    found: dict[str, list[AttachedCoupon]] = {subscription_id: [] for subscription_id in subscription_ids}
+    for association, coupon in rows:
+        found[association.subscription_id].append(AttachedCoupon(association, coupon))
+    return found
+
+
+@cache
+def _attached() -> Select[CouponAssociation, CouponRow]:
+    return (
         select(CouponAssociation, CouponRow)
         .join(CouponRow, CouponRow.id == CouponAssociation.coupon_id)
         .where(
-            in_array(CouponAssociation.subscription_id, subscription_ids),
+            in_given_array(CouponAssociation.subscription_id, "ids"),
             CouponAssociation.status == Status.PUBLISHED,
             CouponRow.status != Status.DELETED,
         )
         .order_by(CouponAssociation.created_at, CouponAssociation.id)
     )
-    found: dict[str, list[AttachedCoupon]] = {subscription_id: [] for subscription_id in subscription_ids}
-    for association, coupon in rows:
-        found[association.subscription_id].append(AttachedCoupon(association, coupon))
-    return found
 
 
 async def attached_during(

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
+from typing import Any
 
-from sqlalchemy import case, func, select
+from sqlalchemy import DateTime, Select, bindparam, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.money import ZERO
@@ -19,7 +21,7 @@ from farthing.credits.rules.conversion import value_of
 from farthing.credits.rules.real_time import NOT_ACTIVE, PendingCharges, RealTimeBalance, real_time_balance
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import ports_of
-from farthing.storage.queries.rows import in_array
+from farthing.storage.queries.rows import in_array, in_given_array
 
 _NOTHING = PendingCharges()
 
@@ -60,16 +62,22 @@ async def real_time_balances(
 
 async def _usable_credits(session: AsyncSession, wallets: Sequence[Wallet], now: datetime) -> Mapping[str, Decimal]:
     """What is left of the lots that are eligible now, by wallet."""
+    rows = await session.execute(_eligible_lots(), {"ids": [wallet.id for wallet in wallets], "now": now})
+    return {wallet_id: usable for wallet_id, usable in rows}  # noqa: C416 (rows are no pairs)
+
+
+@cache
+def _eligible_lots() -> Select[str, Any]:
     row = WalletTransaction
+    now = bindparam("now", type_=DateTime(timezone=True))
     eligible = (row.expiry_date.is_(None) | (row.expiry_date >= now)) & (
         row.valid_from.is_(None) | (row.valid_from < now)
     )
-    query = (
+    return (
         select(row.wallet_id, func.sum(case((eligible, row.credits_available), else_=0)))
-        .where(in_array(row.wallet_id, [wallet.id for wallet in wallets]), row.credits_available > 0)
+        .where(in_given_array(row.wallet_id, "ids"), row.credits_available > 0)
         .group_by(row.wallet_id)
     )
-    return {wallet_id: usable for wallet_id, usable in await session.execute(query)}  # noqa: C416 (rows are no pairs)
 
 
 async def _own_purchases(session: AsyncSession, invoice_ids: Sequence[str]) -> Mapping[str, set[str]]:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.events.usage.ownership import Ownership
 from farthing.events.usage.usage_query import ownership_of
-from farthing.events.usage.usage_statement import UsageQuery, events_statement, owned
+from farthing.events.usage.usage_statement import UsageQuery, events_statement, owned, parameters_of
 from farthing.storage.postgres import scope_of
 
 AT_ONCE = 5_000
@@ -42,7 +42,7 @@ async def measured_events(session: AsyncSession, queries: Sequence[UsageQuery]) 
     customers = {customer for _, query in asked for customer in query.customers or ()}
     customers |= {customer for _, query in asked for stretch in query.more for customer in stretch.customers}
     bounded = any(part.is_bounded for part in owned(frozenset(customers), whose))
-    statement = events_statement(scope_of(session).environment_id, asked, whose, bounded=bounded)
-    rows = await session.stream(statement.execution_options(yield_per=AT_ONCE))
+    statement = events_statement(bounded=bounded).execution_options(yield_per=AT_ONCE)
+    rows = await session.stream(statement, parameters_of(scope_of(session).environment_id, asked, whose))
     async for row in rows:
         yield CountedEvent(*row)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cache
 
-from sqlalchemy import select
+from sqlalchemy import Select, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.customers.tables import ExternalIdTenure
 from farthing.storage.postgres import scope_of
-from farthing.storage.queries.rows import in_array
+from farthing.storage.queries.rows import in_array, in_given_array
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +46,18 @@ Ownership = dict[str, frozenset[OwnedEvents]]
 async def owned_by_ids(session: AsyncSession, customer_ids: Collection[str]) -> Ownership:
     """The events of these customers, by their ids."""
     owned: dict[str, set[OwnedEvents]] = {customer_id: set() for customer_id in customer_ids}
-    tenures = await session.scalars(
-        select(ExternalIdTenure).where(
-            ExternalIdTenure.environment_id == scope_of(session).environment_id,
-            in_array(ExternalIdTenure.customer_id, customer_ids),
-        )
-    )
-    for tenure in tenures:
-        owned[tenure.customer_id].add(_events_of(tenure))
+    parameters = {"environment": scope_of(session).environment_id, "ids": list(customer_ids)}
+    for customer_id, external_id, since, until in await session.execute(_tenures(), parameters):
+        owned[customer_id].add(OwnedEvents(external_id, since, until))
     return {customer_id: frozenset(events) for customer_id, events in owned.items()}
+
+
+@cache
+def _tenures() -> Select[str, str, int, int | None]:
+    table = ExternalIdTenure
+    return select(table.customer_id, table.external_id, table.since_sequence, table.until_sequence).where(
+        table.environment_id == bindparam("environment"), in_given_array(table.customer_id, "ids")
+    )
 
 
 async def owners_of(session: AsyncSession, external_ids: Collection[str]) -> dict[str, str]:

@@ -22,7 +22,16 @@ from farthing.core.clock import shifted
 from farthing.core.money import ZERO, exact_sum, round_to
 from farthing.events.usage.cuts import Windows, cut
 from farthing.events.usage.ownership import Ownership, owned_by_external_ids, owned_by_ids
-from farthing.events.usage.usage_statement import MeasuredRows, StatementShape, UsageQuery, bounds, owned, statement
+from farthing.events.usage.usage_statement import (
+    MeasuredRows,
+    StatementShape,
+    UsageQuery,
+    bounds,
+    owned,
+    parameters_of,
+    plain_statement,
+    statement,
+)
 from farthing.metering.meter import AggregationType, ResetUsage
 from farthing.metering.model import BEGINNING, BucketValue, Point, Usage
 from farthing.metering.quantity import FRACTION_DIGITS
@@ -194,7 +203,8 @@ async def _rows(
                 continue
             how = cut(shape.windows, span)
         queries = dict(some)
-        result = await session.execute(statement(environment_id, shape, some, whose, how, measured))
+        made = plain_statement(shape) if how is None and measured is None else statement(shape, how, measured)
+        result = await session.execute(made, parameters_of(environment_id, some, whose))
         for number, *columns in result:
             values = iter(columns)
             group = tuple(next(values) for _ in shape.group_by)
@@ -261,7 +271,8 @@ async def _span(
     if measured is not None:
         first, last = min(measured.timestamps, default=None), max(measured.timestamps, default=None)
     else:
-        first, last = (await session.execute(bounds(environment_id, shape, asked, ownership))).one()
+        parameters = parameters_of(environment_id, asked, ownership)
+        first, last = (await session.execute(bounds(shape), parameters)).one()
     if first is None or last is None:
         return None
     return Period(max(start, first), min(end, shifted(last, timedelta(milliseconds=1))))

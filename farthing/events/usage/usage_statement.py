@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -22,6 +23,7 @@ from sqlalchemy import (
     Select,
     Text,
     and_,
+    bindparam,
     case,
     cast,
     distinct,
@@ -113,33 +115,36 @@ _USAGE = MeterUsage.__table__
 _EVENTS = StoredEvent.__table__
 
 
+@lru_cache(maxsize=256)
+def plain_statement(shape: StatementShape) -> Select[Any]:
+    """The `statement` of a shape without windows, which is made once: that costs more than asking it does."""
+    assert shape.windows is None, "windows are those of a span"
+    return statement(shape)
+
+
 def statement(
-    environment_id: str,
-    shape: StatementShape,
-    asked: Sequence[tuple[int, UsageQuery]],
-    ownership: Ownership,
-    cut: WindowExpression | None = None,
-    measured: MeasuredRows | None = None,
+    shape: StatementShape, cut: WindowExpression | None = None, measured: MeasuredRows | None = None
 ) -> Select[Any]:
-    """Rows `(number of the question, *group, [window], [key], event count, *measures)`, for all questions `asked`.
+    """Rows `(number of the question, *group, [window], [key], event count, *measures)`, for all questions that
+    `parameters_of` hands over.
 
     Window and key are there if the shape has them. Measures, by type: none for COUNT; the sum for SUM, AVG and
     SUM_WITH_MULTIPLIER; the largest for MAX; the last for LATEST; the number of keys for COUNT_UNIQUE; for
     WEIGHTED_SUM the sum, and the sum of each change times its microseconds since 1970. A question or group without
     events has no row.
     """
-    pairs = _pairs(asked, shape, ownership)
+    pairs = _pairs()
     rows: FromClause = _USAGE if measured is None else _arrays(measured)
     joined = rows
     within = [rows.c.timestamp >= pairs.c.since, rows.c.timestamp < pairs.c.until]
     if measured is None:
-        within += [rows.c.environment_id == environment_id, rows.c.meter_id == pairs.c.meter_id]
+        within += [rows.c.environment_id == _ENVIRONMENT, rows.c.meter_id == pairs.c.meter_id]
         if not shape.everyone:
             within.append(rows.c.external_customer_id == pairs.c.customer)
         if shape.bounded:
             within += _arrived_within(rows, pairs)
         if shape.sources is not None or shape.properties or any(dimension != CUSTOMER for dimension in shape.group_by):
-            joined = rows.join(_EVENTS, _same_event(environment_id, rows, pairs, everyone=shape.everyone))
+            joined = rows.join(_EVENTS, _same_event(rows, pairs, everyone=shape.everyone))
     if shape.sources is not None:
         within.append(_EVENTS.c.source.in_(sorted(shape.sources)))
     for key, values in shape.properties:
@@ -152,7 +157,7 @@ def statement(
     unique = [rows.c.key] if shape.how is AggregationType.COUNT_UNIQUE else []
     measures: list[ColumnElement[Any]]
     if shape.how is AggregationType.LATEST and not groups and joined is _USAGE and not shape.everyone:
-        measures = [_last_by_index(environment_id, pairs, bounded=shape.bounded).label("last")]
+        measures = [_last_by_index(pairs, bounded=shape.bounded).label("last")]
     else:
         measures = _measures(shape.how, rows)
     per_customer = (
@@ -197,11 +202,11 @@ def _ordered(rows: FromClause) -> ColumnElement[Any]:
     return cast(last, ARRAY(Numeric))
 
 
-def _last_by_index(environment_id: str, pairs: FromClause, *, bounded: bool) -> ColumnElement[Any]:
+def _last_by_index(pairs: FromClause, *, bounded: bool) -> ColumnElement[Any]:
     """One customer's last row: the end of an index range, where no other row need be compared."""
     rows = _USAGE.alias("latest")
     within = [
-        rows.c.environment_id == environment_id,
+        rows.c.environment_id == _ENVIRONMENT,
         rows.c.meter_id == pairs.c.meter_id,
         rows.c.timestamp >= pairs.c.since,
         rows.c.timestamp < pairs.c.until,
@@ -235,13 +240,11 @@ def _microseconds(timestamp: ColumnElement[datetime]) -> ColumnElement[Decimal]:
     return cast(extract("epoch", timestamp), Numeric) * 1_000_000
 
 
-def bounds(
-    environment_id: str, shape: StatementShape, asked: Sequence[tuple[int, UsageQuery]], ownership: Ownership
-) -> Select[Any]:
-    """The first and last timestamp of each question's rows, whatever else narrows them."""
-    pairs = _pairs(asked, shape, ownership)
+def bounds(shape: StatementShape) -> Select[Any]:
+    """The first and last timestamp of all questions' rows, whatever else narrows them."""
+    pairs = _pairs()
     within = [
-        _USAGE.c.environment_id == environment_id,
+        _USAGE.c.environment_id == _ENVIRONMENT,
         _USAGE.c.meter_id == pairs.c.meter_id,
         _USAGE.c.timestamp >= pairs.c.since,
         _USAGE.c.timestamp < pairs.c.until,
@@ -286,8 +289,27 @@ def owned(customers: frozenset[str] | None, ownership: Ownership) -> list[OwnedE
     return sorted(parts, key=lambda part: (part.external_id, part.since))
 
 
-def _pairs(asked: Sequence[tuple[int, UsageQuery]], shape: StatementShape, ownership: Ownership) -> FromClause:
-    """A table of questions, each once for each external id under which its customers' events came."""
+_ENVIRONMENT = bindparam("environment", type_=Text)
+_PAIRS: dict[str, Any] = {
+    "number": Integer,
+    "meter_id": Text,
+    "customer": Text,
+    "since": INSTANT,
+    "until": INSTANT,
+    "arrived_since": BIGINT,
+    "arrived_until": BIGINT,
+}
+
+
+def _pairs() -> FromClause:
+    """A table of questions, each once for each external id under which its customers' events came: the parameters of
+    that name, as arrays."""
+    columns = (cast(bindparam(f"asked_{name}"), ARRAY(kind)) for name, kind in _PAIRS.items())
+    return func.unnest(*columns).table_valued(*_PAIRS, name="asked").render_derived()
+
+
+def parameters_of(environment_id: str, asked: Sequence[tuple[int, UsageQuery]], ownership: Ownership) -> dict[str, Any]:
+    """The parameters by which a statement of their shape answers these questions."""
     numbers: list[int] = []
     meters: list[str] = []
     customers: list[str | None] = []
@@ -297,7 +319,7 @@ def _pairs(asked: Sequence[tuple[int, UsageQuery]], shape: StatementShape, owner
     arrived_until: list[int] = []
     for number, query in asked:
         for some, start, end in _stretches(query):
-            for part in [None] if shape.everyone else owned(some, ownership):
+            for part in [None] if query.customers is None else owned(some, ownership):
                 numbers.append(number)
                 meters.append(query.meter.id)
                 customers.append(part.external_id if part else None)
@@ -305,21 +327,10 @@ def _pairs(asked: Sequence[tuple[int, UsageQuery]], shape: StatementShape, owner
                 until.append(end)
                 arrived_since.append(part.since if part else 0)
                 arrived_until.append(END_OF_ARRIVALS if part is None or part.until is None else part.until)
-    return (
-        func.unnest(
-            cast(numbers, ARRAY(Integer)),
-            cast(meters, ARRAY(Text)),
-            cast(customers, ARRAY(Text)),
-            cast(since, ARRAY(INSTANT)),
-            cast(until, ARRAY(INSTANT)),
-            cast(arrived_since, ARRAY(BIGINT)),
-            cast(arrived_until, ARRAY(BIGINT)),
-        )
-        .table_valued(
-            "number", "meter_id", "customer", "since", "until", "arrived_since", "arrived_until", name="asked"
-        )
-        .render_derived()
-    )
+    columns = (numbers, meters, customers, since, until, arrived_since, arrived_until)
+    return {"environment": environment_id} | {
+        f"asked_{name}": column for name, column in zip(_PAIRS, columns, strict=True)
+    }
 
 
 def _stretches(query: UsageQuery) -> Iterator[tuple[frozenset[str] | None, datetime, datetime]]:
@@ -341,9 +352,9 @@ def _arrays(measured: MeasuredRows) -> FromClause:
     )
 
 
-def _same_event(environment_id: str, rows: FromClause, pairs: FromClause, *, everyone: bool) -> ColumnElement[bool]:
+def _same_event(rows: FromClause, pairs: FromClause, *, everyone: bool) -> ColumnElement[bool]:
     same = [
-        _EVENTS.c.environment_id == environment_id,
+        _EVENTS.c.environment_id == _ENVIRONMENT,
         _EVENTS.c.external_customer_id == rows.c.external_customer_id,
         _EVENTS.c.timestamp == rows.c.timestamp,
         _EVENTS.c.sequence == rows.c.sequence,
@@ -364,17 +375,14 @@ def _dimension(rows: FromClause, name: str) -> ColumnElement[Any]:
     return canonical(_EVENTS.c.properties, name.removeprefix(PROPERTY))
 
 
-def events_statement(
-    environment_id: str, asked: Sequence[tuple[int, UsageQuery]], ownership: Ownership, *, bounded: bool
-) -> Select[Any]:
+def events_statement(*, bounded: bool) -> Select[Any]:
     """Rows `(number of the question, timestamp, quantity, key)`, each question's in time order.
 
     `bounded`: whether an external id asked for changed hands. Customers must be named.
     """
-    shape = StatementShape(AggregationType.SUM, False, None, (), (), None, False, bounded)
-    pairs = _pairs(asked, shape, ownership)
+    pairs = _pairs()
     within = [
-        _USAGE.c.environment_id == environment_id,
+        _USAGE.c.environment_id == _ENVIRONMENT,
         _USAGE.c.meter_id == pairs.c.meter_id,
         _USAGE.c.external_customer_id == pairs.c.customer,
         _USAGE.c.timestamp >= pairs.c.since,

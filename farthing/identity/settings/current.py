@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any, TypeVar, cast
 
 import msgspec
-from sqlalchemy import Select, select
+from sqlalchemy import Select, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.encoding.decoding import UNREADABLE, convert, json_decoder, unreadable
@@ -64,7 +65,7 @@ async def read(session: AsyncSession, kind: type[Value]) -> Value:
     known = _known(session)
     value = known.get(kind)
     if value is None:
-        row = await session.scalar(_stored(session, kind))
+        row = await _stored(session, kind)
         value = known[kind] = kind() if row is None else convert(_overlaid(kind, row), kind)
     return cast("Value", value)
 
@@ -82,7 +83,7 @@ def _known(session: AsyncSession) -> dict[type[Configuration], Configuration]:
 
 async def effective(session: AsyncSession, kind: type[Configuration]) -> Effective:
     """As `read`, with the row behind it."""
-    row = await session.scalar(_stored(session, kind))
+    row = await _stored(session, kind)
     return Effective(kind, on_the_wire(kind() if row is None else convert(_overlaid(kind, row), kind)), row)
 
 
@@ -110,7 +111,7 @@ async def write(session: AsyncSession, kind: type[Configuration], given: Mapping
     Fields the catalogue does not know are dropped. Raises ValidationFailed (or what decodes into one).
     """
     await _lock(session, kind)
-    row = await session.scalar(_stored(session, kind))
+    row = await _stored(session, kind)
     merged = {**_overlaid(kind, row), **given}
     decoded = _decoded(msgspec.json.encode(merged), kind)
     if isinstance(decoded, CustomerPortalConfig) and "theme" in given:
@@ -135,7 +136,7 @@ def _decoded(body: bytes, kind: type[Value]) -> Value:
 async def delete(session: AsyncSession, kind: type[Configuration]) -> None:
     """Archive what is stored; the defaults hold again. Raises NotFound if nothing is stored."""
     await _lock(session, kind)
-    row = await session.scalar(_stored(session, kind))
+    row = await _stored(session, kind)
     if row is None:
         raise NotFound(f"Setting with key {kind.key} was not found", {"key": kind.key})
     row.status = Status.ARCHIVED
@@ -167,11 +168,17 @@ def _place(session: AsyncSession, kind: type[Configuration]) -> str:
     return "" if kind.tenant_level else scope.environment_id
 
 
-def _stored(session: AsyncSession, kind: type[Configuration]) -> Select[Setting]:
+async def _stored(session: AsyncSession, kind: type[Configuration]) -> Setting | None:
+    parameters = {"tenant": scope_of(session).tenant_id, "place": _place(session, kind), "key": kind.key}
+    return cast("Setting | None", await session.scalar(_one_setting(), parameters))
+
+
+@cache
+def _one_setting() -> Select[Setting]:
     return select(Setting).where(
-        Setting.tenant_id == scope_of(session).tenant_id,
-        Setting.environment_id == _place(session, kind),
-        Setting.key == kind.key,
+        Setting.tenant_id == bindparam("tenant"),
+        Setting.environment_id == bindparam("place"),
+        Setting.key == bindparam("key"),
         Setting.status == Status.PUBLISHED,
     )
 

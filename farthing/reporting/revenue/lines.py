@@ -30,7 +30,7 @@ from farthing.reporting.revenue.figures import (
     list_rate,
 )
 from farthing.storage.postgres import scope_of
-from farthing.storage.queries.rows import in_array
+from farthing.storage.queries.rows import in_array, stream_whole
 
 MOST_LINES = 300_000
 """How many lines one answer is made of."""
@@ -217,7 +217,7 @@ async def read_lines(
     statement = f"{_LINES} {conditions} AND ({narrowed}) ORDER BY l.id LIMIT {MOST_LINES + 1}"
     lines: list[RevenueLine] = []
     # in pages, between which other requests have their turn
-    result = await session.stream(text(statement), given)
+    result = await stream_whole(session, text(statement), given)
     async for rows in result.partitions(LINES_AT_ONCE):
         lines += [_line(row) for row in rows]
     if len(lines) > MOST_LINES:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -34,7 +34,7 @@ from farthing.reporting.revenue.lines import (
 )
 from farthing.reporting.revenue.open_periods import provisional_lines
 from farthing.reporting.revenue.schedule import LineSchedule, Recognized, RevertOfLine, with_reverts
-from farthing.reporting.revenue.usage_by_day import usage_by_day
+from farthing.reporting.revenue.usage_by_day import WantedDays, usage_by_day
 from farthing.storage.postgres import scope_of
 
 # lines of which something is recognized, billed or taken back between two instants, or waits for it all the while
@@ -69,19 +69,29 @@ class CreditsHeld:
 
 
 async def schedules(
-    session: AsyncSession, since: datetime, until: datetime, zone: ZoneInfo, now: datetime, among: LineCondition
+    session: AsyncSession,
+    since: datetime,
+    until: datetime,
+    zone: ZoneInfo,
+    now: datetime,
+    among: LineCondition,
+    edges: frozenset[date],
 ) -> list[RecognizedLine]:
-    """Every line with something left to recognize, bill or take back in `[since, until)`; open periods among them."""
+    """Every line with something left to recognize, bill or take back in `[since, until)`; open periods among them.
+
+    `edges` are the days before which it will be asked what was recognized; in between, usage may lie on a later day.
+    """
     values = {**among.values, "since": since, "until": until}
     lines = await read_lines(session, LineSelection(), now, f"({LIVE}) AND ({among.text})", values)
     lines += await provisional_lines(session, LineSelection(), until, now)
     lines = await _less_given_credits(session, lines)
     prices = await prices_of(session, {line.price_id for line in lines})
-    used = await usage_by_day(session, [line for line in lines if line.is_metered], prices, zone)
     reverts: defaultdict[str, list[RevertOfLine]] = defaultdict(list)
     for revert in await reverts_of(session, lines):
         day = to_local(revert.at, zone).date()
         reverts[revert.line_id].append(RevertOfLine(day, revert.at, revert.net))
+    metered = [line for line in lines if line.is_metered]
+    used = await usage_by_day(session, metered, prices, zone, WantedDays(edges, frozenset(reverts)))
     owner = owner_of_reports(session)
     amounts: defaultdict[str, list[Recognized]] = defaultdict(list)
     for line_id, amount in await collect(few_at_once(_amounts(lines, prices, used, zone)), owner):

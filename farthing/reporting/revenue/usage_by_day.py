@@ -5,9 +5,9 @@ Rule: docs/rules/reporting.md#days-of-a-line
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
@@ -33,6 +33,9 @@ from farthing.subscriptions.snapshot.loading import load
 MOST_DAYS_MEASURED = 60_000
 """For how many days, of all lines together, usage is measured for one answer."""
 
+_INSTANT = timedelta(microseconds=1)
+_FALLS = frozenset({AggregationType.LATEST, AggregationType.WEIGHTED_SUM})
+"""What may come to nothing in the end though there was something before."""
 _ADDS_UP_BY_DAY = frozenset({AggregationType.COUNT, AggregationType.SUM, AggregationType.SUM_WITH_MULTIPLIER})
 
 
@@ -62,12 +65,28 @@ class _LineUsage:
         return spreads
 
 
+@dataclass(frozen=True, slots=True)
+class WantedDays:
+    """The days with whose beginning something is asked; of the lines `in_full` every day matters."""
+
+    edges: frozenset[date]
+    in_full: frozenset[str]
+
+
 async def usage_by_day(
-    session: AsyncSession, lines: Sequence[RevenueLine], prices: Mapping[str, RatedPrice], zone: ZoneInfo
+    session: AsyncSession,
+    lines: Sequence[RevenueLine],
+    prices: Mapping[str, RatedPrice],
+    zone: ZoneInfo,
+    wanted: WantedDays | None = None,
 ) -> dict[str, list[UsageThrough]]:
     """By line, how much of its usage had come by the end of each of its days; lines whose subscription or meter is gone
-    are left out."""
-    planned = await _planned(session, lines, zone)
+    are left out.
+
+    Where only some days are `wanted`, no more is measured than how much had come by the ends of the days before them,
+    and of the line: until then its days add up to the same.
+    """
+    planned = await _planned(session, lines, zone, wanted)
     if sum(len(usage.days) for usage in planned) > MOST_DAYS_MEASURED:
         raise ValidationFailed.of(
             "start_time", "the time holds more usage than can be laid on days at once; ask for less"
@@ -94,7 +113,9 @@ def _through(
     return points
 
 
-async def _planned(session: AsyncSession, lines: Sequence[RevenueLine], zone: ZoneInfo) -> list[_LineUsage]:
+async def _planned(
+    session: AsyncSession, lines: Sequence[RevenueLine], zone: ZoneInfo, wanted: WantedDays | None
+) -> list[_LineUsage]:
     metered = [line for line in lines if line.is_metered and line.subscription_id]
     if not metered:
         return []
@@ -112,20 +133,20 @@ async def _planned(session: AsyncSession, lines: Sequence[RevenueLine], zone: Zo
         assert line.period_end is not None
         window = Period(line.period_start, line.period_end)
         raw = plan(member, MeteredCharge(item, window, window), meter, None).raw
-        planned.append(_LineUsage(line, meter, raw, tuple(_days(window, zone))))
+        every = wanted is None or line.id in wanted.in_full or meter.aggregation.type in _FALLS
+        days = _days(window, zone, None if wanted is None or every else wanted.edges)
+        planned.append(_LineUsage(line, meter, raw, tuple(days)))
     return planned
 
 
-def _days(window: Period, zone: ZoneInfo) -> list[tuple[date, datetime]]:
-    """The days that a window touches, each with the instant at which it, or the window, ends."""
-    days = []
-    day = to_local(window.start, zone).date()
-    while True:
+def _days(window: Period, zone: ZoneInfo, edges: frozenset[date] | None) -> Iterator[tuple[date, datetime]]:
+    """The days that a window touches, each with the instant at which it, or the window, ends; of them those before an
+    edge and the last, if edges are given."""
+    day, last = to_local(window.start, zone).date(), to_local(window.end - _INSTANT, zone).date()
+    while day <= last:
         following = date.fromordinal(day.toordinal() + 1)
-        end = first_instant_at(datetime.combine(following, time()), zone)
-        days.append((day, min(end, window.end)))
-        if end >= window.end:
-            return days
+        if edges is None or following in edges or day == last:
+            yield day, min(first_instant_at(datetime.combine(following, time()), zone), window.end)
         day = following
 
 

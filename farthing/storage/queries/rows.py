@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import ARRAY, ColumnElement, String, any_, bindparam, select
+from sqlalchemy import ARRAY, ColumnElement, Executable, String, any_, bindparam, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, make_transient_to_detached
 from sqlalchemy.orm.attributes import set_committed_value
 
@@ -83,6 +83,26 @@ def in_array(
 ) -> ColumnElement[bool]:
     """Whether a column holds one of `ids`, sent as one array: the same statement for hundreds of them as for one."""
     return column == any_(bindparam(None, list(ids), ARRAY(String)))
+
+
+def in_given_array(
+    column: InstrumentedAttribute[str] | InstrumentedAttribute[str | None], parameter: str
+) -> ColumnElement[bool]:
+    """The same for a statement that is made once and kept: the ids are its parameter of this name.
+
+    Making a statement costs more than half of what asking it does, so those of hot reads are kept.
+    """
+    return column == any_(bindparam(parameter, type_=ARRAY(String)))
+
+
+async def stream_whole(session: AsyncSession, query: Executable, parameters: Mapping[str, Any]) -> AsyncResult[Any]:
+    """Rows as they are wanted, of a query that will be read to its end.
+
+    A cursor is planned for the first tenth of its rows unless the transaction says otherwise, and then the rest may
+    cost many times what it needs to.
+    """
+    await session.execute(text("SET LOCAL cursor_tuple_fraction = 1"))
+    return await session.stream(query, parameters)
 
 
 async def insert_if_new(session: AsyncSession, row: Base) -> bool:

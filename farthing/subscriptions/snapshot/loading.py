@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, or_, select, true
+from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, or_, select, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
@@ -24,7 +26,7 @@ from farthing.rating.commitments.line_commitment import LineCommitment
 from farthing.rating.commitments.windows import TimeOfDayBucket, WindowTerms
 from farthing.rating.pricing.price import RatedPrice
 from farthing.storage.documents import decode_all
-from farthing.storage.queries.rows import in_array, not_found
+from farthing.storage.queries.rows import in_array, in_given_array, not_found
 from farthing.subscriptions.change_tables import SubscriptionPause
 from farthing.subscriptions.dates import open_period, recurrence
 from farthing.subscriptions.enums import (
@@ -49,6 +51,8 @@ from farthing.subscriptions.snapshot.values import (
 )
 from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem
 
+_Rows = Select[Subscription, str, str, bool, bool, bool]
+_INVOICED = (SubscriptionType.STANDALONE, SubscriptionType.DELEGATED_INVOICING, SubscriptionType.PARENT)
 _HAPPENED = (PauseStatus.ACTIVE, PauseStatus.COMPLETED)
 
 
@@ -69,32 +73,24 @@ async def load(
     along. Statements: subscriptions with the names they need, line items with prices, entitlements, and where there are
     any: prices of buckets, addons, pauses, usage windows.
     """
-    found = await _found_rows(session, or_(in_array(Subscription.id, ids), _is_child_of(ids)))
+    found = await _found_rows(session, _by_ids(), {"ids": list(ids)})
     by_id = await _snapshots(session, found, ids, since)
     return [by_id[wanted] for wanted in dict.fromkeys(ids) if wanted in by_id]
 
 
-async def load_where(
-    session: AsyncSession, *conditions: ColumnElement[bool], since: Callable[[Subscription], datetime]
-) -> list[SubscriptionSnapshot]:
-    """Snapshots of the subscriptions that meet the conditions, in the order of their ids; otherwise as `load`.
+async def load_active(session: AsyncSession, payers: Collection[tuple[str, str]]) -> list[SubscriptionSnapshot]:
+    """Snapshots of the active subscriptions that are invoiced to these payers, customers and currencies, in the order
+    of their ids; otherwise as `load`.
 
-    Line items are loaded since the earliest time that `since` says of a subscription.
+    Line items are left out that ended before every open period began.
     """
-    wanted = select(Subscription.id).where(Subscription.status == Status.PUBLISHED, *conditions)
-    own = Subscription.id.in_(wanted)
-    found = await _found_rows(session, or_(own, Subscription.parent_subscription_id.in_(wanted)), own)
-    ids = [found_row.row.id for found_row in found if found_row.is_asked_for]
-    if not ids:
+    found = await _found_rows(session, _active_of_payers(), {"payers": list(payers)})
+    asked_for = [found_row.row for found_row in found if found_row.is_asked_for]
+    if not asked_for:
         return []
-    by_id = {found_row.row.id: found_row.row for found_row in found}
-    earliest = min(since(by_id[subscription_id]) for subscription_id in ids)
-    snapshots = await _snapshots(session, found, ids, earliest)
+    ids = [row.id for row in asked_for]
+    snapshots = await _snapshots(session, found, ids, min(row.current_period_start for row in asked_for))
     return [snapshots[subscription_id] for subscription_id in ids]
-
-
-def _is_child_of(ids: Sequence[str]) -> ColumnElement[bool]:
-    return in_array(Subscription.parent_subscription_id, ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,26 +105,47 @@ class _FoundRow:
     is_asked_for: bool
 
 
-async def _found_rows(
-    session: AsyncSession, condition: ColumnElement[bool], asked_for: ColumnElement[bool] | None = None
-) -> list[_FoundRow]:
+async def _found_rows(session: AsyncSession, query: _Rows, parameters: Mapping[str, Any]) -> list[_FoundRow]:
     # what this transaction has changed must be seen, whatever the session's autoflush says
     await session.flush()
-    query = (
+    return [_FoundRow(*columns) for columns in await session.execute(query, parameters)]
+
+
+@cache
+def _by_ids() -> _Rows:
+    """Subscriptions by `ids`, and their children."""
+    own, child = (in_given_array(column, "ids") for column in (Subscription.id, Subscription.parent_subscription_id))
+    return _rows_where(or_(own, child), true())
+
+
+@cache
+def _active_of_payers() -> _Rows:
+    """Active subscriptions that are invoiced to `payers`, and their children."""
+    wanted = select(Subscription.id).where(
+        Subscription.status == Status.PUBLISHED,
+        tuple_(Subscription.payer_id, Subscription.currency).in_(bindparam("payers", expanding=True)),
+        Subscription.subscription_status == SubscriptionStatus.ACTIVE,
+        Subscription.subscription_type.in_(_INVOICED),
+    )
+    own = Subscription.id.in_(wanted)
+    return _rows_where(or_(own, Subscription.parent_subscription_id.in_(wanted)), own)
+
+
+def _rows_where(condition: ColumnElement[bool], asked_for: ColumnElement[bool]) -> _Rows:
+    return (
         select(
             Subscription,
             Plan.name,
             Customer.external_id,
             exists().where(AddonAssociation.subscription_id == Subscription.id),
             exists().where(SubscriptionPause.subscription_id == Subscription.id),
-            true() if asked_for is None else asked_for,
+            asked_for,
         )
         .outerjoin(Plan, Plan.id == Subscription.plan_id)
         .outerjoin(Customer, Customer.id == Subscription.customer_id)
         .where(condition, Subscription.status == Status.PUBLISHED)
         .order_by(Subscription.id)
     )
-    return [_FoundRow(*columns) for columns in await session.execute(query)]
 
 
 async def _snapshots(
@@ -207,16 +224,8 @@ async def _pauses(session: AsyncSession, ids: Sequence[str]) -> dict[str, list[S
 async def _items(
     session: AsyncSession, ids: Sequence[str], since: datetime | None
 ) -> dict[str, list[LineItemSnapshot]]:
-    item = SubscriptionLineItem
-    query = (
-        select(item, Price)
-        .join(Price, Price.id == item.price_id)
-        .where(in_array(item.subscription_id, ids), item.status == Status.PUBLISHED)
-        .order_by(item.subscription_id, item.start_date, item.id)
-    )
-    if since is not None:
-        query = query.where(or_(item.end_date.is_(None), item.end_date > since))
-    pairs = (await session.execute(query)).all()
+    parameters = {"ids": list(ids)} if since is None else {"ids": list(ids), "since": since}
+    pairs = (await session.execute(_items_with_prices(ended=since is None), parameters)).all()
     rows = [row for row, _ in pairs]
     prices = {price.id: price for _, price in pairs}
     of_buckets = {bucket.price_id for row in rows for bucket in time_buckets_of(row)} - prices.keys()
@@ -230,6 +239,19 @@ async def _items(
         price = prices[row.price_id]
         found[row.subscription_id].append(item_snapshot(row, price, prices, money[price.id]))
     return found
+
+
+@cache
+def _items_with_prices(*, ended: bool) -> Select[SubscriptionLineItem, Price]:
+    """The line items of the subscriptions `ids`; only those that end after `since`, unless `ended` ones are wanted."""
+    item = SubscriptionLineItem
+    query = (
+        select(item, Price)
+        .join(Price, Price.id == item.price_id)
+        .where(in_given_array(item.subscription_id, "ids"), item.status == Status.PUBLISHED)
+        .order_by(item.subscription_id, item.start_date, item.id)
+    )
+    return query if ended else query.where(or_(item.end_date.is_(None), item.end_date > bindparam("since")))
 
 
 def item_snapshot(
@@ -329,21 +351,13 @@ async def _entitled(
     session: AsyncSession, rows: Iterable[Subscription], addons: dict[str, list[AddonWindow]]
 ) -> dict[str, list[Entitled]]:
     """The entitlements of each subscription's plan, its addons (once for each time attached) and its own."""
-    table = Entitlement
-    plans = {row.plan_id for row in rows}
-    attached = {addon.addon_id for windows in addons.values() for addon in windows}
-    owned = [(EntitlementOwner.PLAN, plans), (EntitlementOwner.SUBSCRIPTION, {row.id for row in rows})]
-    if attached:
-        owned.append((EntitlementOwner.ADDON, attached))
-    pairs = await session.execute(
-        select(table, Feature.meter_id)
-        .join(Feature, Feature.id == table.feature_id)
-        .where(
-            table.status == Status.PUBLISHED,
-            or_(*(and_(table.entity_type == owner, in_array(table.entity_id, ids)) for owner, ids in owned)),
-        )
-        .order_by(table.id)
-    )
+    owners = {
+        EntitlementOwner.PLAN: {row.plan_id for row in rows},
+        EntitlementOwner.SUBSCRIPTION: {row.id for row in rows},
+        EntitlementOwner.ADDON: {addon.addon_id for windows in addons.values() for addon in windows},
+    }
+    parameters = {owner.value: list(ids) for owner, ids in owners.items()}
+    pairs = await session.execute(_entitlements_with_meters(), parameters)
     by_owner: dict[tuple[EntitlementOwner, str], list[tuple[Entitlement, str | None]]] = defaultdict(list)
     for row, meter_id in pairs:
         by_owner[row.entity_type, row.entity_id].append((row, meter_id))
@@ -360,6 +374,20 @@ async def _entitled(
                     entitled(row, meter_id, addon) for row, meter_id in by_owner[EntitlementOwner.ADDON, addon.addon_id]
                 ]
     return found
+
+
+@cache
+def _entitlements_with_meters() -> Select[Entitlement, str | None]:
+    """The entitlements of owners of each kind, whose ids are the parameter named after the kind."""
+    table = Entitlement
+    kinds = (EntitlementOwner.PLAN, EntitlementOwner.SUBSCRIPTION, EntitlementOwner.ADDON)
+    owned = (and_(table.entity_type == kind, in_given_array(table.entity_id, kind.value)) for kind in kinds)
+    return (
+        select(table, Feature.meter_id)
+        .join(Feature, Feature.id == table.feature_id)
+        .where(table.status == Status.PUBLISHED, or_(*owned))
+        .order_by(table.id)
+    )
 
 
 def entitled(row: Entitlement, meter_id: str | None, addon: AddonWindow | None = None) -> Entitled:

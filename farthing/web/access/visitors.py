@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
-from sqlalchemy import select
+from sqlalchemy import Select, bindparam, select
 
 from farthing.api.guards import AccessControl
 from farthing.api.services import services_of
@@ -127,6 +128,17 @@ def require_own_form(connection: Connection, session: Session, token: str | None
         raise StaleForm("This form is out of date. Please go back, reload the page and try again.")
 
 
+@cache
+def _person_with_tenant() -> Select[User, Tenant, str]:
+    """The user `user_id`, the tenant it belongs to, and the id of the deployment's first tenant."""
+    first = select(Tenant.id).order_by(Tenant.created_at, Tenant.id).limit(1)
+    return (
+        select(User, Tenant, first.correlate(None).scalar_subquery())
+        .join(Tenant, Tenant.id == User.tenant_id)
+        .where(User.id == bindparam("user_id"))
+    )
+
+
 async def _recognised(connection: Connection) -> Visitor:
     services = services_of(connection)
     database, authenticator = services.part(Database), services.part(HeaderAuthenticator)
@@ -136,15 +148,16 @@ async def _recognised(connection: Connection) -> Visitor:
     if not session.signed_in:
         raise SignInNeeded(path)
     async with database.transaction(SYSTEM, read_only=True) as rows:
-        user = await rows.get(User, session.user_id)
-        if user is None or user.status != Status.PUBLISHED or user.type != UserType.USER:
+        found = (await rows.execute(_person_with_tenant(), {"user_id": session.user_id})).one_or_none()
+        if found is None:
+            raise SignInNeeded(path)
+        user, tenant, first_tenant_id = found
+        if user.status != Status.PUBLISHED or user.type != UserType.USER:
             raise SignInNeeded(path)
         now = database.clock.now()
         signed_in = await valid_session(rows, session.id, SessionKind.DASHBOARD, user, now)
         if signed_in is None:
             raise SignInNeeded(path)
-        tenant = await rows.get_one(Tenant, user.tenant_id)
-        first_tenant_id = await rows.scalar(select(Tenant.id).order_by(Tenant.created_at, Tenant.id).limit(1))
         allowed = authenticator.environments_of(Caller(user.tenant_id, "", user.id, user.id, actor_of_user(user)))
         environments = (
             await rows.scalars(

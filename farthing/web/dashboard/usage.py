@@ -58,7 +58,7 @@ class FeatureUsage:
 
 async def by_feature(
     session: AsyncSession,
-    external_ids: Sequence[str] | None,
+    customer_ids: Sequence[str] | None,
     now: datetime,
     zone: ZoneInfo = _UTC,
     *,
@@ -70,12 +70,12 @@ async def by_feature(
     walls = [today - timedelta(days=back) for back in range(days - 1, -1, -1)]
     starts = [first_instant_at(moment, zone) for moment in walls]
     end = first_instant_at(today + timedelta(days=1), zone)
-    return await between(session, external_ids, starts, end, zone, most=most)
+    return await between(session, customer_ids, starts, end, zone, most=most)
 
 
 async def between(
     session: AsyncSession,
-    external_ids: Sequence[str] | None,
+    customer_ids: Sequence[str] | None,
     starts: Sequence[datetime],
     end: datetime,
     zone: ZoneInfo,
@@ -94,9 +94,9 @@ async def between(
         .limit(MOST_FEATURES)
     )
     measured = [(feature, meter) for feature, meter in rows]
-    customers = None if external_ids is None else frozenset(external_ids)
+    customers = None if customer_ids is None else frozenset(customer_ids)
     queries = [
-        UsageQuery(meter=meter_of(meter), start=starts[0], end=end, customers=customers, zone=zone)
+        UsageQuery(meter_of(meter), starts[0], end, customers, zone=zone, customers_are_ids=customers is not None)
         for _, meter in measured
     ]
     chosen: Sequence[int] = range(len(queries))

@@ -207,7 +207,7 @@ async def _used(
 ) -> list[usage.FeatureUsage]:
     """Usage since the open period began; without a subscription, in the last 30 days. At most a quarter is drawn."""
     days = usage.DAYS if start is None else min(max((now - start).days + 1, 1), _MOST_DAYS)
-    return await usage.by_feature(session, [customer.external_id], now, zone(customer.timezone), days=days)
+    return await usage.by_feature(session, [customer.id], now, zone(customer.timezone), days=days)
 
 
 def _drawn(feature: usage.FeatureUsage, words: LocalWords) -> DrawnUsage:

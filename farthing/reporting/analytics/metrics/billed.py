@@ -167,7 +167,9 @@ async def invoiced(
     else:
         facts = f"SELECT i.at, i.sign * i.total AS value, {_DIMENSIONS} FROM ({_moments(view)}) AS i"
         notes = f"SELECT i.at, i.sign * i.total_amount AS value, {_DIMENSIONS} FROM ({_notes(view)}) AS i"
-    return await sums(session, question, f"({facts}) UNION ALL ({notes})" if less_notes else facts, timeline)
+    return await sums(
+        session, question, f"({facts}) UNION ALL ({notes})" if less_notes else facts, timeline, are_within=True
+    )
 
 
 async def invoiced_before_tax(session: AsyncSession, question: Question, timeline: Timeline) -> Cells:
@@ -178,7 +180,7 @@ async def invoiced_before_tax(session: AsyncSession, question: Question, timelin
         UNION ALL
         SELECT i.at, i.sign * i.net_amount, {_DIMENSIONS} FROM ({_notes(view)}) AS i
     """
-    return await sums(session, question, facts, timeline)
+    return await sums(session, question, facts, timeline, are_within=True)
 
 
 async def tax_charged(session: AsyncSession, question: Question, timeline: Timeline) -> Cells:
@@ -195,4 +197,4 @@ async def tax_charged(session: AsyncSession, question: Question, timeline: Timel
             AND taken.credit_note_id = i.note_id AND taken.status = 'published'
         CROSS JOIN LATERAL jsonb_array_elements(taken.taxes) AS part
     """
-    return await sums(session, question, facts, timeline)
+    return await sums(session, question, facts, timeline, are_within=True)

@@ -103,9 +103,14 @@ async def sums(
     *,
     value: str = "sum(f.value)",
     given: Mapping[str, Any] = MappingProxyType({}),
+    are_within: bool = False,
 ) -> Cells:
     """The facts of each bucket added up by group. `facts` may speak of `:environment`, `:since`, `:until`, `:edges` and
-    of what is `given`."""
+    of what is `given`.
+
+    `are_within` says that all facts lie in the time that is asked about. To ask again would make the planner expect
+    next to none of them, and join what belongs to them one by one.
+    """
     values = Values()
     groups = splitting(question, values)
     conditions = narrowing(question, values)
@@ -113,7 +118,7 @@ async def sums(
     statement = f"""
         SELECT width_bucket(f.at, CAST(:edges AS timestamptz[])) - 1 AS bucket, {columns}
         FROM ({facts}) AS f {joined_customers(question)}
-        WHERE f.at >= :since AND f.at < :until {"".join(f" AND {condition}" for condition in conditions)}
+        WHERE {" AND ".join(["true" if are_within else "f.at >= :since AND f.at < :until", *conditions])}
         GROUP BY {", ".join(str(number + 1) for number in range(len(groups) + 1))}
     """
     parameters = {

@@ -27,6 +27,8 @@ AGES = (
 
 _COLUMNS = "customer_id, subscription_id, currency, invoice_type, billing_reason"
 
+_OF_CANDIDATE = ", ".join(f"c.{name}" for name in _COLUMNS.split(", "))
+
 # invoices that were settled, or void, before the first moment that is asked about owe nothing at any of them
 _CANDIDATES = f"""
     candidates AS MATERIALIZED (
@@ -39,16 +41,17 @@ _CANDIDATES = f"""
             AND (paid_at IS NULL OR paid_at >= :first_end OR amount_remaining > 0)
     ),
     reductions AS MATERIALIZED (
-        SELECT c.id, greatest(s.created_at, c.finalized_at) AS at, 0 AS taken_off, s.amount AS paid, 0 AS lost
+        SELECT c.id, greatest(s.created_at, c.finalized_at) AS at, 0 AS taken_off, s.amount AS paid, 0 AS lost,
+            c.total, {_OF_CANDIDATE}
         FROM candidates AS c
         JOIN invoice_settlements AS s ON s.environment_id = :environment AND s.invoice_id = c.id
         UNION ALL
-        SELECT c.id, greatest(n.finalized_at, c.finalized_at), n.total_amount, 0, 0
+        SELECT c.id, greatest(n.finalized_at, c.finalized_at), n.total_amount, 0, 0, c.total, {_OF_CANDIDATE}
         FROM candidates AS c
         JOIN credit_notes AS n ON n.environment_id = :environment AND n.invoice_id = c.id
             AND n.status = 'published' AND n.credit_note_status = 'FINALIZED' AND n.credit_note_type = 'ADJUSTMENT'
         UNION ALL
-        SELECT c.id, w.created_at, 0, 0, w.amount
+        SELECT c.id, w.created_at, 0, 0, w.amount, c.total, {_OF_CANDIDATE}
         FROM candidates AS c
         JOIN invoice_write_offs AS w ON w.environment_id = :environment AND w.invoice_id = c.id
     )
@@ -59,7 +62,7 @@ def _intervals(invoices: str) -> str:
     """What each of these invoices owed between one event and the next."""
     return f"""
         SELECT s.at AS since, least(s.next_at, c.voided_at) AS before, c.due,
-            c.customer_id, c.subscription_id, c.currency, c.invoice_type, c.billing_reason,
+            {_OF_CANDIDATE},
             greatest(greatest(c.total - s.taken_off, 0) - s.paid - s.lost, 0) AS owed
         FROM (
             SELECT id, at, lead(at, 1, 'infinity') OVER invoice AS next_at,
@@ -82,16 +85,16 @@ def _changes() -> str:
     return f"""
         WITH {_CANDIDATES},
         unusual AS MATERIALIZED (
-            SELECT c.id FROM candidates AS c
-            LEFT JOIN (SELECT id, sum({taken}) AS taken FROM reductions GROUP BY id) AS r USING (id)
-            WHERE c.voided_at <> 'infinity' OR r.taken > c.total
+            SELECT id FROM candidates WHERE voided_at <> 'infinity'
+            UNION
+            SELECT id FROM reductions GROUP BY id HAVING sum({taken}) > max(total)
         ),
         followed AS (SELECT * FROM candidates WHERE id IN (SELECT id FROM unusual))
         SELECT finalized_at AS at, total AS value, {_COLUMNS} FROM candidates
         WHERE id NOT IN (SELECT id FROM unusual)
         UNION ALL
-        SELECT r.at, -(r.taken_off + r.paid + r.lost), {_COLUMNS}
-        FROM reductions AS r JOIN candidates USING (id) WHERE id NOT IN (SELECT id FROM unusual)
+        SELECT at, -(taken_off + paid + lost), {_COLUMNS} FROM reductions
+        WHERE id NOT IN (SELECT id FROM unusual)
         UNION ALL
         SELECT change.at, change.value, {_COLUMNS}
         FROM ({_intervals("followed")}) AS interval

@@ -30,6 +30,11 @@ def _day_of(moment: str) -> str:
     return f"width_bucket({moment}, CAST(:days AS timestamptz[]))"
 
 
+def _is_known(moment: str) -> str:
+    """Whether a moment lies on a day that has a number."""
+    return f"({moment} >= :first_day AND {moment} < :after_days)"
+
+
 _START = _day_of("coalesce(l.period_start, i.finalized_at)")
 _LAST = _day_of("greatest(l.period_end - interval '1 microsecond', l.period_start)")
 _HAS_PERIOD = "coalesce(l.period_end > l.period_start, false)"
@@ -52,8 +57,8 @@ _WITH_CREDITS = """
 _IS_PLAIN = f"""
     coalesce(
         i.invoice_status = 'FINALIZED' AND i.finalized_at IS NOT NULL AND i.voided_at IS NULL
-        AND {_START} BETWEEN 1 AND :most_days
-        AND (NOT {_HAS_PERIOD} OR {_day_of("l.period_end")} BETWEEN 1 AND :most_days)
+        AND {_is_known("coalesce(l.period_start, i.finalized_at)")}
+        AND (NOT {_HAS_PERIOD} OR {_is_known("l.period_end")})
         AND NOT ({_IS_METERED}
             AND width_bucket({_START}, CAST(:marks AS int[])) <> width_bucket({_LAST}, CAST(:marks AS int[])))
         AND i.id NOT IN ({_TAKEN_BACK})
@@ -86,30 +91,34 @@ def _earned(number: str) -> str:
     """
 
 
-# `earned_from` and `earned_by`: the marks before which nothing, and from which on all of a line is earned
+# `earned_from` and `earned_by`: the marks before which nothing, and from which on all of a line is earned. OFFSET 0
+# keeps what is worked out of a line from being worked out anew wherever it is named
 _MARKED = f"""
-    FROM ({_PLAIN}) AS plain
-    CROSS JOIN LATERAL (SELECT
-        width_bucket(start_day, CAST(:marks AS int[])) AS earned_from,
-        width_bucket(start_day + day_count - 1, CAST(:marks AS int[])) AS earned_by,
-        width_bucket(finalized_at, CAST(:edges AS timestamptz[])) AS billed_from
-    ) AS mark
+    FROM (
+        SELECT *, width_bucket(start_day, CAST(:marks AS int[])) AS earned_from,
+            width_bucket(start_day + day_count - 1, CAST(:marks AS int[])) AS earned_by,
+            width_bucket(finalized_at, CAST(:edges AS timestamptz[])) AS billed_from
+        FROM ({_PLAIN} OFFSET 0) AS plain
+        OFFSET 0
+    ) AS marked
 """
+# a set in the list of columns costs a fraction of one that is joined line by line
 _RECOGNIZED = f"""
     SELECT (CAST(:edges AS timestamptz[]))[bucket + 1] AS at, {_earned("(bucket + 1)")} - {_earned("bucket")} AS value,
         {_COLUMNS}
-    {_MARKED}
-    CROSS JOIN LATERAL generate_series(greatest(earned_from - 1, 0), least(earned_by, :buckets) - 1) AS bucket
+    FROM (
+        SELECT *, generate_series(greatest(earned_from - 1, 0), least(earned_by, :buckets) - 1) AS bucket {_MARKED}
+    ) AS numbered
 """
 _STANDING = f"""
-    SELECT (CAST(:edges AS timestamptz[]))[number] AS at, billed, earned, {_COLUMNS}
-    {_MARKED}
-    CROSS JOIN LATERAL generate_series(
-        greatest(least(billed_from, earned_from), 1), least(greatest(billed_from, earned_by) - 1, :buckets)
-    ) AS number
-    CROSS JOIN LATERAL (SELECT
-        CASE WHEN number >= billed_from THEN net ELSE 0 END AS billed, {_earned("number")} AS earned
-    ) AS amounts
+    SELECT (CAST(:edges AS timestamptz[]))[number] AS at,
+        CASE WHEN number >= billed_from THEN net ELSE 0 END AS billed, {_earned("number")} AS earned, {_COLUMNS}
+    FROM (
+        SELECT *, generate_series(
+            greatest(least(billed_from, earned_from), 1), least(greatest(billed_from, earned_by) - 1, :buckets)
+        ) AS number
+        {_MARKED}
+    ) AS numbered
 """
 
 
@@ -122,7 +131,8 @@ def _marks(timeline: Timeline, zone: ZoneInfo, now: datetime) -> dict[str, Any]:
     edges = [min(to_local(edge, zone).date(), tomorrow) for edge in timeline.edges]
     return {
         "days": [first_instant_at(datetime.combine(day, time()), zone) for day in days],
-        "most_days": len(days) - 1,
+        "first_day": first_instant_at(datetime.combine(days[0], time()), zone),
+        "after_days": first_instant_at(datetime.combine(days[-1], time()), zone),
         "marks": [_number(edge, first) for edge in edges],
         "buckets": len(timeline.edges) - 1,
     }
@@ -135,13 +145,16 @@ def _number(day: date, first: date) -> int:
 def not_plain(timeline: Timeline, zone: ZoneInfo, now: datetime) -> LineCondition:
     """The condition of the lines that the database does not add up for this time."""
     marks = _marks(timeline, zone, now)
-    return LineCondition(f"NOT {_IS_PLAIN}", {name: marks[name] for name in ("days", "most_days", "marks")})
+    return LineCondition(
+        f"NOT {_IS_PLAIN}", {name: marks[name] for name in ("days", "first_day", "after_days", "marks")}
+    )
 
 
 async def plain_recognized(session: AsyncSession, question: Question, timeline: Timeline, now: datetime) -> Cells:
     """What of plain lines was recognized in each bucket."""
     facts = f"SELECT * FROM ({_RECOGNIZED}) AS recognized WHERE value <> 0"
-    return await sums(session, question, facts, timeline, given=_marks(timeline, question.range.zone, now))
+    marks = _marks(timeline, question.range.zone, now)
+    return await sums(session, question, facts, timeline, given=marks, are_within=True)
 
 
 async def plain_standing(
@@ -152,4 +165,5 @@ async def plain_standing(
     facts = f"""
         SELECT at, {ahead} - {behind} AS value, {_COLUMNS} FROM ({_STANDING}) AS standing WHERE {ahead} > {behind}
     """
-    return await sums(session, question, facts, timeline, given=_marks(timeline, question.range.zone, now))
+    marks = _marks(timeline, question.range.zone, now)
+    return await sums(session, question, facts, timeline, given=marks, are_within=True)

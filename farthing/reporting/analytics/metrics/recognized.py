@@ -56,8 +56,10 @@ class RecognitionBooks:
         if timeline not in self._schedules:
             zone = question.range.zone
             among = not_plain(timeline, zone, self.now)
+            edges = {to_local(moment, zone).date() for moment in timeline.edges}
+            edges.add(to_local(self.now, zone).date() + _DAY)
             self._schedules[timeline] = await schedules(
-                self.session, timeline.start, timeline.end, zone, self.now, among
+                self.session, timeline.start, timeline.end, zone, self.now, among, frozenset(edges)
             )
         chosen = []
         for recognized in self._schedules[timeline]:

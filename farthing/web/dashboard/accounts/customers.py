@@ -221,7 +221,7 @@ class CustomerPages(Controller):
         summary = await summarise(work.database, work.scope, customer.id, now, scope) if money else None
         aging = await age(work.database, work.scope, customer.id, now) if money else None
         features = (
-            await usage.by_feature(session, [customer.external_id], now, zone(customer.timezone))
+            await usage.by_feature(session, [customer.id], now, zone(customer.timezone))
             if seen.may(READ, "event")
             else None
         )
