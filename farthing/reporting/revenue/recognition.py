@@ -6,9 +6,9 @@ Rule: docs/rules/reporting.md#recognition
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -69,19 +69,30 @@ class CreditsHeld:
 
 
 async def schedules(
-    session: AsyncSession, since: datetime, until: datetime, zone: ZoneInfo, now: datetime, among: LineCondition
+    session: AsyncSession,
+    since: datetime,
+    until: datetime,
+    zone: ZoneInfo,
+    now: datetime,
+    among: LineCondition,
+    edges: Collection[date],
 ) -> list[RecognizedLine]:
-    """Every line with something left to recognize, bill or take back in `[since, until)`; open periods among them."""
+    """Every line with something left to recognize, bill or take back in `[since, until)`; open periods among them.
+
+    The schedules are exact at the beginnings of the days in `edges`; usage between two of them may lie on its last day.
+    """
     values = {**among.values, "since": since, "until": until}
     lines = await read_lines(session, LineSelection(), now, f"({LIVE}) AND ({among.text})", values)
     lines += await provisional_lines(session, LineSelection(), until, now)
     lines = await _less_given_credits(session, lines)
     prices = await prices_of(session, {line.price_id for line in lines})
-    used = await usage_by_day(session, [line for line in lines if line.is_metered], prices, zone)
     reverts: defaultdict[str, list[RevertOfLine]] = defaultdict(list)
     for revert in await reverts_of(session, lines):
         day = to_local(revert.at, zone).date()
         reverts[revert.line_id].append(RevertOfLine(day, revert.at, revert.net))
+    # what is taken back lowers what is still to come from its own day on
+    metered = [line for line in lines if line.is_metered]
+    used = await usage_by_day(session, metered, prices, zone, edges=edges, day_by_day=reverts)
     owner = owner_of_reports(session)
     amounts: defaultdict[str, list[Recognized]] = defaultdict(list)
     for line_id, amount in await collect(few_at_once(_amounts(lines, prices, used, zone)), owner):

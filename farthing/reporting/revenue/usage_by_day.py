@@ -5,9 +5,9 @@ Rule: docs/rules/reporting.md#days-of-a-line
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
@@ -33,6 +33,7 @@ from farthing.subscriptions.snapshot.loading import load
 MOST_DAYS_MEASURED = 60_000
 """For how many days, of all lines together, usage is measured for one answer."""
 
+_DAY = timedelta(days=1)
 _ADDS_UP_BY_DAY = frozenset({AggregationType.COUNT, AggregationType.SUM, AggregationType.SUM_WITH_MULTIPLIER})
 
 
@@ -63,11 +64,22 @@ class _LineUsage:
 
 
 async def usage_by_day(
-    session: AsyncSession, lines: Sequence[RevenueLine], prices: Mapping[str, RatedPrice], zone: ZoneInfo
+    session: AsyncSession,
+    lines: Sequence[RevenueLine],
+    prices: Mapping[str, RatedPrice],
+    zone: ZoneInfo,
+    *,
+    edges: Collection[date] | None = None,
+    day_by_day: Collection[str] = (),
 ) -> dict[str, list[UsageThrough]]:
     """By line, how much of its usage had come by the end of each of its days; lines whose subscription or meter is gone
-    are left out."""
-    planned = await _planned(session, lines, zone)
+    are left out.
+
+    With `edges`, the days with which something begins that is asked about, only the days before them and the last of
+    each line are measured: what a line earns is rounded through each day, so what comes between two edges is the same.
+    `day_by_day` are the lines of which each day is needed all the same.
+    """
+    planned = await _planned(session, lines, zone, edges, day_by_day)
     if sum(len(usage.days) for usage in planned) > MOST_DAYS_MEASURED:
         raise ValidationFailed.of(
             "start_time", "the time holds more usage than can be laid on days at once; ask for less"
@@ -94,7 +106,13 @@ def _through(
     return points
 
 
-async def _planned(session: AsyncSession, lines: Sequence[RevenueLine], zone: ZoneInfo) -> list[_LineUsage]:
+async def _planned(
+    session: AsyncSession,
+    lines: Sequence[RevenueLine],
+    zone: ZoneInfo,
+    edges: Collection[date] | None,
+    day_by_day: Collection[str],
+) -> list[_LineUsage]:
     metered = [line for line in lines if line.is_metered and line.subscription_id]
     if not metered:
         return []
@@ -112,7 +130,10 @@ async def _planned(session: AsyncSession, lines: Sequence[RevenueLine], zone: Zo
         assert line.period_end is not None
         window = Period(line.period_start, line.period_end)
         raw = plan(member, MeteredCharge(item, window, window), meter, None).raw
-        planned.append(_LineUsage(line, meter, raw, tuple(_days(window, zone))))
+        days = tuple(_days(window, zone))
+        if edges is not None and line.id not in day_by_day:
+            days = (*(day for day in days[:-1] if day[0] + _DAY in edges), days[-1])
+        planned.append(_LineUsage(line, meter, raw, days))
     return planned
 
 

@@ -56,8 +56,9 @@ class RecognitionBooks:
         if timeline not in self._schedules:
             zone = question.range.zone
             among = not_plain(timeline, zone, self.now)
+            edges = {to_local(edge, zone).date() for edge in timeline.edges} | {to_local(self.now, zone).date() + _DAY}
             self._schedules[timeline] = await schedules(
-                self.session, timeline.start, timeline.end, zone, self.now, among
+                self.session, timeline.start, timeline.end, zone, self.now, among, edges
             )
         chosen = []
         for recognized in self._schedules[timeline]:
