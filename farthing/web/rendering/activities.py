@@ -72,6 +72,8 @@ def what_happened(activity: ActivityResponse) -> str:
         if len(fields) > MOST_FIELDS_IN_TITLE:
             return f"{len(fields)} fields changed"
         return words(" and ".join(fields)) + " changed"
+    if verb == "update.payment" and "adjustment_amount" in fields and "amount_paid" not in fields:
+        return "Credited"
     return words(_VERBS.get(verb, verb.replace(".", " ")))
 
 

@@ -33,6 +33,7 @@ from farthing.web.dashboard.subscriptions.boundaries import schedules_in_words, 
 from farthing.web.dashboard.subscriptions.commitments import charge_commitment_in_words, commitment_in_words
 from farthing.web.dashboard.subscriptions.families import family_of
 from farthing.web.dashboard.subscriptions.history import MOST_CHANGES, ItemAndPrice, happenings_of, picture_of
+from farthing.web.dashboard.subscriptions.terms_form import PAYMENT_TERMS
 from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.rendering.answers import HttpRequest, render
 
@@ -73,6 +74,7 @@ class SubscriptionPage(Controller):
             request,
             "subscriptions/subscription.html",
             subscription=row,
+            payment_terms=dict(PAYMENT_TERMS).get(row.payment_terms or "", ""),
             actions=_actions(row) if visitor.may(WRITE, "subscription") else [],
             activities=await newest_activities(request, session, entity_id=row.id),
             activity_query={"entity_id": row.id},
