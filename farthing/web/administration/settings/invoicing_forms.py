@@ -394,24 +394,3 @@ def emails() -> Sections:
         ),
         FormSection("Which mails", [tick(*mail) for mail in MAILS]),
     )
-
-
-def portal() -> Sections:
-    """The colours of mails and of the customer portal."""
-    colour = "From the next mail on"
-    return (
-        FormSection(
-            "Colours",
-            (
-                FormField(
-                    "theme.primary_color",
-                    "Main colour",
-                    placeholder="#8f4a1b",
-                    hint=f"Of buttons and rules in mails. {colour}",
-                ),
-                FormField("theme.secondary_color", "Second colour", hint="Handed to portals of your own over the API"),
-                FormField("theme.tertiary_color", "Third colour", hint="Handed to portals of your own over the API"),
-            ),
-            "Written as web pages do: #8f4a1b.",
-        ),
-    )
