@@ -339,7 +339,17 @@ async def _sold(stage: Stage) -> list[Place]:
 
 
 SUBSCRIPTION_ACTIONS = (
-    *("plan", "charges", "commitment", "share", "add-addon", "remove-addon", "add-coupon", "remove-coupon"),
+    *(
+        "plan",
+        "charges",
+        "commitment",
+        "share",
+        "invoice-together",
+        "add-addon",
+        "remove-addon",
+        "add-coupon",
+        "remove-coupon",
+    ),
     *("pause", "resume", "cancel", "keep", "take-back", "trial", "activate"),
 )
 

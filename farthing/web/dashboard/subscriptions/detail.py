@@ -44,10 +44,10 @@ _OFFERED: dict[SubscriptionStatus, tuple[str, ...]] = {
     SubscriptionStatus.DRAFT: ("activate", "charges", "add-addon"),
     SubscriptionStatus.INCOMPLETE: ("charges", "cancel"),
     SubscriptionStatus.TRIALING: (
-        *("plan", "charges", "commitment", "add-addon", "add-coupon", "share", "trial", "cancel"),
+        *("plan", "charges", "commitment", "add-addon", "add-coupon", "share", "invoice-together", "trial", "cancel"),
     ),
     SubscriptionStatus.ACTIVE: (
-        *("plan", "charges", "commitment", "add-addon", "add-coupon", "share", "pause", "cancel"),
+        *("plan", "charges", "commitment", "add-addon", "add-coupon", "share", "invoice-together", "pause", "cancel"),
     ),
     SubscriptionStatus.PAUSED: ("resume", "cancel"),
 }
