@@ -21,13 +21,16 @@ from farthing.catalogue.products.answers import feature_answers
 from farthing.catalogue.products.enums import GroupEntityType
 from farthing.catalogue.products.schemas import CreateFeatureRequest, UpdateFeatureRequest
 from farthing.catalogue.products.tables import Feature, MeterRow
+from farthing.core.composition import Composition
 from farthing.core.encoding.decoding import convert
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError
+from farthing.settings import Settings
 from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, prepares, shows
 from farthing.web.dashboard.catalogue.feature_form import CHANGED_FEATURE, CHANGED_METER, NEW_FEATURE
 from farthing.web.dashboard.catalogue.group_field import moved, with_group
+from farthing.web.dashboard.event_example import event_by_curl
 from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.forms.fields import Sections
 from farthing.web.forms.filled import FilledForm
@@ -92,14 +95,19 @@ class FeaturePages(Controller):
         return await answer_form(request, _NEW, sections, given, save)
 
     @get("/{feature_id:str}", guards=[shows("feature")])
-    async def read(self, feature_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
-        """One feature: what it counts, and who includes it or charges for it."""
+    async def read(
+        self, feature_id: str, request: HttpRequest, session: AsyncSession, services: Composition
+    ) -> Response[str]:
+        """One feature: what it counts, how a program sends that, and who includes it or charges for it."""
         row = await find(session, Feature, feature_id)
+        meter = await find(session, MeterRow, row.meter_id) if row.meter_id else None
+        base_url = services.part(Settings).base_url
         return render(
             request,
             "catalogue/feature.html",
             feature=row,
-            meter=await find(session, MeterRow, row.meter_id) if row.meter_id else None,
+            meter=meter,
+            example="" if meter is None else event_by_curl(base_url, meter.event_name, "acme", meter.field),
             uses=await _uses(session, row),
             activities=await newest_activities(request, session, entity_id=row.id),
             activity_query={"entity_id": row.id},
