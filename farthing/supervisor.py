@@ -51,6 +51,8 @@ LONGEST_PAUSE_SECONDS = 8.0
 OTHERS = 40
 """Connections that an embedded PostgreSQL grants besides: commands, and processes that are being replaced."""
 _PR_SET_PDEATHSIG = 1
+_IS_READY, _HAS_BEGUN = b".", b"!"
+"""What a process says to its supervisor: that it accepts requests, or works; and that `started` came to its end."""
 
 Started = Callable[[Database, FirstStart | None], Coroutine[None, None, None]]
 
@@ -110,7 +112,8 @@ def usable_cores() -> int:
 def serve_together(settings: Settings, count: int, started: Started) -> int:
     """Serve with `count` processes, and one for jobs if the settings want it, until SIGINT or SIGTERM.
 
-    `started` is called in the first server when it accepts requests. The exit status is 0 after an orderly end. Raises
+    `started` is called in the first server when it accepts requests; if that server ends meanwhile, its successor calls
+    it again. The exit status is 0 after an orderly end. Raises
     what a single process raises that cannot start.
     """
     demands = _demands(settings, count)
@@ -175,7 +178,9 @@ class Supervisor:
     wanted: dict[ProcessRole, int]
     sizes: dict[ProcessRole, Demand]
     started: Callable[[Database], Coroutine[None, None, None]]
-    """Called once, in the first server, when it accepts requests."""
+    """Called in the first server when it accepts requests, and in its successor, unless it came to its end."""
+    has_begun: bool = False
+    """Whether `started` came to its end."""
     served: bool = False
     """Whether all have been ready once: before that one that ends stops the start."""
     _children: list[Child] = field(default_factory=list)
@@ -226,17 +231,22 @@ class Supervisor:
 
     def _wait(self, woken: int) -> None:
         """Until a signal comes, a process says that it is ready, or it is time to look."""
-        waiting = {child.told_at: child for child in self._children if not child.is_ready}
+        waiting = {child.told_at: child for child in self._children if not child.is_ready or self._begins(child)}
         readable, _, _ = select.select([woken, *waiting], [], [], WATCH_SECONDS)
         for descriptor in readable:
             if descriptor == woken:
                 os.read(woken, 1024)
-            elif os.read(descriptor, 1):  # nothing at all is its end, which is noticed elsewhere
+            elif said := os.read(descriptor, 1):  # nothing at all is its end, which is noticed elsewhere
                 waiting[descriptor].is_ready = True
+                self.has_begun = self.has_begun or said == _HAS_BEGUN
         if all(len(self._running(role)) == count for role, count in self.wanted.items()) and all(
             child.is_ready for child in self._children
         ):
             self.served = True
+
+    def _begins(self, child: Child) -> bool:
+        """Whether it is still to say that `started` has come to its end."""
+        return child.role is ProcessRole.SERVER and child.seat == 0 and not self.has_begun
 
     def _take_heard(self) -> set[int]:
         asked: set[int] = set()
@@ -370,16 +380,17 @@ class Supervisor:
         async with self._database(ProcessRole.SERVER) as database:
 
             async def started() -> None:
-                os.write(say_at, b".")
-                if seat == 0 and not self.served:
+                os.write(say_at, _IS_READY)
+                if seat == 0 and not self.has_begun:
                     await self.started(database)
+                    os.write(say_at, _HAS_BEGUN)
 
             pace = pace_for(self.settings.stalled_job_seconds)
             await serve_shared(self.settings, database, self._sockets[seat], self.shared, started, pace)
 
     async def _work(self, say_at: int) -> None:
         async with self._database(ProcessRole.WORKER) as database:
-            os.write(say_at, b".")
+            os.write(say_at, _IS_READY)
             await work_until_stopped(self.settings, database, state=self.shared.worker)
 
     @asynccontextmanager

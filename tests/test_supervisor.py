@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -18,9 +20,11 @@ import pytest
 
 from farthing.api.transport.ratelimit import Limiter
 from farthing.core.errors import TooManyRequests
+from farthing.identity.bootstrap import FirstStart
 from farthing.settings import load
 from farthing.storage.capacity import ConnectionGrant, TooFewConnections, demand_of, fitted_together
-from farthing.supervisor import processes_for_this_machine, usable_cores
+from farthing.storage.postgres import Database
+from farthing.supervisor import processes_for_this_machine, serve_together, usable_cores
 from tests.ports import free_port
 from tests.processes import ForkedProcess, farthing
 from tests.waiting import PATIENCE_SECONDS
@@ -71,16 +75,7 @@ def _connections(pid: int, port: int) -> int:
 @contextmanager
 def _serving(folder: Path, url: str, **more: str) -> Iterator[Group]:
     port = free_port()
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("FARTHING_")},
-        "FARTHING_DATA_DIR": str(folder),
-        "FARTHING_DATABASE_URL": url,
-        "FARTHING_SECRET_KEY": "a master key for tests only",
-        "FARTHING_BOOTSTRAP_API_KEY": KEY,
-        "FARTHING_PORT": str(port),
-        "FARTHING_LOG_LEVEL": "error",
-        **more,
-    }
+    environment = _environment(folder, url, port, **more)
     errors = folder / "errors"
     supervisor = farthing(["serve", "--processes", "2"], environment, errors=errors)
     group = Group(supervisor, port)
@@ -92,6 +87,19 @@ def _serving(folder: Path, url: str, **more: str) -> Iterator[Group]:
         if supervisor.poll() is None:
             supervisor.kill()
         supervisor.wait(PATIENCE_SECONDS)
+
+
+def _environment(folder: Path, url: str, port: int, **more: str) -> dict[str, str]:
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("FARTHING_")},
+        "FARTHING_DATA_DIR": str(folder),
+        "FARTHING_DATABASE_URL": url,
+        "FARTHING_SECRET_KEY": "a master key for tests only",
+        "FARTHING_BOOTSTRAP_API_KEY": KEY,
+        "FARTHING_PORT": str(port),
+        "FARTHING_LOG_LEVEL": "error",
+        **more,
+    }
 
 
 def _ready(group: Group) -> set[int]:
@@ -234,6 +242,49 @@ def test_nothing_outlives_a_killed_supervisor(tmp_path: Path, new_database: Call
         group.supervisor.kill()
         _, alive = psutil.wait_procs(children, timeout=PATIENCE_SECONDS)
         assert not alive
+
+
+def _is_written(file: Path) -> bool:
+    return file.exists() and bool(file.read_text())
+
+
+def _next_begun(folder: Path) -> int:
+    """Note that this process began; how many had before it."""
+    earlier = len(list(folder.glob("begun-*")))
+    (folder / f"begun-{earlier}").write_text(str(os.getpid()))
+    return earlier
+
+
+def _serve_together(folder: Path) -> None:
+    async def started(_database: Database, _first: FirstStart | None) -> None:
+        if _next_begun(folder) == 0:
+            await asyncio.Event().wait()
+        (folder / "done").touch()
+
+    serve_together(load(os.environ), 1, started)
+
+
+@pytest.mark.slow
+def test_what_a_server_begins_is_taken_up_by_its_successor_until_it_is_done(
+    tmp_path: Path, new_database: Callable[..., str]
+) -> None:
+    port = free_port()
+    supervisor = ForkedProcess(_serve_together, tmp_path, environment=_environment(tmp_path, new_database(), port))
+    group = Group(supervisor, port)
+    try:
+        for number in range(2):
+            begun = tmp_path / f"begun-{number}"
+            _until(partial(_is_written, begun))
+            _until(lambda: len(_ready(group)) == 1)  # one that ends before all were ready would end the start
+            os.kill(int(begun.read_text()), signal.SIGKILL)
+            if number:
+                assert (tmp_path / "done").exists()
+        killed = int((tmp_path / "begun-1").read_text())
+        _until(lambda: killed not in group.processes() and len(_ready(group)) == 1)
+        assert not (tmp_path / "begun-2").exists()
+    finally:
+        supervisor.kill()
+        supervisor.wait(PATIENCE_SECONDS)
 
 
 def test_a_rate_is_counted_by_all_that_were_forked() -> None:

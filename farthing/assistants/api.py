@@ -1,8 +1,8 @@
-"""The API of the Farthing that is asked, with one key."""
+"""The API of the Farthing that is asked, with the key of whoever asks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
@@ -26,15 +26,21 @@ class ApiRefused(Exception):
 
 
 class FarthingApi:
-    """A client of the API at `url`, which may end in /v1. Raises ValidationFailed for what is no address."""
+    """A client of the API at `url`, which may end in /v1; `key` says with which key each request is made.
 
-    def __init__(self, url: str, key: str) -> None:
+    Raises ValidationFailed for what is no address.
+    """
+
+    def __init__(self, url: str, key: Callable[[], str]) -> None:
         self.url = versioned_url(url)
-        self._headers = {"x-api-key": key, "Accept": "application/json", "User-Agent": "Farthing-MCP/1"}
+        self._key = key
+        self._headers = {"Accept": "application/json", "User-Agent": "Farthing-MCP/1"}
         self._client: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> FarthingApi:
-        self._client = aiohttp.ClientSession(headers=self._headers, timeout=_TIMEOUT)
+        self._client = aiohttp.ClientSession(
+            headers=self._headers, timeout=_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar()
+        )
         return self
 
     async def __aexit__(
@@ -66,7 +72,11 @@ class FarthingApi:
         assert self._client is not None, "the client was entered"
         path = "/".join(quote(segment, safe="") for segment in segments)
         content = None if body is None else msgspec.json.encode(body)
-        sent = {**(headers or {}), **({"Content-Type": "application/json"} if content is not None else {})}
+        sent = {
+            "x-api-key": self._key(),
+            **(headers or {}),
+            **({"Content-Type": "application/json"} if content is not None else {}),
+        }
         try:
             # a redirect is not followed: the key would go wherever it leads
             async with self._client.request(
@@ -106,7 +116,7 @@ def _reason(status: int, answer: bytes, retry_after: str | None) -> str:
     if isinstance(details, dict):
         parts += [f"{field}: {reason}" for field, reason in details.items() if f"{field}: {reason}" != said]
     if status == 401:
-        parts.append("the API key that this server was started with is not accepted")
+        parts.append("the API key is not accepted")
     elif status == 403:
         parts.append("the role of the API key does not allow this")
     elif retry_after:

@@ -67,7 +67,7 @@ def build_server(api: FarthingApi, *, allows_changes: bool) -> MCPServer:
 
 async def serve_over_stdio(url: str, key: str, *, allows_changes: bool) -> None:
     """Serve whoever started this process, until it closes standard input. Raises ValidationFailed for a bad `url`."""
-    async with FarthingApi(url, key) as api:
+    async with FarthingApi(url, lambda: key) as api:
         await build_server(api, allows_changes=allows_changes).run_stdio_async()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,16 +32,16 @@ def serve(
     from farthing import listener, server, supervisor
     from farthing.storage.capacity import demand_of
 
-    settings = read_settings(data_dir=data_dir, host=host, port=port, processes=processes)
+    # whoever looks at the demo for the first time should see where it is, not what the background does
+    log_level = "warning" if demo and "FARTHING_LOG_LEVEL" not in os.environ else None
+    settings = read_settings(data_dir=data_dir, host=host, port=port, processes=processes, log_level=log_level)
     listener.check_free(settings)
     count = settings.processes or supervisor.processes_for_this_machine(settings)
 
     async def started(database: Database, first: FirstStart | None) -> None:
         _greet(settings, first)
         if demo:
-            from farthing.demo import ensure_demo
-
-            await ensure_demo(settings, database, console)
+            await _load_demo(settings, database, first)
         elif first is not None:
             await _invite_owner(settings, database)
 
@@ -64,6 +65,28 @@ def _greet(settings: Settings, first: FirstStart | None) -> None:
         console.print("API key: the one in FARTHING_BOOTSTRAP_API_KEY")
     else:
         console.print(f"API key: [bold]{first.api_key}[/bold]  (shown once; keep it)", markup=True)
+
+
+async def _load_demo(settings: Settings, database: Database, first: FirstStart | None) -> None:
+    """Say how to sign in, load the demo, and say at last once more where it is: by then that has scrolled away."""
+    from farthing import demo
+
+    password = await demo.first_password(database)
+    _say_how_to_sign_in(password)
+    if await demo.ensure_demo(settings, database, console):
+        console.print("Demo: everything is loaded", end="\n\n")
+        _greet(settings, first)
+        _say_how_to_sign_in(password)
+
+
+def _say_how_to_sign_in(password: str | None) -> None:
+    from farthing.identity.bootstrap import OWNER_EMAIL
+
+    if password is not None:
+        console.print(f"Sign in: [bold]{OWNER_EMAIL}[/bold] with [bold]{password}[/bold]", markup=True)
+        return
+    console.print(f"Sign in: {OWNER_EMAIL}, with the password and the API key of the first start")
+    console.print("  (lost? with the server stopped: farthing users password, farthing keys create)")
 
 
 async def _invite_owner(settings: Settings, database: Database) -> None:

@@ -37,29 +37,39 @@ from farthing.demo.wallets import load_wallets
 from farthing.identity.bootstrap import OWNER_EMAIL
 from farthing.identity.sign_in.passwords import hashed
 from farthing.identity.tables import Environment, User
+from farthing.jobs.exclusion import AlreadyRunning, exclusively
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM, Scope
 
 CUSTOMERS = 200
+LOOK_SECONDS = 0.5
+"""How often is looked whether another process that loads has come to its end."""
 WRITERS = 4
 """How many customers are written at a time: one computes while others wait for the database."""
 
 
-async def ensure_demo(settings: Settings, database: Database, console: Console) -> None:
-    """Load the demo into the first environment if it is not there, and print how to sign in.
+async def first_password(database: Database) -> str | None:
+    """The password that the owner gets, who had none; None where there is one, for it is not stored in clear."""
+    async with database.transaction(SYSTEM) as session:
+        owner = await session.get_one(User, (await _oldest(session)).user_id)
+        if owner.password_hash is not None:
+            return None
+        password = secrets.token_urlsafe(9)
+        owner.password_hash = await hashed(password)
+        return password
 
-    The owner's password is set and printed once, for it is not stored in clear; later starts leave it as it is.
-    """
+
+async def ensure_demo(settings: Settings, database: Database, console: Console) -> bool:
+    """Load what is missing of the demo into the first environment, one process at a time; whether anything was."""
     async with database.transaction(SYSTEM) as session:
         scope = await _oldest(session)
-        password = await _first_password(session, scope)
-    if password is not None:
-        console.print(f"Sign in: [bold]{OWNER_EMAIL}[/bold] with [bold]{password}[/bold]", markup=True)
-    else:
-        console.print(f"Sign in: {OWNER_EMAIL}, with the password and the API key of the first start")
-        console.print("  (lost? with the server stopped: farthing users password, farthing keys create)")
-    await _load(settings, database, scope, console, seed=1, events=EVENTS)
+    while True:
+        try:
+            async with exclusively(database, "demo", None):
+                return await _load(settings, database, scope, console, seed=1, events=EVENTS)
+        except AlreadyRunning:  # a process that is about to end, or another server on the same database
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 async def load_demo(
@@ -93,23 +103,14 @@ async def _oldest(session: AsyncSession) -> Scope:
     return Scope(environment.tenant_id, environment.id, owner.id)
 
 
-async def _first_password(session: AsyncSession, scope: Scope) -> str | None:
-    """A password for an owner who has none yet."""
-    owner = await session.get_one(User, scope.user_id)
-    if owner.password_hash is not None:
-        return None
-    password = secrets.token_urlsafe(9)
-    owner.password_hash = await hashed(password)
-    return password
-
-
 async def _load(
     settings: Settings, database: Database, scope: Scope, console: Console, *, seed: int, events: int
-) -> None:
+) -> bool:
+    """Whether anything was missing."""
     ledger = Ledger(settings, database, scope)
     with acting_as(duty_actor("demo"), ChangeSource.IMPORT):
         await load_seller(ledger)
-        await load_books(settings, database, scope, console, seed=seed)
+        wrote = await load_books(settings, database, scope, console, seed=seed)
         await load_product(ledger, settings, console, count=CUSTOMERS, seed=seed, events=events)
         now = database.clock.now()
         story = customers(CUSTOMERS, seed, now)
@@ -121,10 +122,11 @@ async def _load(
         console.print(f"Demo: {opened} wallets with credits")
     if checkouts:
         console.print(f"Demo: {checkouts} checkouts, open and ended")
+    return bool(wrote or opened or checkouts)
 
 
-async def load_books(settings: Settings, database: Database, scope: Scope, console: Console, *, seed: int) -> None:
-    """Write the bills of the story that are not there yet, several customers at a time."""
+async def load_books(settings: Settings, database: Database, scope: Scope, console: Console, *, seed: int) -> bool:
+    """Write the bills of the story that are not there yet, several customers at a time; whether there were any."""
     ledger = Ledger(settings, database, scope)
     now = database.clock.now()
     wanted = billed_by_hand(customers(CUSTOMERS, seed, now), CatalogueOffer(now, seed, events=0))
@@ -135,7 +137,7 @@ async def load_books(settings: Settings, database: Database, scope: Scope, conso
     missing = [(customer, bills) for customer, bills in missing if bills or customer.external_id not in ids]
     if not missing:
         console.print(f"Demo: {len(wanted)} customers are there already")
-        return
+        return False
     began = time.monotonic()
     with progress_of(console, "Demo: bills", sum(len(bills) for _, bills in missing)) as advance:
         waiting = iter(missing)
@@ -154,3 +156,4 @@ async def load_books(settings: Settings, database: Database, scope: Scope, conso
         f"Demo: {len(missing)} customers, {ledger.invoices} invoices and {ledger.payments} payments "
         f"in {time.monotonic() - began:.1f} s"
     )
+    return True

@@ -52,6 +52,7 @@ from farthing.web.dashboard.receivables.drafts.voiding import VoidingPages
 from farthing.web.dashboard.receivables.dunning import DunningPages
 from farthing.web.dashboard.receivables.einvoices import EinvoicePages
 from farthing.web.dashboard.receivables.exchange_rates import ExchangeRatePages
+from farthing.web.dashboard.receivables.invoice_mails import InvoiceMailPages
 from farthing.web.dashboard.receivables.invoices import InvoicePages
 from farthing.web.dashboard.receivables.payments.listing import PaymentPages
 from farthing.web.dashboard.receivables.payments.recording import RecordingPages
@@ -94,6 +95,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     CustomerPages,
     CustomerChanges,
     InvoicePages,
+    InvoiceMailPages,
     PaymentPages,
     RecordingPages,
     UnappliedMoneyPages,

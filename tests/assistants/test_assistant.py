@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared._httpx_utils import create_mcp_http_client
 
 from farthing.assistants.api import FarthingApi
 from farthing.assistants.server import build_server
 from tests.account import Account
 from tests.billing.office import Office
-from tests.processes import run_farthing
-from tests.waiting import PATIENCE_SECONDS
+from tests.ports import free_port
+from tests.processes import farthing, run_farthing
+from tests.waiting import PATIENCE_SECONDS, until
 
 READING = {
     "find_customers",
@@ -69,7 +75,7 @@ def is_described(argument: dict[str, Any]) -> bool:
 async def assistant(account: Account, key: str = "", *, allows_changes: bool = False) -> AsyncIterator[Assistant]:
     """An assistant of the server's own, without a process between; what it asks goes over HTTP."""
     async with (
-        FarthingApi(account.base_url, key or account.key) as api,
+        FarthingApi(account.base_url, lambda: key or account.key) as api,
         Client(build_server(api, allows_changes=allows_changes)) as client,
     ):
         yield Assistant(client)
@@ -96,6 +102,46 @@ async def office(account: Account) -> Office:
     await account.post("/payments", {**paid, "amount": "30", "currency": "usd", "process_payment": True})
     await office.on("2026-03-02")
     return office
+
+
+@pytest.mark.slow
+async def test_over_http_each_request_asks_with_its_own_key(office: Office, stranger: Account) -> None:
+    account, port = office.account, free_port()
+    process = farthing(["mcp", "--http", "--port", str(port)], {"FARTHING_URL": account.base_url})
+    url = f"http://127.0.0.1:{port}/mcp"
+    try:
+        async with httpx.AsyncClient() as plain:
+            await until(lambda: _listens(plain, url))
+            refused = await plain.post(url, json={})
+            assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+            elsewhere = {"Authorization": f"Bearer {account.key}", "Host": "elsewhere.example"}
+            assert (await plain.post(url, json={}, headers=elsewhere)).status_code == 421
+        async with _over_http(url, account.key) as ours, _over_http(url, stranger.key) as theirs:
+            assert set(await ours.tools()) == READING
+            for _ in range(2):
+                found = await asyncio.gather(*(each.tell("find_customers", name="acme") for each in (ours, theirs)))
+                assert ["Acme Ltd" in str(answer) for answer in found] == [True, False]
+        async with _over_http(url, "sk_NOBODYNOBODYNOBODYNOBODYNO") as nobody:
+            assert "the API key is not accepted" in await nobody.refusal("find_customers", name="acme")
+    finally:
+        process.terminate()
+        assert process.wait(PATIENCE_SECONDS) in {0, -signal.SIGTERM}
+
+
+async def _listens(client: httpx.AsyncClient, url: str) -> bool:
+    try:
+        return (await client.get(url)).status_code == 401
+    except httpx.TransportError:
+        return False
+
+
+@asynccontextmanager
+async def _over_http(url: str, key: str) -> AsyncIterator[Assistant]:
+    async with (
+        create_mcp_http_client({"Authorization": f"Bearer {key}"}) as http,
+        Client(streamable_http_client(url, http_client=http)) as client,
+    ):
+        yield Assistant(client)
 
 
 @pytest.mark.slow

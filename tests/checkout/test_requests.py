@@ -253,6 +253,22 @@ async def test_what_was_paid_before_a_checkout_is_cancelled_counts_although_nobo
     await turnstile.require_sound()
 
 
+async def test_a_newer_checkout_supersedes_one_whose_money_comes_late(turnstile: Turnstile) -> None:
+    invoice = await turnstile.till.invoice()
+    first = await turnstile.pay_invoice(invoice)
+    await turnstile.till.act(first["provider_result"]["provider_session_id"], "succeed", delivery="late")
+    await turnstile.expire()  # without asking the provider, whose report is still on its way
+    second = await turnstile.pay_invoice(invoice)
+    await turnstile.till.act(second["provider_result"]["provider_session_id"], "succeed")
+    await turnstile.till.act(first["provider_result"]["provider_session_id"], "deliver")
+    late = await turnstile.read(first)
+    assert (late["checkout_status"], late["entity_creation_result"]["status"]) == ("expired", "superseded")
+    payment = await turnstile.account.get(f"/payments/{first['checkout_payment_id']}")
+    assert payment["payment_status"] == "REFUNDED"
+    assert await turnstile.till.standing(invoice) == ("SUCCEEDED", "100", "0")
+    await turnstile.require_sound()
+
+
 async def test_a_session_that_has_ended_cannot_be_cancelled(turnstile: Turnstile) -> None:
     opened = await turnstile.open("invoice")
     await turnstile.act(opened)

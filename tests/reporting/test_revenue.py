@@ -6,7 +6,9 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+import pytest
 
+from farthing.reporting.revenue import usage_by_day
 from tests.billing.office import ARREAR
 from tests.reporting.ledger import Ledger
 from tests.subscriptions.shop import fixed
@@ -64,6 +66,19 @@ async def test_usage_lies_on_the_days_of_its_events(ledger: Ledger) -> None:
         ("2026-01-05", "usage"): 50,
         ("2026-01-20", "usage"): 70,
     }
+
+
+async def test_usage_is_measured_only_for_what_is_asked_about(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    await tiered_books(ledger)
+    await ledger.run("2026-02-01")
+    early = "2026-01-01T00:00:00Z", "2026-01-11T00:00:00Z"
+    monkeypatch.setattr(usage_by_day, "MOST_DAYS_MEASURED", 3)
+    rows = (await revenue(ledger, status="FINAL", start_time=early[0], end_time=early[1]))["rows"]
+    assert [row["net_amount"] for row in rows] == [50, 50]
+    for days, earned in (("2026-01-01..2026-01-11", "66.13"), ("2026-01-11..2026-02-01", "103.87")):
+        assert await ledger.figure("recognized_revenue", range=days) == earned
+    refused = await ledger.account.post("/analytics/revenue", {"start_time": START, "granularity": "day"}, 400)
+    assert "more usage than can be laid on days" in str(refused)
 
 
 async def test_a_fee_may_be_spread_over_its_days(ledger: Ledger) -> None:

@@ -51,14 +51,21 @@ def reference_of(payment: Payment) -> str:
     return payment.meta.get("reference") or payment.meta.get("note") or payment.gateway_payment_id or ""
 
 
-async def describe_settlements(session: AsyncSession, invoice_id: str) -> dict[str, PaymentDescription]:
-    """How the money that counts on an invoice came, by settlement; what was marked by hand is left out."""
+async def payments_behind(session: AsyncSession, invoice_id: str) -> dict[str, Payment]:
+    """The payments whose money counts on an invoice, by settlement; what was marked by hand is left out."""
     rows = await session.execute(
         select(PaymentSettlement.id, Payment)
         .outerjoin(UnappliedMoney, UnappliedMoney.id == PaymentSettlement.unapplied_money_id)
         .join(Payment, Payment.id == func.coalesce(PaymentSettlement.payment_id, UnappliedMoney.payment_id))
         .where(PaymentSettlement.invoice_id == invoice_id)
     )
+    return {settlement_id: payment for settlement_id, payment in rows}  # noqa: C416
+
+
+async def describe_settlements(session: AsyncSession, invoice_id: str) -> dict[str, PaymentDescription]:
+    """How the money that counts on an invoice came, by settlement."""
+    behind = await payments_behind(session, invoice_id)
     return {
-        settlement_id: PaymentDescription(method_of(payment), reference_of(payment)) for settlement_id, payment in rows
+        settlement_id: PaymentDescription(method_of(payment), reference_of(payment))
+        for settlement_id, payment in behind.items()
     }

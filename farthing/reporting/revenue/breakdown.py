@@ -56,7 +56,7 @@ from farthing.reporting.revenue.schemas import (
     RevenueGranularity,
 )
 from farthing.reporting.revenue.sources import shares_by_source
-from farthing.reporting.revenue.usage_by_day import usage_by_day
+from farthing.reporting.revenue.usage_by_day import WantedDays, usage_by_day
 
 REVENUE_SOURCE, CURRENCY, EVENT_SOURCE = "revenue_source", "currency", "source"
 GROUPS = (REVENUE_SOURCE, EVENT_SOURCE, "customer_id", "subscription_id", "price_id", "meter_id", CURRENCY)
@@ -103,7 +103,10 @@ async def revenue(session: AsyncSession, asked: RevenueAnalyticsRequest, now: da
     """Answer a question about revenue; the session is one snapshot. Raises ValidationFailed."""
     query, days = _read(asked, now)
     selection = _selection(asked)
-    parts = await revenue_parts(session, selection, days, now, query.allocation_policy, status=asked.status)
+    by_day = query.granularity is RevenueGranularity.DAY
+    parts = await revenue_parts(
+        session, selection, days, now, query.allocation_policy, status=asked.status, by_day=by_day
+    )
     sources: Mapping[str, Sequence[tuple[str, Decimal]]] = {}
     if EVENT_SOURCE in query.group_by:
         sources = await shares_by_source(session, list({part.line.id: part.line for part in parts}.values()))
@@ -119,7 +122,6 @@ async def revenue(session: AsyncSession, asked: RevenueAnalyticsRequest, now: da
     await collect(added_up(), owner_of_reports(session))
     if len(rows) > MOST_ROWS:
         raise ValidationFailed.of("group_by", f"would make more than {MOST_ROWS:,} rows; ask for less at a time")
-    by_day = query.granularity is RevenueGranularity.DAY
     return RevenueAnalyticsResponse(
         rows=[_row(key, rows[key]) for key in sorted(rows, key=_order)],
         contains_allocated=by_day and any(part.part.is_allocated for part in parts),
@@ -148,15 +150,20 @@ async def revenue_parts(
     now: datetime,
     policy: AllocationPolicy,
     *,
-    status: RevenueStatus | None = None,
+    status: RevenueStatus | None,
+    by_day: bool,
 ) -> list[RevenuePart]:
-    """What every line of a selection earns on each of the days, and what was taken back on them."""
+    """What every line of a selection earns on each of the days, and what was taken back on them.
+
+    Unless it is needed `by_day`, the usage of a line lies on its last of the days.
+    """
     lines = await read_lines(session, selection, now, _TOUCHED, {"since": days.start, "until": days.end})
     if status is not RevenueStatus.FINAL:
         lines += await provisional_lines(session, selection, days.end, now)
     lines = [line for line in lines if status is None or line.status is status]
     prices = await prices_of(session, {line.price_id for line in lines})
-    used = await usage_by_day(session, [line for line in lines if line.is_metered], prices, days.zone)
+    wanted = None if by_day else WantedDays(frozenset({days.first, days.after}), frozenset())
+    used = await usage_by_day(session, [line for line in lines if line.is_metered], prices, days.zone, wanted)
     owner = owner_of_reports(session)
     parts = await collect(few_at_once(_parts(lines, prices, used, policy, days)), owner)
     by_id = {line.id: line for line in lines}

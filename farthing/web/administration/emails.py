@@ -10,12 +10,11 @@ from farthing.core.errors import FarthingError, NotFound
 from farthing.core.standards.languages import LANGUAGES
 from farthing.identity.settings.catalogue import EmailConfig
 from farthing.identity.settings.current import read
-from farthing.notifications.email.asking import send_again
+from farthing.notifications.email.asking import obstacle_to_mail, send_again
 from farthing.notifications.email.content.letter import Letter, compose
 from farthing.notifications.email.content.samples import SAMPLES
 from farthing.notifications.email.letterhead import letterhead_of
 from farthing.notifications.email.reads import list_emails
-from farthing.notifications.email.recipients import is_development
 from farthing.notifications.email.schemas import EmailQuery
 from farthing.notifications.email.tables import EmailKind, EmailState
 from farthing.settings import Settings
@@ -58,7 +57,7 @@ class EmailPages(Controller):
             kind=kind,
             states=[(each.value, each.value.capitalize()) for each in EmailState],
             kinds=[(each.value, each.value.replace("_", " ").capitalize()) for each in EmailKind],
-            obstacle=await _obstacle(session, services.part(Settings)),
+            obstacle=await obstacle_to_mail(session, services.part(Settings)),
         )
 
     @post("/{email_id:str}", guards=[changes("customer")])
@@ -104,17 +103,3 @@ async def _sample(session: AsyncSession, kind: str, language: str) -> Letter:
         raise NotFound("There is no such mail")
     letterhead = await letterhead_of(session, await read(session, EmailConfig))
     return compose(SAMPLES[EmailKind(kind)], letterhead, language, _SAMPLE_LINK, inline_logo=True)
-
-
-async def _obstacle(session: AsyncSession, settings: Settings) -> str:
-    """Why no mail leaves this environment, in words; empty where it does."""
-    if settings.mail_server() is None:
-        return "This deployment has no mail server. Whoever runs it sets FARTHING_SMTP_URL and FARTHING_MAIL_FROM."
-    if not (await read(session, EmailConfig)).enabled:
-        return "Mail is switched off for this environment."
-    if settings.mail_test_to is None and await is_development(session):
-        return (
-            "No mail leaves this environment, which is one for development, "
-            "unless whoever runs the deployment says with FARTHING_MAIL_TEST_TO where it all goes."
-        )
-    return ""

@@ -48,7 +48,12 @@ _SAMPLE_DAYS = Days(date(2026, 11, 1), date(2026, 11, 30))
 
 def letterhead_form(*, leads: bool) -> Sections:
     """What invoices say of the company; the bank account and time zone are for a person in charge."""
-    company = FormSection(
+    of_everybody = (_company(), _address())
+    return (*of_everybody, _bank_account(), _days()) if leads else of_everybody
+
+
+def _company() -> FormSection:
+    return FormSection(
         "Company",
         (
             FormField("name", "Name", required=True, hint="At the head of every invoice, and the sender of mails"),
@@ -63,7 +68,10 @@ def letterhead_form(*, leads: bool) -> Sections:
             ),
         ),
     )
-    address = FormSection(
+
+
+def _address() -> FormSection:
+    return FormSection(
         "Address",
         (
             FormField(f"{_ADDRESS}.address_line1", "Street"),
@@ -82,32 +90,32 @@ def letterhead_form(*, leads: bool) -> Sections:
         ),
         "Stands on the left at the head of every invoice.",
     )
-    if not leads:
-        return (company, address)
-    return (
-        company,
-        address,
-        FormSection(
-            "Bank account",
-            (
-                FormField("payment.account_name", "Account holder", longest=200),
-                FormField("payment.iban", "IBAN", longest=200),
-                FormField("payment.bic", "BIC", longest=200),
-                FormField("payment_terms_text", "Terms in words", longest=200, placeholder="Payable within 30 days"),
-            ),
-            "Unpaid invoices ask under their sum for a transfer to it.",
+
+
+def _bank_account() -> FormSection:
+    return FormSection(
+        "Bank account",
+        (
+            FormField("payment.account_name", "Account holder", longest=200),
+            FormField("payment.iban", "IBAN", longest=200),
+            FormField("payment.bic", "BIC", longest=200),
+            FormField("payment_terms_text", "Terms in words", longest=200, placeholder="Payable within 30 days"),
         ),
-        FormSection(
-            "Days",
-            (
-                FormField(
-                    "timezone",
-                    "Your time zone",
-                    FieldKind.CHOICE,
-                    required=True,
-                    options=zones(),
-                    hint="Decides the issue date of invoices; new customers are given it",
-                ),
+        "Unpaid invoices ask under their sum for a transfer to it.",
+    )
+
+
+def _days() -> FormSection:
+    return FormSection(
+        "Days",
+        (
+            FormField(
+                "timezone",
+                "Your time zone",
+                FieldKind.CHOICE,
+                required=True,
+                options=zones(),
+                hint="Decides the issue date of invoices; new customers are given it",
             ),
         ),
     )

@@ -39,6 +39,8 @@ _SAMPLE_PARTS = (
     StripPart("Usage", Decimal("984.50"), "Usage $984.50", "usage"),
     StripPart("Fixed", Decimal(300), "Fixed $300.00", "fixed"),
 )
+HANDED_ON = {"secondary_color": "Second colour", "tertiary_color": "Third colour"}
+"""Colours that only portals of other programs read."""
 BACKGROUNDS = {"auto": "As the reader's device", "light": "Light", "dark": "Dark"}
 ITEMS = {
     "invoices": ("Their invoices", "With what they owe, as PDF and e-invoice"),
@@ -151,10 +153,11 @@ def _query(theme: Theme) -> dict[str, str]:
 
 
 def _theme(given: Mapping[str, str], stands: Theme) -> Theme:
-    """The theme of a form; colours that no page shows stay as they are. Raises what decodes into a refusal."""
-    kept = {name: getattr(stands, name) for name in ("secondary_color", "tertiary_color")}
+    """The theme of a form. Raises what decodes into a refusal."""
+    handed_on = {name: given.get(name, getattr(stands, name) or "") or None for name in HANDED_ON}
     return convert(
-        {**kept, "primary_color": given.get("accent") or None, "background": given.get("background") or None}, Theme
+        {**handed_on, "primary_color": given.get("accent") or None, "background": given.get("background") or None},
+        Theme,
     )
 
 
@@ -205,6 +208,7 @@ async def _page(
         items=items,
         problem=problem,
         backgrounds=BACKGROUNDS,
+        handed_on={name: (words, getattr(theme, name) or "") for name, words in HANDED_ON.items()},
         labels=ITEMS,
         endings=ENDINGS,
         plans=[(row.id, row.name) for row in plans],

@@ -23,8 +23,10 @@ from farthing.customers.tables import Customer
 from farthing.events.ingest.group_commit import Ingest
 from farthing.events.ingest.incoming import AcceptedTimes, IngestEventRequest, arrival_of
 from farthing.events.ingest.store import sender_named
+from farthing.settings import Settings
 from farthing.web.access.visitors import changes, prepares, visitor_of
-from farthing.web.forms.fields import FieldKind, FormField, FormRows, FormSection, Sections
+from farthing.web.dashboard.event_example import event_by_curl
+from farthing.web.forms.fields import FieldKind, FormField, FormRows, FormSection, Sections, parts_of
 from farthing.web.forms.filled import FilledForm
 from farthing.web.forms.pages import ONCE, FormPage, answer_form, form_page, typed
 from farthing.web.forms.reading import creation_of
@@ -37,6 +39,7 @@ _PAGE = FormPage(
     (("/events", "Events"),),
     "Send it",
     "It is counted and charged as if your program had sent it; it can be deleted again over the API.",
+    below="event_example.html",
 )
 
 
@@ -47,9 +50,10 @@ class TestEventPages(Controller):
     include_in_schema = False
 
     @get("/", guards=[prepares("event")])
-    async def begin(self, request: HttpRequest, session: AsyncSession) -> Response[str]:
+    async def begin(self, request: HttpRequest, session: AsyncSession, services: Composition) -> Response[str]:
         """The form."""
-        return form_page(request, _PAGE, FilledForm(await _form(session)))
+        form = await _form(session)
+        return form_page(request, _PAGE, FilledForm(form), example=_example(services, form))
 
     @post("/", guards=[changes("event")])
     async def send(
@@ -71,7 +75,14 @@ class TestEventPages(Controller):
             await services.part(Ingest).accept(unit_of_work(request).scope, [arrival])
             return done(request, f"/events/one?id={event_id}", "The event has arrived.")
 
-        return await answer_form(request, _PAGE, form, given, save)
+        return await answer_form(request, _PAGE, form, given, save, values={"example": _example(services, form)})
+
+
+def _example(services: Composition, form: Sections) -> str:
+    """The first event of the form, from a program."""
+    first = {part.name: part.initial for part, _ in parts_of(form) if isinstance(part, FormField)}
+    base_url = services.part(Settings).base_url
+    return event_by_curl(base_url, first["event_name"], first["external_customer_id"], None)
 
 
 def _value(typed_text: str) -> str | float | int:

@@ -67,11 +67,16 @@ def what_happened(activity: ActivityResponse) -> str:
     verb = activity.action.partition(".")[2]
     if entity.count("_") and activity.action.startswith(entity.replace("_", ".") + "."):
         verb = activity.action.removeprefix(entity.replace("_", ".") + ".")
-    fields = [str(change["field"]) for change in activity.changes or ()]
+    after = {str(change["field"]): change.get("after") for change in activity.changes or ()}
+    fields = list(after)
+    if "written_off_at" in after:
+        return "Written off" if after["written_off_at"] else "Write-off undone"
     if verb in {"update", "updated"} and fields:
         if len(fields) > MOST_FIELDS_IN_TITLE:
             return f"{len(fields)} fields changed"
         return words(" and ".join(fields)) + " changed"
+    if verb == "update.payment" and "adjustment_amount" in fields and "amount_paid" not in fields:
+        return "Credited"
     return words(_VERBS.get(verb, verb.replace(".", " ")))
 
 

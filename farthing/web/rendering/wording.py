@@ -25,6 +25,12 @@ from farthing.web.rendering.field_names import named_field
 _LONGEST_QUANTITY = 6  # decimals shown of a quantity; all of them stand in its title
 
 
+def how_late(invoice: Any, now: datetime) -> str:
+    """ "12 days late", and before a whole day has passed "since today"."""
+    days = days_late(invoice, now)
+    return f"{counted(days, 'day')} late" if days else "less than a day late"
+
+
 def money(amount: Decimal | str | None, code: str) -> str:
     """ "$1,234.50": with the currency's own digits, and more if the amount has more."""
     return "" if amount is None else figures.money(_decimal(amount), code)
@@ -229,7 +235,7 @@ GLOBALS: Mapping[str, Any] = MappingProxyType(
     {
         "standing": standing,
         "state_tone": state_tone,
-        "days_late": days_late,
+        "how_late": how_late,
         "counted": counted,
         "with_query": with_query,
         "period": period,

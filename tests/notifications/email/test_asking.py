@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import text
 
+from farthing.core.errors import InvalidOperation
 from farthing.identity.tables import EnvironmentType, User
+from farthing.invoices.ports import InvoiceEmailAnswer
+from farthing.invoices.tables import Invoice
+from farthing.notifications.email.asking import remind_of_invoice
 from farthing.notifications.email.tables import PasswordMail
 from farthing.storage.record.outbox import record_event
 from farthing.storage.scope import SYSTEM
@@ -56,6 +61,31 @@ async def test_asking_says_why_nothing_is_mailed(seller: Seller, case: str, expe
         await seller.post(f"/invoices/{invoice['id']}/void", {}, expect=200)
     answer = await seller.post(f"/invoices/{invoice['id']}/comms/trigger", expect=200)
     assert answer["email"] == expected
+
+
+async def _reminded(seller: Seller, mail_room: MailRoom, invoice: dict[str, Any]) -> InvoiceEmailAnswer:
+    async with seller.transaction() as session:
+        row = await session.get_one(Invoice, invoice["id"])
+        return await remind_of_invoice(session, row, mail_room.settings)
+
+
+async def test_a_reminder_goes_out_when_somebody_asks(seller: Seller, mail_room: MailRoom, box: MailBox) -> None:
+    customer = await seller.till.desk.customer(email=ADDRESS)
+    due = {"due_date": "2026-03-31T12:00:00Z"}
+    invoice, paid = [await seller.till.invoice("100", customer=customer, **due) for _ in range(2)]
+    await seller.till.pay(paid)
+    await mail_room.deliver()
+    box.received.clear()
+    assert await _reminded(seller, mail_room, invoice) is InvoiceEmailAnswer.QUEUED
+    with pytest.raises(InvalidOperation, match="queued already"):
+        await _reminded(seller, mail_room, invoice)
+    with pytest.raises(InvalidOperation, match="only an unpaid invoice"):
+        await _reminded(seller, mail_room, paid)
+    await mail_room.deliver()
+    (received,) = box.received
+    assert received.message["Subject"] == f"Invoice {invoice['invoice_number']} is overdue"
+    await seller.mail(reminder=False)
+    assert await _reminded(seller, mail_room, invoice) is InvoiceEmailAnswer.OFF
 
 
 async def test_an_event_that_is_sent_again_by_hand_mails_nothing(

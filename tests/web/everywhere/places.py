@@ -339,7 +339,17 @@ async def _sold(stage: Stage) -> list[Place]:
 
 
 SUBSCRIPTION_ACTIONS = (
-    *("plan", "charges", "commitment", "share", "add-addon", "remove-addon", "add-coupon", "remove-coupon"),
+    *(
+        "plan",
+        "charges",
+        "commitment",
+        "share",
+        "invoice-together",
+        "add-addon",
+        "remove-addon",
+        "add-coupon",
+        "remove-coupon",
+    ),
     *("pause", "resume", "cancel", "keep", "take-back", "trial", "activate"),
 )
 
@@ -425,7 +435,6 @@ async def places(stage: Stage) -> list[Place]:
         Place("webhook-message", f"/webhooks/messages/{await _message(stage)}"),
         Place("settings", "/settings"),
         Place("setting-invoices", "/settings/invoice_config"),
-        Place("setting-portal", "/settings/customer_portal_config"),
         Place("setting-pdf", "/settings/invoice_pdf_config"),
         Place("setting-bonus", "/settings/bonus_credits_topup_config"),
         Place("setting-alerts", "/settings/wallet_balance_alert_config"),

@@ -122,7 +122,6 @@ NAMES = (
     "webhook-message",
     "settings",
     "setting-invoices",
-    "setting-portal",
     "setting-pdf",
     "setting-bonus",
     "setting-alerts",

@@ -60,7 +60,7 @@ async def test_no_form_makes_a_page_fail(own: Stage, inside: Visitor, path: str)
         *("amount", "note", "once", "name", "type", "action", "step", "at", "environment"),
         *("prefix", "actions", "sections", "suffix_length", "rules", "tax_id", "address_city"),
     )
-    keys = {"{key}": "invoice_config", "{key:str}": "customer_portal_config"}
+    keys = {"{key}": "invoice_config", "{key:str}": "email_config"}
     for hostile in HOSTILE:
         target = path.replace("{invoice_id}", invoice["id"]).replace("{customer_id}", invoice["customer_id"])
         for mark, key in keys.items():

@@ -11,6 +11,7 @@ from tests.subscriptions.shop import Shop, fixed
 from tests.web.browsing import has_axe, serious_findings, sign_in
 from tests.web.pictures import take_pictures
 from tests.web.stage import Stage
+from tests.web.visitor import Visitor
 
 
 async def _said(page: Page, words: str) -> None:
@@ -443,3 +444,23 @@ async def test_prices_of_several_currencies_stand_apart(page: Page, own: Stage) 
     await expect(page.get_by_role("region", name="EUR")).to_contain_text("€45.00 per month")
     await expect(page.get_by_role("region", name="USD")).to_contain_text("$49.00 per month")
     await expect(page.get_by_role("region", name="USD")).not_to_contain_text("€")
+
+
+async def test_forms_of_features_and_prices_say_their_group(own: Stage, inside: Visitor) -> None:
+    account, shop = own.account, Shop(own.account)
+    feature = await account.post("/features", {"name": "Seats", "type": "boolean"})
+    plan = await shop.plan(fixed("5"))
+    kinds = (
+        ("feature", f"/catalogue/features/{feature['id']}"),
+        ("price", f"/catalogue/prices/{plan['prices'][0]['id']}"),
+    )
+    for kind, page in kinds:
+        assert 'name="group_id"' not in (await inside.http.get(f"{page}/edit")).text
+        body = {"name": "Models", "entity_type": kind, "lookup_key": f"models-{kind}"}
+        group = await account.post("/groups", body)
+        for chosen in (group["id"], ""):
+            form = {"form_token": await inside.token(f"{page}/edit"), "name": "Seats", "group_id": chosen}
+            assert (await inside.post(f"{page}/edit", form)).status_code == 303
+            found = await account.get(f"/{kind}s/{page.rpartition('/')[2]}")
+            assert (found.get("group_id") or "") == chosen
+            assert (f'value="{group["id"]}" selected' in (await inside.http.get(f"{page}/edit")).text) is bool(chosen)

@@ -415,6 +415,22 @@ async def test_a_form_that_is_sent_twice_is_carried_out_once(own: Stage, desk: S
     assert len(associations["items"]) == 1
 
 
+async def test_subscriptions_are_invoiced_together_and_by_themselves_again(
+    own: Stage, desk: SalesDesk, sender: FormSender
+) -> None:
+    ours, other = await desk.sold(), await desk.sold()
+    path, token = f"/subscriptions/{ours['id']}/actions/invoice-together", (await sender.fields("/clock"))["form_token"]
+    offered = (await sender.http.get(path)).text
+    assert f'<option value="{other["id"]}"' in offered
+    assert f'<option value="{ours["id"]}"' not in offered
+    for name, kind, parent in (("joining", "grouped_invoicing", ours["id"]), ("leaving", "standalone", None)):
+        confirmation = await sender.preview(path, {name: other["id"]}, token)
+        (answer,) = await sender.send(path, confirmation, 1)
+        assert answer.headers["location"] == f"/subscriptions/{ours['id']}"
+        child = await desk.read(other)
+        assert (child["subscription_type"], child.get("parent_subscription_id")) == (kind, parent)
+
+
 async def test_what_comes_to_another_figure_by_now_is_not_done(own: Stage, desk: SalesDesk, sender: FormSender) -> None:
     token = (await sender.fields("/clock"))["form_token"]
     form = {"customer_id": desk.customer["id"], "plan_id": desk.basic["id"], "rhythm": "usd:MONTHLY:1"}

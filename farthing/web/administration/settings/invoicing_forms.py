@@ -19,118 +19,132 @@ _SECONDS = "In seconds: 3600 is an hour"
 
 def invoices() -> Sections:
     """How invoices are numbered, when they fall due, and when they are computed and finalized."""
-    return (
-        FormSection(
-            "Numbers",
-            (
-                FormField("prefix", "Prefix", required=True, longest=50, hint="Begins every invoice number"),
-                FormField("separator", "Between the parts", longest=10, hint="Stands between prefix, date and count"),
-                choice(
-                    "format",
-                    "Date in the number",
-                    "Counting begins again whenever this part changes",
-                    ("YYYYMM", "Year and month: 202611"),
-                    ("YYYYMMDD", "Year, month and day: 20261130"),
-                    ("YYMMDD", "Short year, month and day: 261130"),
-                    ("YYYY", "Year: 2026"),
-                    ("YY", "Short year: 26"),
-                ),
-                FormField(
-                    "start_sequence",
-                    "First count",
-                    FieldKind.WHOLE,
-                    required=True,
-                    hint="Where a date that has no number yet begins",
-                ),
-                FormField(
-                    "suffix_length",
-                    "Digits of the count",
-                    FieldKind.WHOLE,
-                    required=True,
-                    hint="Shorter counts get zeros in front",
-                ),
-                choice(
-                    "credit_note_numbers",
-                    "Credit notes are numbered",
-                    "From the next credit note on",
-                    ("random", "At random"),
-                    ("sequential", "Without gaps, as invoices are"),
-                ),
-                FormField(
-                    "credit_note_prefix",
-                    "Prefix of credit notes",
-                    required=True,
-                    longest=50,
-                    hint="Begins the number of every credit note",
-                ),
+    return (_invoice_numbers(), _terms(), _dates(), _making(), _credit_purchases())
+
+
+def _invoice_numbers() -> FormSection:
+    return FormSection(
+        "Numbers",
+        (
+            FormField("prefix", "Prefix", required=True, longest=50, hint="Begins every invoice number"),
+            FormField("separator", "Between the parts", longest=10, hint="Stands between prefix, date and count"),
+            choice(
+                "format",
+                "Date in the number",
+                "Counting begins again whenever this part changes",
+                ("YYYYMM", "Year and month: 202611"),
+                ("YYYYMMDD", "Year, month and day: 20261130"),
+                ("YYMMDD", "Short year, month and day: 261130"),
+                ("YYYY", "Year: 2026"),
+                ("YY", "Short year: 26"),
             ),
-            "From the next invoice that is finalized on; numbers that were given never change.",
-        ),
-        FormSection(
-            "Payment terms",
-            (
-                days(
-                    "due_date_days",
-                    "Due after days",
-                    "Stands as the due date on every invoice whose subscription has no terms of its own",
-                ),
+            FormField(
+                "start_sequence",
+                "First count",
+                FieldKind.WHOLE,
+                required=True,
+                hint="Where a date that has no number yet begins",
+            ),
+            FormField(
+                "suffix_length",
+                "Digits of the count",
+                FieldKind.WHOLE,
+                required=True,
+                hint="Shorter counts get zeros in front",
+            ),
+            choice(
+                "credit_note_numbers",
+                "Credit notes are numbered",
+                "From the next credit note on",
+                ("random", "At random"),
+                ("sequential", "Without gaps, as invoices are"),
+            ),
+            FormField(
+                "credit_note_prefix",
+                "Prefix of credit notes",
+                required=True,
+                longest=50,
+                hint="Begins the number of every credit note",
             ),
         ),
-        FormSection(
-            "Dates",
-            (
-                FormField(
-                    "timezone",
-                    "Your time zone",
-                    FieldKind.CHOICE,
-                    required=True,
-                    options=zones(),
-                    hint="Decides the issue date and number of invoices, and the days and months of reports",
-                ),
+        "From the next invoice that is finalized on; numbers that were given never change.",
+    )
+
+
+def _terms() -> FormSection:
+    return FormSection(
+        "Payment terms",
+        (
+            days(
+                "due_date_days",
+                "Due after days",
+                "Stands as the due date on every invoice whose subscription has no terms of its own",
             ),
         ),
-        FormSection(
-            "When invoices are made",
-            (
-                FormField(
-                    "compute_delay_seconds",
-                    "Wait for late usage",
-                    FieldKind.WHOLE,
-                    required=True,
-                    hint=f"After a period ends, before its draft is computed. {_SECONDS}",
-                ),
-                FormField(
-                    "finalization_delay_seconds",
-                    "Time for corrections",
-                    FieldKind.WHOLE,
-                    required=True,
-                    hint=f"A draft stays open so long, then it is finalized, numbered and sent. {_SECONDS}",
-                ),
-                choice(
-                    "late_usage_policy",
-                    "Usage that comes later still",
-                    "What is done about events of a period that was invoiced already",
-                    ("report", "Is shown in the report of late usage"),
-                    ("next_invoice", "Is charged on the next invoice"),
-                    ("ignore", "Is not looked for"),
-                ),
+    )
+
+
+def _dates() -> FormSection:
+    return FormSection(
+        "Dates",
+        (
+            FormField(
+                "timezone",
+                "Your time zone",
+                FieldKind.CHOICE,
+                required=True,
+                options=zones(),
+                hint="Decides the issue date and number of invoices, and the days and months of reports",
             ),
         ),
-        FormSection(
-            "Credits that are bought",
-            (
-                choice(
-                    "credit_purchase_tax",
-                    "Tax on credits",
-                    "Decided when credits are bought, and kept with them",
-                    ("consumption", "Is charged when they pay for usage"),
-                    ("purchase", "Is charged when they are bought"),
-                ),
-                tick(
-                    "auto_complete_purchased_credit_transaction",
-                    "Give credits before they are paid for",
-                    "A wallet gets credits bought by invoice at once, not when the invoice is paid",
-                ),
+    )
+
+
+def _making() -> FormSection:
+    return FormSection(
+        "When invoices are made",
+        (
+            FormField(
+                "compute_delay_seconds",
+                "Wait for late usage",
+                FieldKind.WHOLE,
+                required=True,
+                hint=f"After a period ends, before its draft is computed. {_SECONDS}",
+            ),
+            FormField(
+                "finalization_delay_seconds",
+                "Time for corrections",
+                FieldKind.WHOLE,
+                required=True,
+                hint=f"A draft stays open so long, then it is finalized, numbered and sent. {_SECONDS}",
+            ),
+            choice(
+                "late_usage_policy",
+                "Usage that comes later still",
+                "What is done about events of a period that was invoiced already",
+                ("report", "Is shown in the report of late usage"),
+                ("next_invoice", "Is charged on the next invoice"),
+                ("ignore", "Is not looked for"),
+            ),
+        ),
+    )
+
+
+def _credit_purchases() -> FormSection:
+    return FormSection(
+        "Credits that are bought",
+        (
+            choice(
+                "credit_purchase_tax",
+                "Tax on credits",
+                "Decided when credits are bought, and kept with them",
+                ("consumption", "Is charged when they pay for usage"),
+                ("purchase", "Is charged when they are bought"),
+            ),
+            tick(
+                "auto_complete_purchased_credit_transaction",
+                "Give credits before they are paid for",
+                "A wallet gets credits bought by invoice at once, not when the invoice is paid",
             ),
         ),
     )
@@ -187,115 +201,127 @@ def dunning() -> Sections:
 
 def e_invoices() -> Sections:
     """The seller as electronic invoices name it, and how it is paid."""
-    return (
-        FormSection(
-            "Seller",
-            (
-                FormField("legal_name", "Legal name", longest=200, hint="Names the seller in e-invoices"),
-                FormField(
-                    "vat_id",
-                    "VAT id",
-                    longest=200,
-                    placeholder="DE123456789",
-                    hint="In e-invoices; on PDFs too if the letterhead has none",
-                ),
-                FormField("tax_number", "Tax number", longest=200, hint="National number, where there is no VAT id"),
-                FormField(
-                    "registration_number", "Registration number", longest=200, hint="In the register of companies"
-                ),
+    return (_seller(), _seller_address(), _seller_contact(), _payment(), _untaxed())
+
+
+def _seller() -> FormSection:
+    return FormSection(
+        "Seller",
+        (
+            FormField("legal_name", "Legal name", longest=200, hint="Names the seller in e-invoices"),
+            FormField(
+                "vat_id",
+                "VAT id",
+                longest=200,
+                placeholder="DE123456789",
+                hint="In e-invoices; on PDFs too if the letterhead has none",
+            ),
+            FormField("tax_number", "Tax number", longest=200, hint="National number, where there is no VAT id"),
+            FormField("registration_number", "Registration number", longest=200, hint="In the register of companies"),
+        ),
+    )
+
+
+def _seller_address() -> FormSection:
+    return FormSection(
+        "Registered address",
+        (
+            FormField("address.line1", "Street", longest=200),
+            FormField("address.line2", "Second line", longest=200),
+            FormField("address.postal_code", "Postal code", longest=200),
+            FormField("address.city", "City", longest=200),
+            FormField("address.state", "State or region", longest=200),
+            FormField("address.country", "Country code", longest=200, placeholder="DE"),
+        ),
+        "Stands in e-invoices, and at the head of PDFs if the letterhead has no address.",
+    )
+
+
+def _seller_contact() -> FormSection:
+    return FormSection(
+        "Reached at",
+        (
+            FormField(
+                "electronic_address.scheme",
+                "Scheme of the electronic address",
+                longest=200,
+                placeholder="0204",
+                hint="A code of the EAS list: EM is e-mail",
+            ),
+            FormField(
+                "electronic_address.id",
+                "Electronic address",
+                longest=200,
+                hint="Where the network of e-invoices finds you",
+            ),
+            FormField("contact.name", "Contact", longest=200, hint="Whom buyers ask about an e-invoice"),
+            FormField("contact.phone", "Telephone", longest=200),
+            FormField("contact.email", "E-mail", FieldKind.EMAIL, longest=200),
+        ),
+    )
+
+
+def _payment() -> FormSection:
+    return FormSection(
+        "Bank account and terms",
+        (
+            FormField("payment.account_name", "Account holder", longest=200),
+            FormField("payment.iban", "IBAN", longest=200),
+            FormField("payment.bic", "BIC", longest=200),
+            FormField(
+                "payment.means_code",
+                "Means of payment",
+                required=True,
+                longest=200,
+                initial="30",
+                hint="A code of UNTDID 4461: 30 is a credit transfer, 58 one within SEPA",
+            ),
+            FormField(
+                "payment_terms_text",
+                "Terms in words",
+                longest=200,
+                hint="Stands under unpaid invoices, on PDFs and in e-invoices: Payable within 30 days",
             ),
         ),
-        FormSection(
-            "Registered address",
-            (
-                FormField("address.line1", "Street", longest=200),
-                FormField("address.line2", "Second line", longest=200),
-                FormField("address.postal_code", "Postal code", longest=200),
-                FormField("address.city", "City", longest=200),
-                FormField("address.state", "State or region", longest=200),
-                FormField("address.country", "Country code", longest=200, placeholder="DE"),
+        "Unpaid invoices ask for a transfer to this account.",
+    )
+
+
+def _untaxed() -> FormSection:
+    return FormSection(
+        "What is charged without tax",
+        (
+            choice(
+                "default_vat_category",
+                "Why there is no VAT",
+                "Said on every invoice without tax",
+                ("", "Is not said"),
+                ("Z", "Zero rate"),
+                ("E", "Exempt"),
+                ("AE", "Reverse charge"),
+                ("K", "Supply within the European Union"),
+                ("G", "Export"),
+                ("O", "Not subject to VAT"),
             ),
-            "Stands in e-invoices, and at the head of PDFs if the letterhead has no address.",
-        ),
-        FormSection(
-            "Reached at",
-            (
-                FormField(
-                    "electronic_address.scheme",
-                    "Scheme of the electronic address",
-                    longest=200,
-                    placeholder="0204",
-                    hint="A code of the EAS list: EM is e-mail",
-                ),
-                FormField(
-                    "electronic_address.id",
-                    "Electronic address",
-                    longest=200,
-                    hint="Where the network of e-invoices finds you",
-                ),
-                FormField("contact.name", "Contact", longest=200, hint="Whom buyers ask about an e-invoice"),
-                FormField("contact.phone", "Telephone", longest=200),
-                FormField("contact.email", "E-mail", FieldKind.EMAIL, longest=200),
+            FormField(
+                "default_vat_exemption_reason",
+                "In words of your own",
+                longest=200,
+                hint="Instead of the usual sentence",
             ),
-        ),
-        FormSection(
-            "Bank account and terms",
-            (
-                FormField("payment.account_name", "Account holder", longest=200),
-                FormField("payment.iban", "IBAN", longest=200),
-                FormField("payment.bic", "BIC", longest=200),
-                FormField(
-                    "payment.means_code",
-                    "Means of payment",
-                    required=True,
-                    longest=200,
-                    initial="30",
-                    hint="A code of UNTDID 4461: 30 is a credit transfer, 58 one within SEPA",
-                ),
-                FormField(
-                    "payment_terms_text",
-                    "Terms in words",
-                    longest=200,
-                    hint="Stands under unpaid invoices, on PDFs and in e-invoices: Payable within 30 days",
-                ),
+            FormField(
+                "default_vat_exemption_code",
+                "Code of the reason",
+                longest=200,
+                placeholder="VATEX-EU-AE",
+                hint="Of the VATEX list, in e-invoices",
             ),
-            "Unpaid invoices ask for a transfer to this account.",
-        ),
-        FormSection(
-            "What is charged without tax",
-            (
-                choice(
-                    "default_vat_category",
-                    "Why there is no VAT",
-                    "Said on every invoice without tax",
-                    ("", "Is not said"),
-                    ("Z", "Zero rate"),
-                    ("E", "Exempt"),
-                    ("AE", "Reverse charge"),
-                    ("K", "Supply within the European Union"),
-                    ("G", "Export"),
-                    ("O", "Not subject to VAT"),
-                ),
-                FormField(
-                    "default_vat_exemption_reason",
-                    "In words of your own",
-                    longest=200,
-                    hint="Instead of the usual sentence",
-                ),
-                FormField(
-                    "default_vat_exemption_code",
-                    "Code of the reason",
-                    longest=200,
-                    placeholder="VATEX-EU-AE",
-                    hint="Of the VATEX list, in e-invoices",
-                ),
-                FormField(
-                    "accounting_currency",
-                    "Currency of your accounts",
-                    longest=3,
-                    placeholder="eur",
-                    hint="E-invoices in another currency say the tax in this one too",
-                ),
+            FormField(
+                "accounting_currency",
+                "Currency of your accounts",
+                longest=3,
+                placeholder="eur",
+                hint="E-invoices in another currency say the tax in this one too",
             ),
         ),
     )
@@ -367,25 +393,4 @@ def emails() -> Sections:
             ),
         ),
         FormSection("Which mails", [tick(*mail) for mail in MAILS]),
-    )
-
-
-def portal() -> Sections:
-    """The colours of mails and of the customer portal."""
-    colour = "From the next mail on"
-    return (
-        FormSection(
-            "Colours",
-            (
-                FormField(
-                    "theme.primary_color",
-                    "Main colour",
-                    placeholder="#8f4a1b",
-                    hint=f"Of buttons and rules in mails. {colour}",
-                ),
-                FormField("theme.secondary_color", "Second colour", hint="Handed to portals of your own over the API"),
-                FormField("theme.tertiary_color", "Third colour", hint="Handed to portals of your own over the API"),
-            ),
-            "Written as web pages do: #8f4a1b.",
-        ),
     )

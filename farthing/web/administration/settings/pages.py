@@ -55,9 +55,11 @@ class SettingsPages(Controller):
         )
 
     @get("/{key:str}", guards=[shows("setting")])
-    async def one(self, key: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+    async def one(self, key: str, request: HttpRequest, session: AsyncSession) -> Response[Any]:
         """One setting: its form, or its value in words for who may not change it."""
         page = PAGES[current.kind_of(key).key]
+        if page.elsewhere:
+            return Redirect(page.elsewhere, status_code=303)
         effective = await current.effective(session, page.kind)
         if page.form is None or not visitor_of(request).leads:
             return render(

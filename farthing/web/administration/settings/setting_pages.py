@@ -58,7 +58,7 @@ class SettingGroup(StrEnum):
 class SettingPage:
     """How people meet a setting. `about` says what it changes and where; `in_words` says a value of it.
 
-    Without a form it is only shown.
+    Without a form it is only shown, or changed on a page of its own, `elsewhere`.
     """
 
     kind: type[Configuration]
@@ -67,11 +67,12 @@ class SettingPage:
     about: str
     in_words: Callable[[Any], str]
     form: Callable[[], Sections] | None = None
+    elsewhere: str = ""
 
     @property
     def path(self) -> str:
         """The address of its page."""
-        return f"/settings/{self.kind.key}"
+        return self.elsewhere or f"/settings/{self.kind.key}"
 
 
 def number_example(config: InvoiceConfig) -> str:
@@ -232,11 +233,11 @@ PAGES: Mapping[str, SettingPage] = MappingProxyType(
             ),
             SettingPage(
                 CustomerPortalConfig,
-                "Colours",
+                "Customer portal",
                 SettingGroup.CUSTOMERS,
-                "The colour of mails; portals of your own read the others over the API.",
+                "The colours of mails and of the portal, and what customers may do there.",
                 _portal,
-                invoicing_forms.portal,
+                elsewhere="/customer-portal",
             ),
             SettingPage(
                 WalletBalanceAlertConfig,

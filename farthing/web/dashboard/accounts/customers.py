@@ -31,6 +31,7 @@ from farthing.invoices.receivables.summary import CustomerInvoiceSummary, Summar
 from farthing.invoices.tables import Invoice
 from farthing.notifications.email.reads import list_emails
 from farthing.notifications.email.schemas import EmailQuery
+from farthing.payments.processing.descriptions import method_of
 from farthing.payments.refunds.tables import RefundReason
 from farthing.payments.refunds.unapplied import unapplied_refunds_of
 from farthing.payments.tables import Payment
@@ -248,6 +249,7 @@ class CustomerPages(Controller):
             features=features,
             invoices=invoices,
             zones=await reading_zones(session, invoices or ()),
+            method_of=method_of,
             payments=await payments_of(session, customer.id) if seen.may(READ, "payment") else None,
             wallets=await wallets_of(session, customer.id, now) if seen.may(READ, "wallet") else None,
             unapplied=await balances(session, customer.id) if seen.may(READ, "payment") else [],

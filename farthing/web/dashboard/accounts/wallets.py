@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
+from farthing.core.caller import READ
 from farthing.core.clock import Clock
 from farthing.core.encoding.decoding import convert
 from farthing.core.encoding.wire import BadField
@@ -29,8 +30,9 @@ from farthing.credits.wallets.thresholds import effective_settings
 from farthing.customers.tables import Customer
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import InvoiceConfig
-from farthing.storage.queries.rows import find
-from farthing.web.access.visitors import changes, form_of, shows
+from farthing.invoices.tables import Invoice
+from farthing.storage.queries.rows import find, in_array
+from farthing.web.access.visitors import changes, form_of, shows, visitor_of
 from farthing.web.dashboard.alerts import latest_alerts, wallet_sentence
 from farthing.web.rendering.answers import HEADERS, HttpRequest, done, refused, render
 from farthing.web.rendering.listing import Listing, listing
@@ -42,6 +44,21 @@ REASONS = {
     TransactionReason.FREE_CREDIT_GRANT: "Give them for free",
 }
 """Why somebody adds credits by hand, in the words of the form."""
+REASON_WORDS = {
+    TransactionReason.INVOICE_PAYMENT: "Paid an invoice",
+    TransactionReason.FREE_CREDIT_GRANT: "Given for free",
+    TransactionReason.SUBSCRIPTION_CREDIT_GRANT: "Granted by a subscription",
+    TransactionReason.PURCHASED_CREDIT_INVOICED: "Sold by invoice",
+    TransactionReason.PURCHASED_CREDIT_DIRECT: "Sold, paid for elsewhere",
+    TransactionReason.CREDIT_NOTE: "Credit note",
+    TransactionReason.CREDIT_EXPIRED: "Expired",
+    TransactionReason.WALLET_TERMINATION: "The wallet was closed",
+    TransactionReason.MANUAL_BALANCE_DEBIT: "Taken by hand",
+    TransactionReason.CREDIT_ADJUSTMENT: "Taken off an invoice",
+    TransactionReason.INVOICE_VOID_REFUND: "Back from a voided invoice",
+    TransactionReason.PURCHASED_CREDIT_BONUS: "Bonus on what was sold",
+}
+"""How a movement of credits reads in the ledger."""
 
 
 async def wallets_of(
@@ -80,6 +97,13 @@ async def ledger_page(session: AsyncSession, wallet_id: str, at: Listing) -> Seq
     return (await session.scalars(newest.limit(at.per_page).offset(at.offset))).all()
 
 
+async def invoices_that_sold(session: AsyncSession, movements: Sequence[WalletTransaction]) -> dict[str | None, str]:
+    """The invoices by which credits were sold, by the movement."""
+    sold = [row.id for row in movements if row.transaction_reason is TransactionReason.PURCHASED_CREDIT_INVOICED]
+    query = select(Invoice.wallet_transaction_id, Invoice.id).where(in_array(Invoice.wallet_transaction_id, sold))
+    return {row[0]: row[1] for row in await session.execute(query)} if sold else {}
+
+
 class WalletPages(Controller):
     """Wallets."""
 
@@ -93,6 +117,7 @@ class WalletPages(Controller):
         wallet = await find(session, Wallet, wallet_id)
         at = listing(request, ("created",), "created")
         thresholds = await effective_settings(session, wallet)
+        shown = await ledger_page(session, wallet.id, at)
         return render(
             request,
             "wallet.html",
@@ -100,7 +125,9 @@ class WalletPages(Controller):
             customer=await session.get_one(Customer, wallet.customer_id),
             balance=(await real_time_balances(session, [wallet], now))[wallet.id],
             lots=await open_lots(session, wallet.id),
-            movements=await ledger_page(session, wallet.id, at),
+            movements=shown,
+            sold_by=await invoices_that_sold(session, shown) if visitor_of(request).may(READ, "invoice") else {},
+            reason_words=REASON_WORDS,
             listing=at,
             now=now,
             zone=(await current.read(session, InvoiceConfig)).timezone,

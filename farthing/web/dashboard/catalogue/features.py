@@ -18,14 +18,19 @@ from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.products import features
 from farthing.catalogue.products.answers import feature_answers
+from farthing.catalogue.products.enums import GroupEntityType
 from farthing.catalogue.products.schemas import CreateFeatureRequest, UpdateFeatureRequest
 from farthing.catalogue.products.tables import Feature, MeterRow
+from farthing.core.composition import Composition
 from farthing.core.encoding.decoding import convert
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError
+from farthing.settings import Settings
 from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, prepares, shows
 from farthing.web.dashboard.catalogue.feature_form import CHANGED_FEATURE, CHANGED_METER, NEW_FEATURE
+from farthing.web.dashboard.catalogue.group_field import moved, with_group
+from farthing.web.dashboard.event_example import event_by_curl
 from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.forms.fields import Sections
 from farthing.web.forms.filled import FilledForm
@@ -69,17 +74,17 @@ class FeaturePages(Controller):
     include_in_schema = False
 
     @get("/new", guards=[prepares("feature")])
-    async def begin(self, request: HttpRequest) -> Response[str]:
+    async def begin(self, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """The form of a new feature."""
-        return form_page(request, _NEW, FilledForm(NEW_FEATURE))
+        return form_page(request, _NEW, FilledForm(await _new_form(session)))
 
     @post("/new", guards=[changes("feature")])
     async def create(self, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """Make a feature, and the meter of a metered one."""
-        given = typed(request)
+        given, sections = typed(request), await _new_form(session)
 
         async def save() -> Redirect:
-            body = creation_of(NEW_FEATURE, given)
+            body = creation_of(sections, given)
             if "meter" in body:
                 body["meter"]["name"] = body["name"]
             feature = await features.create(session, convert(body, CreateFeatureRequest))
@@ -87,17 +92,22 @@ class FeaturePages(Controller):
                 request, f"{HOME}/{feature.id}", f"{feature.name} is made. Now a plan can include or charge for it."
             )
 
-        return await answer_form(request, _NEW, NEW_FEATURE, given, save)
+        return await answer_form(request, _NEW, sections, given, save)
 
     @get("/{feature_id:str}", guards=[shows("feature")])
-    async def read(self, feature_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
-        """One feature: what it counts, and who includes it or charges for it."""
+    async def read(
+        self, feature_id: str, request: HttpRequest, session: AsyncSession, services: Composition
+    ) -> Response[str]:
+        """One feature: what it counts, how a program sends that, and who includes it or charges for it."""
         row = await find(session, Feature, feature_id)
+        meter = await find(session, MeterRow, row.meter_id) if row.meter_id else None
+        base_url = services.part(Settings).base_url
         return render(
             request,
             "catalogue/feature.html",
             feature=row,
-            meter=await find(session, MeterRow, row.meter_id) if row.meter_id else None,
+            meter=meter,
+            example="" if meter is None else event_by_curl(base_url, meter.event_name, "acme", meter.field),
             uses=await _uses(session, row),
             activities=await newest_activities(request, session, entity_id=row.id),
             activity_query={"entity_id": row.id},
@@ -107,7 +117,7 @@ class FeaturePages(Controller):
     async def edit(self, feature_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """The form of a change."""
         row = await find(session, Feature, feature_id)
-        sections = _change_form(row)
+        sections = await _change_form(session, row)
         (stands,) = await feature_answers(session, [row])
         return form_page(
             request, _edit_page(row), FilledForm(sections, shown_values(sections, msgspec.to_builtins(stands)))
@@ -117,10 +127,11 @@ class FeaturePages(Controller):
     async def change(self, feature_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """Change a feature; filters of its meter are only added to."""
         row = await find(session, Feature, feature_id)
-        sections, page, given = _change_form(row), _edit_page(row), typed(request)
+        sections, page, given = await _change_form(session, row), _edit_page(row), typed(request)
 
         async def save() -> Redirect:
-            await features.update(session, feature_id, convert(change_of(sections, given), UpdateFeatureRequest))
+            body = {**change_of(sections, given), **moved(sections, given)}
+            await features.update(session, feature_id, convert(body, UpdateFeatureRequest))
             return done(request, f"{HOME}/{feature_id}", "Saved.")
 
         return await answer_form(request, page, sections, given, save)
@@ -152,8 +163,13 @@ class FeaturePages(Controller):
         return done(request, HOME, f"{feature.name} is archived.")
 
 
-def _change_form(row: Feature) -> Sections:
-    return CHANGED_FEATURE if row.meter_id is None else (*CHANGED_FEATURE, CHANGED_METER)
+async def _new_form(session: AsyncSession) -> Sections:
+    return await with_group(session, NEW_FEATURE, GroupEntityType.FEATURE)
+
+
+async def _change_form(session: AsyncSession, row: Feature) -> Sections:
+    form = CHANGED_FEATURE if row.meter_id is None else (*CHANGED_FEATURE, CHANGED_METER)
+    return await with_group(session, form, GroupEntityType.FEATURE)
 
 
 def _edit_page(row: Feature) -> FormPage:

@@ -24,7 +24,7 @@ from farthing.catalogue.prices.enums import PriceUnitType
 from farthing.catalogue.prices.schemas import CreatePriceRequest, DeletePriceRequest, PricingChange, UpdatePriceRequest
 from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.prices.terms import apply_change
-from farthing.catalogue.products.enums import FeatureType
+from farthing.catalogue.products.enums import FeatureType, GroupEntityType
 from farthing.catalogue.products.tables import Feature
 from farthing.core.clock import Clock
 from farthing.core.encoding.decoding import convert
@@ -41,6 +41,7 @@ from farthing.web.dashboard.catalogue.calculation import (
     repriced,
     unfinished,
 )
+from farthing.web.dashboard.catalogue.group_field import moved, with_group
 from farthing.web.dashboard.catalogue.new_plan import usual_currency
 from farthing.web.dashboard.catalogue.plans import owners_of
 from farthing.web.dashboard.catalogue.price_form import CHANGED_LABELS, CHANGED_MONEY, new_price
@@ -143,20 +144,22 @@ class PricePages(Controller):
         """The form of the labels of a price."""
         row = await find(session, Price, price_id)
         (stands,) = await price_answers(session, [row], frozenset())
-        filled = FilledForm(CHANGED_LABELS, shown_values(CHANGED_LABELS, msgspec.to_builtins(stands)))
+        sections = await with_group(session, CHANGED_LABELS, GroupEntityType.PRICE)
+        filled = FilledForm(sections, shown_values(sections, msgspec.to_builtins(stands)))
         return form_page(request, await _page(session, row, "Edit", "Save"), filled)
 
     @post("/prices/{price_id:str}/edit", guards=[changes("price")])
     async def relabel(self, price_id: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
         """Change the labels of a price."""
         page, given = await _page(session, await find(session, Price, price_id), "Edit", "Save"), typed(request)
+        sections = await with_group(session, CHANGED_LABELS, GroupEntityType.PRICE)
 
         async def save() -> Redirect:
-            asked = convert(change_of(CHANGED_LABELS, given), UpdatePriceRequest)
+            asked = convert({**change_of(sections, given), **moved(sections, given)}, UpdatePriceRequest)
             await versions.update(session, price_id, asked, clock.now())
             return done(request, f"/catalogue/prices/{price_id}", "Saved.")
 
-        return await answer_form(request, page, CHANGED_LABELS, given, save)
+        return await answer_form(request, page, sections, given, save)
 
     @get("/prices/{price_id:str}/change", guards=[prepares("price")])
     async def begin_change(self, price_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
@@ -247,7 +250,8 @@ async def _new_form(session: AsyncSession, owner: PriceOwner) -> Sections:
     metered = select(Feature).where(Feature.type == FeatureType.METERED, Feature.status == Status.PUBLISHED)
     found = await session.scalars(metered.order_by(Feature.name, Feature.id).limit(_MOST_FEATURES))
     currency = await usual_currency(session, owner.id)
-    return new_price([(feature.meter_id or "", feature.name) for feature in found], currency)
+    form = new_price([(feature.meter_id or "", feature.name) for feature in found], currency)
+    return await with_group(session, form, GroupEntityType.PRICE)
 
 
 def _creation(owner: PriceOwner, form: Sections, given: Mapping[str, str]) -> CreatePriceRequest:

@@ -99,8 +99,7 @@ def _state_cell(row: InvoiceRow) -> Markup:
     state = wording.chip(row.standing)
     if row.standing != "Overdue":
         return state
-    late = wording.counted(wording.days_late(row.invoice, row.now), "day")
-    return state + Markup("<small>{} late</small>").format(late)
+    return state + Markup("<small>{}</small>").format(wording.how_late(row.invoice, row.now))
 
 
 def _unpaid_cell(row: InvoiceRow) -> Markup | str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from litestar import Controller, Response, get, post
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -13,6 +15,7 @@ from farthing.core.clock import Clock
 from farthing.core.encoding.decoding import convert
 from farthing.core.encoding.times import read_typed_time
 from farthing.core.errors import FarthingError
+from farthing.invoices.reads.reading_zones import reading_zone
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, form_of, shows
@@ -31,11 +34,15 @@ class CorrectionPages(Controller):
         """What the usage of an invoice comes to today, and how it was corrected before."""
         invoice = await find(session, Invoice, invoice_id)
         corrections = await corrections_of(session, invoice.id)
+        seen = preview_answer(invoice, await differences_of(session, invoice, clock.now()))
         return render(
             request,
             "corrections.html",
             invoice=invoice,
-            seen=preview_answer(invoice, await differences_of(session, invoice, clock.now())),
+            seen=seen,
+            differs=any(line.difference is not None and Decimal(line.difference) for line in seen.lines),
+            periods=[(read_typed_time(line.period_start), read_typed_time(line.period_end)) for line in seen.lines],
+            cut_in=await reading_zone(session, invoice),
             corrections=corrections,
             made_at=[read_typed_time(correction.created_at) for correction in corrections],
             zone=await zone_of(session),

@@ -28,6 +28,7 @@ from farthing.credits.notes.schemas import CreateCreditNoteRequest
 from farthing.credits.notes.tables import CreditNote, CreditNoteReason, CreditNoteStatus, CreditNoteType
 from farthing.credits.rules.notes import line_ceiling
 from farthing.invoices.reads.presentation import shown
+from farthing.invoices.reads.reading_zones import reading_zone
 from farthing.invoices.tables import Invoice
 from farthing.payments.refunds.retry import retry_refund
 from farthing.payments.refunds.schemas import RefundUnappliedMoneyRequest
@@ -232,6 +233,8 @@ async def _form(
         {
             "id": line_id,
             "name": row.display_name or row.meter_display_name or row.plan_display_name or "Charge",
+            "start": row.period_start,
+            "end": row.period_end,
             "amount": row.amount,
             "tax": on_invoice.creditable[line_id].tax,
             "credited": on_invoice.creditable[line_id].credited,
@@ -250,6 +253,7 @@ async def _form(
         "credit_note_new.html",
         invoice=invoice,
         lines=lines,
+        cut_in=await reading_zone(session, invoice),
         kind=kind,
         maximum=await limits.available_amount(session, invoice, kind),
         reasons=list(CreditNoteReason),

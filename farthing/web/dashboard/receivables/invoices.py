@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
 
 from litestar import Controller, Response, get, post
 from sqlalchemy import select
@@ -27,16 +28,22 @@ from farthing.invoices.receivable import InvoiceStatus, PaymentStatus, is_unpaid
 from farthing.invoices.routes import effects_of
 from farthing.invoices.tables import Invoice, PaymentSettlement
 from farthing.notifications.email.reads import emails_of_invoice
+from farthing.payments.processing.descriptions import method_of, payments_behind, reference_of
 from farthing.payments.refunds.records import refunds_of_invoice
 from farthing.payments.tables import Payment
-from farthing.reporting.line_explanation import explain_line
+from farthing.reporting.line_explanation import LineExplanation, explain_line
 from farthing.storage.queries.rows import find, lock_row
 from farthing.web.access.visitors import changes, shows, visitor_of
 from farthing.web.dashboard.accounts.customers import names_of
 from farthing.web.dashboard.annotations import annotations_of
+from farthing.web.dashboard.catalogue.price_words import UnitWords, price_words
 from farthing.web.dashboard.receivables.conversion import converted_figures, missing_rate
 from farthing.web.dashboard.timeline import newest_activities
+from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
+
+_IN_THE_TABLE = frozenset({"quantity", "list_unit_amount"})
+"""What of the notes of a line says no more than the table of its price, unless something else had a say."""
 
 
 class InvoicePages(Controller):
@@ -82,6 +89,9 @@ class InvoicePages(Controller):
             ).all()
             if seen.may(READ, "payment")
             else [],
+            paid_from=await payments_behind(session, invoice.id) if seen.may(READ, "payment") else {},
+            method_of=method_of,
+            reference_of=reference_of,
             notes=await notes_of_invoice(session, invoice.id) if seen.may(READ, "creditnote") else [],
             emails=await emails_of_invoice(session, invoice.id) if seen.may(READ, "customer") else [],
             refunds=await refunds_of_invoice(session, invoice.id) if seen.may(READ, "payment") else [],
@@ -103,7 +113,14 @@ class InvoicePages(Controller):
         """Where one line's number came from: price, quantity, reductions, and the events counted."""
         seen = visitor_of(request)
         story = await explain_line(session, invoice_id, line_id, sees_events=seen.may(READ, "event"))
-        return render(request, "line.html", story=story, zone=await zone_of(session))
+        return render(
+            request,
+            "line.html",
+            story=story,
+            charge=price_words(story.price, UnitWords()).charge if story.price is not None else "",
+            details=_notes_of(story),
+            zone=await zone_of(session),
+        )
 
     @get("/{invoice_id:str}/pdf", guards=[shows("invoice")])
     async def pdf(self, invoice_id: str, session: AsyncSession) -> Response[bytes]:
@@ -121,6 +138,27 @@ class InvoicePages(Controller):
         except FarthingError as error:
             return await refused(request, f"/invoices/{invoice_id}", error)
         return done(request, f"/invoices/{invoice_id}", f"Finalized as {invoice.invoice_number}.")
+
+
+def _notes_of(story: LineExplanation) -> list[tuple[str, str]]:
+    """What the calculation noted on a line, for people: the parts of its price stand in their table already."""
+    shown = []
+    for key, value in story.details:
+        if value is None or key == "parts" or (story.plain and key in _IN_THE_TABLE):
+            continue
+        shown.append((key, _note(value)))
+    return shown
+
+
+def _note(value: object) -> str:
+    if isinstance(value, bool):
+        return "Yes" if value else "No"
+    if not isinstance(value, str):
+        return wording.readable(value)
+    try:
+        return wording.quantity(Decimal(value))
+    except InvalidOperation:
+        return wording.words(value)
 
 
 async def zone_of(session: AsyncSession) -> str:

@@ -192,7 +192,7 @@ def _figure_cell(column: FigureColumn, value: Decimal | None, currency: str) -> 
         case MetricUnit.PERCENT:
             shown = f"{wording.GLOBALS['grouped'](value)} %"
         case _:
-            shown = wording.GLOBALS["grouped"](value)
+            shown = wording.quantity(value)
     return ReportCell(shown, plain(value))
 
 

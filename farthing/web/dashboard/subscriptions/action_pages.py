@@ -30,6 +30,7 @@ from farthing.web.dashboard.subscriptions.charges import CHANGE_CHARGES
 from farthing.web.dashboard.subscriptions.commitments import COMMIT
 from farthing.web.dashboard.subscriptions.consequences import Consequences, settlements_before, with_settlements
 from farthing.web.dashboard.subscriptions.families import SHARE
+from farthing.web.dashboard.subscriptions.grouped_invoicing import INVOICE_TOGETHER
 from farthing.web.dashboard.subscriptions.pausing import PAUSE, RESUME
 from farthing.web.dashboard.subscriptions.plan_change import CHANGE_PLAN
 from farthing.web.dashboard.subscriptions.two_steps import Carry, Change, FormStep, MakeOnce, carry_out, look
@@ -42,6 +43,7 @@ ACTIONS: Mapping[str, SubscriptionAction] = MappingProxyType(
         "charges": CHANGE_CHARGES,
         "commitment": COMMIT,
         "share": SHARE,
+        "invoice-together": INVOICE_TOGETHER,
         "add-addon": ADD_ADDON,
         "remove-addon": REMOVE_ADDON,
         "add-coupon": ADD_COUPON,

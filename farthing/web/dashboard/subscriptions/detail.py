@@ -33,6 +33,7 @@ from farthing.web.dashboard.subscriptions.boundaries import schedules_in_words, 
 from farthing.web.dashboard.subscriptions.commitments import charge_commitment_in_words, commitment_in_words
 from farthing.web.dashboard.subscriptions.families import family_of
 from farthing.web.dashboard.subscriptions.history import MOST_CHANGES, ItemAndPrice, happenings_of, picture_of
+from farthing.web.dashboard.subscriptions.terms_form import PAYMENT_TERMS
 from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.rendering.answers import HttpRequest, render
 
@@ -43,10 +44,10 @@ _OFFERED: dict[SubscriptionStatus, tuple[str, ...]] = {
     SubscriptionStatus.DRAFT: ("activate", "charges", "add-addon"),
     SubscriptionStatus.INCOMPLETE: ("charges", "cancel"),
     SubscriptionStatus.TRIALING: (
-        *("plan", "charges", "commitment", "add-addon", "add-coupon", "share", "trial", "cancel"),
+        *("plan", "charges", "commitment", "add-addon", "add-coupon", "share", "invoice-together", "trial", "cancel"),
     ),
     SubscriptionStatus.ACTIVE: (
-        *("plan", "charges", "commitment", "add-addon", "add-coupon", "share", "pause", "cancel"),
+        *("plan", "charges", "commitment", "add-addon", "add-coupon", "share", "invoice-together", "pause", "cancel"),
     ),
     SubscriptionStatus.PAUSED: ("resume", "cancel"),
 }
@@ -73,6 +74,7 @@ class SubscriptionPage(Controller):
             request,
             "subscriptions/subscription.html",
             subscription=row,
+            payment_terms=dict(PAYMENT_TERMS).get(row.payment_terms or "", ""),
             actions=_actions(row) if visitor.may(WRITE, "subscription") else [],
             activities=await newest_activities(request, session, entity_id=row.id),
             activity_query={"entity_id": row.id},

@@ -15,10 +15,11 @@ from farthing.api.errors import as_domain_error
 from farthing.calendar.zones import to_local, zone_or_abbreviation
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
+from farthing.core.currency import digits
 from farthing.core.encoding.wire import BadField, currency_code
 from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.core.ids import new_ulid
-from farthing.core.money import EXACT, ZERO, exact_sum, plain
+from farthing.core.money import EXACT, ZERO, decimals, exact_sum
 from farthing.customers.tables import Customer
 from farthing.invoices.reads.reading_zones import reading_zones
 from farthing.invoices.tables import Invoice
@@ -74,7 +75,7 @@ class RecordingPages(Controller):
             customer_id = await customer_id_of(session, typed, "customer")
             if query.get("invoice"):
                 invoice = await find(session, Invoice, query["invoice"][:50])
-                customer_id, part = invoice.customer_id, plain(max(invoice.amount_remaining, ZERO))
+                customer_id, part = invoice.customer_id, _typed(max(invoice.amount_remaining, ZERO), invoice.currency)
                 given |= {"currency": invoice.currency, "amount": part, PART + invoice.id: part}
             if customer_id:
                 await find(session, Customer, customer_id)
@@ -95,7 +96,7 @@ class RecordingPages(Controller):
             amount = _positive(given)
             customer_id, code = given.get("customer", ""), given.get("currency", "")
             parts = oldest_first(await open_invoices(session, customer_id, code, MOST_INVOICES), amount)
-            form.given |= {PART + part.invoice_id: plain(part.amount) for part in parts}
+            form.given |= {PART + part.invoice_id: _typed(part.amount, code) for part in parts}
             form.rest = EXACT.subtract(amount, exact_sum([part.amount for part in parts]))
         except ValidationFailed as error:
             form = RecordingForm(given, problems_at(error, _place, given), status=400)
@@ -121,6 +122,11 @@ class RecordingPages(Controller):
             return await _page(request, session, clock, form)
         said = _said(transfer) if created.is_new else "It is recorded already: this is the payment."
         return done(request, f"/payments/{created.payment.id}", said)
+
+
+def _typed(amount: Decimal, code: str) -> str:
+    """An amount as somebody types it: with at least the currency's digits."""
+    return f"{amount:.{max(digits(code), decimals(amount))}f}"
 
 
 def _said(transfer: ReceivedTransfer) -> str:

@@ -10,7 +10,7 @@ from sqlalchemy import event
 
 from farthing.storage.postgres import Database
 from tests.application import routed_application
-from tests.web.places import Place
+from tests.web.everywhere.places import Place
 from tests.web.stage import Stage
 from tests.web.visitor import Visitor
 
