@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
 
@@ -11,9 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import shifted
 from farthing.core.encoding.parquet_table import ColumnKind
+from farthing.core.errors import ValidationFailed
 from farthing.reporting.revenue.breakdown import EVENT_SOURCE, GROUPS, revenue
 from farthing.reporting.revenue.schemas import RevenueAnalyticsRequest, RevenueGranularity
 from farthing.reporting.revenue.tabulated import FIGURES
+from farthing.transfer.exports.selections.customer_pages import customer_pages
 from farthing.transfer.exports.selections.selection import Column, ExportRequest, ExportSelection, Rows, texts
 
 _BY = [name for name in GROUPS if name != EVENT_SOURCE]
@@ -22,6 +24,7 @@ _COLUMNS = [
     *texts(*_BY, "status"),
     *(Column(name, ColumnKind.DECIMAL) for name in FIGURES),
 ]
+CUSTOMERS_AT_ONCE = 200
 _INSTANT = timedelta(microseconds=1)
 
 
@@ -31,13 +34,32 @@ def select_revenue(session: AsyncSession, request: ExportRequest) -> ExportSelec
 
 
 async def _portions(session: AsyncSession, request: ExportRequest) -> AsyncIterator[Rows]:
+    async for customers in customer_pages(session, CUSTOMERS_AT_ONCE):
+        async for rows in _of_customers(session, request, [customer.id for customer in customers]):
+            yield rows
+
+
+async def _of_customers(
+    session: AsyncSession, request: ExportRequest, customer_ids: Sequence[str]
+) -> AsyncIterator[Rows]:
+    """The rows of some customers. Raises ValidationFailed where those of one are more than a report may have."""
     question = RevenueAnalyticsRequest(
         start_time=request.window.start,
         end_time=shifted(request.window.end, -_INSTANT),
         granularity=RevenueGranularity.DAY,
         group_by=_BY,
+        customer_ids=list(customer_ids),
     )
-    answer = await revenue(session, question, request.now)
+    try:
+        answer = await revenue(session, question, request.now)
+    except ValidationFailed:
+        if len(customer_ids) == 1:
+            raise
+        middle = len(customer_ids) // 2
+        for half in (customer_ids[:middle], customer_ids[middle:]):
+            async for rows in _of_customers(session, request, half):
+                yield rows
+        return
     yield [
         [
             row.day or "",
