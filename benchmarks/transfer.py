@@ -79,7 +79,7 @@ async def _measure_invoices(report: Report, running: Service) -> None:
 def _copy_invoice(running: Service, invoice_id: str, before: int, until: int) -> None:
     """Copies of an invoice and its lines, so that there are `until` where there were `before`, of many customers."""
     with psycopg.connect(running.admin_url, autocommit=True) as connection:
-        customers = "(array(SELECT id FROM customers ORDER BY id))[1 + g % (SELECT count(*) FROM customers)]"
+        customers = "(array(SELECT id FROM customers ORDER BY id))[1 + g %% (SELECT count(*) FROM customers)]"
         of_invoice = {"id": "x.id || '-' || g", "invoice_number": "x.invoice_number || '-' || g"}
         of_invoice |= {"created_at": "x.created_at - g * interval '1 minute'", "customer_id": customers}
         of_invoice |= {"owner_id": customers}

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.asyncio
 
 DAY = Period(datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 5, 2, tzinfo=UTC))
 NOW = datetime(2026, 5, 3, tzinfo=UTC)
+BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 EVENTS = 400
 
 
@@ -59,11 +60,13 @@ async def _send(office: TransferOffice, customers: list[str], count: int, every:
     await office.account.post("/events/bulk", {"events": events}, expect=202)
 
 
-async def _exported(office: TransferOffice, entity: ExportEntity, *counted: str) -> tuple[list[list[object]], int]:
+async def _exported(
+    office: TransferOffice, entity: ExportEntity, *counted: str, window: Period = DAY
+) -> tuple[list[list[object]], int]:
     """The rows of an export of the day, and how many rows of the counted tables were read for it."""
     async with office.database.transaction(office.scope, read_only=True) as session:
         before = await _rows_read(session, counted)
-        selection = SELECTIONS[entity](session, ExportRequest(DAY, NOW))
+        selection = SELECTIONS[entity](session, ExportRequest(window, NOW))
         rows = [list(row) async for portion in selection.portions for row in portion]
         return rows, await _rows_read(session, counted) - before
 
@@ -134,6 +137,8 @@ async def test_more_revenue_than_one_report_may_have(office: TransferOffice, mon
         await office.account.post("/invoices", {**invoice, "subtotal": "10", "line_items": lines})
     whole, _ = await _exported(office, ExportEntity.REVENUE_FACTS)
     assert {row[2] for row in whole} == set(customer_ids)
+    of_all_time, _ = await _exported(office, ExportEntity.REVENUE_FACTS, window=Period(BEGINNING, NOW))
+    assert of_all_time == whole
     monkeypatch.setattr(breakdown, "MOST_ROWS", 1)
     in_parts, _ = await _exported(office, ExportEntity.REVENUE_FACTS)
     assert in_parts == whole
