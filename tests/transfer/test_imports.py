@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from farthing.transfer.imports import content, csv_rows
 from tests.transfer.office import TransferOffice
 
 pytestmark = pytest.mark.asyncio
@@ -206,3 +207,75 @@ async def test_what_a_request_must_say(office: TransferOffice) -> None:
     given = {**body, "file_provider": "farthing", "upload_id": upload_id}
     await account.post("/tasks", given, expect=200)
     assert "was used" in (await account.post("/tasks", given, expect=400))["details"]["upload_id"]
+
+
+async def _problem_of(office: TransferOffice, entity: str, file: bytes, file_type: str = "CSV") -> tuple[int, str, str]:
+    task = await office.imported(entity, file, file_type)
+    ((row, column, reason),) = await office.problems(task["id"])
+    return row, column, reason
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(b"external_id\n" + b"\n" * 50, id="lines of a CSV file"),
+        pytest.param(b"external_id\r\n" + b"\r\n" * 50, id="lines that end with CRLF"),
+    ],
+)
+async def test_a_file_of_blank_lines_is_not_read_to_its_end(
+    office: TransferOffice, monkeypatch: pytest.MonkeyPatch, file: bytes
+) -> None:
+    monkeypatch.setattr(content, "MOST_ROWS", 10)
+    task = await office.imported("CUSTOMERS", gzip.compress(file))
+    assert (task["task_status"], task["error_summary"]) == ("FAILED", "The file has more than 10 blank lines")
+
+
+async def test_an_array_of_blanks_is_not_read_to_its_end(office: TransferOffice) -> None:
+    task = await office.imported("CUSTOMERS", gzip.compress(b"[" + b" " * 3_000_000 + b"]"), "JSON")
+    assert task["task_status"] == "FAILED"
+    assert "nothing but blanks" in task["error_summary"]
+
+
+async def test_quotes_that_are_never_closed_are_not_looked_for_for_ever(
+    office: TransferOffice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_rows, "MOST_UNCLOSED", 3)
+    task = await office.imported("CUSTOMERS", b"external_id,name\n" + b'a,"open\n' * 9, dry_run=True)
+    assert (task["task_status"], task["failed_records"]) == ("FAILED", 3)
+    assert "quote that is never closed" in task["error_summary"]
+
+
+@pytest.mark.parametrize(
+    ("file", "column", "file_type"),
+    [
+        pytest.param(b'{"external_id": "a", "name": "A", "name": "B"}', "name", "JSON", id="a key of a line"),
+        pytest.param(b'{"external_id": "a", "metadata": {"x": "1", "x": "2"}}', "x", "JSON", id="a key within"),
+        pytest.param(b'[{"external_id": "a", "name": "A", "name": "B"}]', "name", "JSON", id="a key in an array"),
+        pytest.param(b'external_id,metadata\na,"{""x"":""1"",""x"":""2""}"\n', "metadata", "CSV", id="in a cell"),
+    ],
+)
+async def test_a_key_that_stands_twice(office: TransferOffice, file: bytes, column: str, file_type: str) -> None:
+    row, named, reason = await _problem_of(office, "CUSTOMERS", file, file_type)
+    assert (row, named) == (1, column)
+    assert "stands twice" in reason
+    assert (await office.account.get("/customers"))["items"] == []
+
+
+@pytest.mark.parametrize("amount", ['"1,000.50"', "١٢٣", "５", "1_000", "NaN", "$5", "0x1"])
+async def test_amounts_that_are_no_plain_numbers(office: TransferOffice, amount: str) -> None:
+    plan = await office.account.post("/plans", {"name": "Pro", "lookup_key": "pro"})
+    head = "entity_type,entity_id,type,currency,billing_model,billing_period,invoice_cadence,amount\n"
+    file = f"{head}PLAN,{plan['id']},FIXED,usd,FLAT_FEE,MONTHLY,ADVANCE,{amount}\n"
+    row, column, reason = await _problem_of(office, "PRICES", file.encode())
+    assert (row, column) == (1, "amount")
+    assert "must be a number such as 1250.5" in reason
+
+
+async def test_problems_name_the_column_of_the_file(office: TransferOffice) -> None:
+    head = b"entity_type,entity_id,type,currency,billing_model,billing_period,invoice_cadence,amount\n"
+    price = b"PLAN,plan_nobodys,FIXED,usd,FLAT_FEE,MONTHLY,ADVANCE,5\n"
+    row, column, reason = await _problem_of(office, "PRICES", head + price)
+    assert (row, column) == (1, "entity_id")
+    assert " " in reason
+    feature = b"name,event_name,aggregation_type\nTokens,call,SUM\n"
+    assert (await _problem_of(office, "FEATURES", feature))[1] == "aggregation_field"

@@ -135,7 +135,7 @@ def statement(
     """
     pairs = _pairs()
     rows: FromClause = _USAGE if measured is None else _arrays(measured)
-    joined = rows
+    joined, event = rows, rows
     within = [rows.c.timestamp >= pairs.c.since, rows.c.timestamp < pairs.c.until]
     if measured is None:
         within += [rows.c.environment_id == _ENVIRONMENT, rows.c.meter_id == pairs.c.meter_id]
@@ -144,12 +144,13 @@ def statement(
         if shape.bounded:
             within += _arrived_within(rows, pairs)
         if shape.sources is not None or shape.properties or any(dimension != CUSTOMER for dimension in shape.group_by):
-            joined = rows.join(_EVENTS, _same_event(rows, pairs, everyone=shape.everyone))
+            event = _event_of(rows)
+            joined = rows.join(event, true())
     if shape.sources is not None:
-        within.append(_EVENTS.c.source.in_(sorted(shape.sources)))
+        within.append(event.c.source.in_(sorted(shape.sources)))
     for key, values in shape.properties:
-        within.append(canonical(_EVENTS.c.properties, key).in_(sorted(values)))
-    groups = [_dimension(rows, dimension).label(f"group_{n}") for n, dimension in enumerate(shape.group_by)]
+        within.append(canonical(event.c.properties, key).in_(sorted(values)))
+    groups = [_dimension(rows, event, dimension).label(f"group_{n}") for n, dimension in enumerate(shape.group_by)]
     if cut is not None:
         groups.append(cut.name_of(rows.c.timestamp).label("cut"))
     if shape.keyed:
@@ -352,27 +353,27 @@ def _arrays(measured: MeasuredRows) -> FromClause:
     )
 
 
-def _same_event(rows: FromClause, pairs: FromClause, *, everyone: bool) -> ColumnElement[bool]:
-    same = [
-        _EVENTS.c.environment_id == _ENVIRONMENT,
-        _EVENTS.c.external_customer_id == rows.c.external_customer_id,
-        _EVENTS.c.timestamp == rows.c.timestamp,
-        _EVENTS.c.sequence == rows.c.sequence,
-        # said again of the other side, so that both can be range scans
-        _EVENTS.c.timestamp >= pairs.c.since,
-        _EVENTS.c.timestamp < pairs.c.until,
-    ]
-    if not everyone:
-        same.append(_EVENTS.c.external_customer_id == pairs.c.customer)
-    return and_(*same)
+def _event_of(rows: FromClause) -> FromClause:
+    """The event of each row, found through its index whatever the planner believes (OFFSET 0 keeps its hands off)."""
+    return (
+        select(_EVENTS.c.source, _EVENTS.c.properties)
+        .where(
+            _EVENTS.c.environment_id == _ENVIRONMENT,
+            _EVENTS.c.external_customer_id == rows.c.external_customer_id,
+            _EVENTS.c.timestamp == rows.c.timestamp,
+            _EVENTS.c.sequence == rows.c.sequence,
+        )
+        .offset(0)
+        .lateral("event")
+    )
 
 
-def _dimension(rows: FromClause, name: str) -> ColumnElement[Any]:
+def _dimension(rows: FromClause, event: FromClause, name: str) -> ColumnElement[Any]:
     if name == CUSTOMER:
         return rows.c.external_customer_id
     if name == SOURCE:
-        return _EVENTS.c.source
-    return canonical(_EVENTS.c.properties, name.removeprefix(PROPERTY))
+        return event.c.source
+    return canonical(event.c.properties, name.removeprefix(PROPERTY))
 
 
 def events_statement(*, bounded: bool) -> Select[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,12 +12,14 @@ import msgspec
 
 from farthing.core.encoding.decoding import holds_nul
 from farthing.metering.canonical import json_number
+from farthing.transfer.imports.repeated_keys import RepeatedKey, refuse_repeated_keys
 from farthing.transfer.imports.rows import SourceRow, UnreadableFile
 from farthing.transfer.tasks.problems import RowProblem
 
 _JSON: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=json_number)
 MOST_REMEMBERED = 10_000
 _NOT_JSON = "is not valid JSON"
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 class BadCell(ValueError):
@@ -32,13 +35,14 @@ class BadCell(ValueError):
 class ColumnSet:
     """The columns of one kind of file. `maps` are objects whose entries may be columns of their own, `metadata.team`.
 
-    `objects` hold JSON; every map is one too.
+    `objects` hold JSON; every map is one too. `numbers` hold decimals.
     """
 
     required: Sequence[str]
     optional: Sequence[str]
     maps: Sequence[str] = ()
     objects: Sequence[str] = ()
+    numbers: Sequence[str] = ()
     _owners: dict[str, str | None] = field(default_factory=dict, compare=False)
     """What `map_of` found out; a file asks for the same columns a million times."""
 
@@ -96,6 +100,8 @@ class ColumnSet:
                 fields[column] = {**_object(column, value), **fields.get(column, {})}
             elif column in self.objects and isinstance(value, str):
                 fields[column] = _decoded(column, value)
+            elif column in self.numbers and isinstance(value, str):
+                fields[column] = plain_number(column, value)
             else:
                 fields[column] = value
         return fields
@@ -105,6 +111,17 @@ def problems_of(row: SourceRow, details: Mapping[str, Any], message: str) -> lis
     """What an error says of a row: each field that it names, else its message."""
     named = [row.problem(field, str(reason)) for field, reason in details.items() if isinstance(reason, str)]
     return named or [row.problem("", message)]
+
+
+def plain_number(column: str, text: str) -> str:
+    """A number as spreadsheets and programs agree on it: digits of ASCII, with a point before decimals. Raises BadCell.
+
+    What else a decimal may be read from (digits of other scripts, underscores) would be taken for what was not meant.
+    """
+    number = text.strip()
+    if not _NUMBER.fullmatch(number):
+        raise BadCell(column, f"must be a number such as 1250.5, without separators of thousands; not '{text[:40]}'")
+    return number
 
 
 def _object(column: str, value: Any) -> dict[str, Any]:
@@ -117,8 +134,11 @@ def _object(column: str, value: Any) -> dict[str, Any]:
 def _decoded(column: str, value: str) -> Any:
     try:
         decoded = _JSON.decode(value)
+        refuse_repeated_keys(value)
     except (msgspec.DecodeError, RecursionError) as error:
         raise BadCell(column, _NOT_JSON) from error
+    except RepeatedKey as error:
+        raise BadCell(column, f"'{error.key}' {error}") from error
     except ValueError as error:
         raise BadCell(column, str(error)) from error
     if holds_nul(value.encode()):

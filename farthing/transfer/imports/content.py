@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from farthing.transfer.imports.rows import LONGEST_ROW_BYTES, UnreadableFile
+from farthing.transfer.imports.rows import LONGEST_ROW_BYTES, MOST_ROWS, UnreadableFile
 
 MOST_UNPACKED_BYTES = 16 * 2**30
 """A few kilobytes can unpack to any size."""
@@ -72,9 +72,13 @@ class FileContent:
 
     def lines(self) -> Iterator[FileLine]:
         """The lines, each with its end. Raises UnreadableFile where a compressed file is damaged."""
-        number = 0
+        number = blank = 0
         while content := self._read(LONGEST_ROW_BYTES + 1):
             number += 1
+            blank += content.isspace()
+            if blank > MOST_ROWS:
+                # a few megabytes unpack to more of them than can be read in hours
+                raise UnreadableFile(f"has more than {MOST_ROWS} blank lines")
             if len(content) <= LONGEST_ROW_BYTES or content.endswith(b"\n"):
                 yield FileLine(number, content)
                 continue

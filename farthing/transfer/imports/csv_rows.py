@@ -21,6 +21,8 @@ from farthing.transfer.imports.rows import (
 from farthing.transfer.tasks.problems import RowProblem
 
 MOST_COLUMNS = 1000
+MOST_UNCLOSED = 1000
+"""Rows whose quote is never closed; for each of them a row's length is read twice."""
 _DELIMITERS = (",", ";", "\t")
 _NUL = "\x00"
 _TOO_LONG = f"the row is longer than {LONGEST_ROW_BYTES} bytes"
@@ -94,6 +96,7 @@ class _Records:
         self._pulled: list[FileLine] = []
         """Lines of the record at hand."""
         self._size = 0
+        self._unclosed = 0
         self._reader = self._new_reader()
 
     def __iter__(self) -> Iterator[tuple[int, list[str] | str]]:
@@ -111,6 +114,9 @@ class _Records:
             if len(self._pulled) > 1:
                 self._require_closed()
         except _Unclosed:
+            self._unclosed += 1
+            if self._unclosed > MOST_UNCLOSED:
+                raise UnreadableFile(f"has more than {MOST_UNCLOSED} rows with a quote that is never closed") from None
             first, *after = self._pulled
             self._again.extendleft(reversed(after))
             self._pulled = [first]

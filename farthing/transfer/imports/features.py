@@ -34,6 +34,7 @@ COLUMNS = ColumnSet(
     required=("name",),
     optional=("type", "lookup_key", "description", "unit_singular", "unit_plural", *_OF_METER),
     maps=("metadata",),
+    numbers=("aggregation_multiplier",),
 )
 
 
@@ -63,7 +64,10 @@ class FeatureImporter:
                 changes["metadata"] = {**there.meta, **fields["metadata"]}
             await features.update(session, there.id, convert(changes, UpdateFeatureRequest))
             return
-        await features.create(session, _creation(fields))
+        try:
+            await features.create(session, _creation(fields))
+        except ValidationFailed as error:
+            raise ValidationFailed.listing(_as_columns(error.details)) from error
 
 
 def _creation(fields: dict[str, Any]) -> CreateFeatureRequest:
@@ -79,14 +83,12 @@ def _creation(fields: dict[str, Any]) -> CreateFeatureRequest:
             "reset_usage": fields.get("reset_usage", _DEFAULT_RESET),
             "aggregation": aggregation,
         }
-    try:
-        return convert(body, CreateFeatureRequest)
-    except ValidationFailed as error:
-        raise ValidationFailed.listing(_as_columns(error.details)) from error
+    return convert(body, CreateFeatureRequest)
 
 
 def _as_columns(details: dict[str, Any]) -> dict[str, Any]:
     """Problems by the column that holds the field."""
     names = {f"meter.aggregation.{name}": column for column, name in _AGGREGATION.items()}
+    names |= {f"aggregation.{name}": column for column, name in _AGGREGATION.items()}
     names |= {"meter.name": "meter_name", "meter.event_name": "event_name", "meter.reset_usage": "reset_usage"}
     return {names.get(field, field): reason for field, reason in details.items()}

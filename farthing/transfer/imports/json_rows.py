@@ -17,6 +17,7 @@ import msgspec
 from farthing.core.encoding.decoding import holds_nul
 from farthing.metering.canonical import json_number
 from farthing.transfer.imports.content import FileContent
+from farthing.transfer.imports.repeated_keys import RepeatedKey, refuse_repeated_keys
 from farthing.transfer.imports.rows import LONGEST_ROW_BYTES, SourceRow, UnreadableFile
 from farthing.transfer.tasks.problems import RowProblem
 
@@ -64,8 +65,11 @@ def _row_of(number: int, line: int, text: bytes | str) -> SourceRow:
         return SourceRow(number, line, {}, [RowProblem(number, line, "", text)])
     try:
         values = _DECODER.decode(text)
+        refuse_repeated_keys(text)
     except UnicodeDecodeError:
         reason = _NOT_UTF8
+    except RepeatedKey as error:
+        return SourceRow(number, line, {}, [RowProblem(number, line, error.key, str(error))])
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         reason = f"is not valid JSON: {error}" if not isinstance(error, RecursionError) else "nests too deeply"
     else:
@@ -128,12 +132,17 @@ class _ArrayReader:
 
     def _upcoming(self) -> str:
         """The next character that is not blank, which is not passed; "" at the end."""
+        passed = 0
         while True:
+            begun = self._place
             while self._place < len(self._text) and self._text[self._place] in _BLANKS:
                 self._line += self._text[self._place] == "\n"
                 self._place += 1
             if self._place < len(self._text):
                 return self._text[self._place]
+            passed += self._place - begun
+            if passed > LONGEST_ROW_BYTES:
+                raise UnreadableFile(f"holds nothing but blanks for {LONGEST_ROW_BYTES} bytes before line {self._line}")
             if not self._grow(_READ_AT_ONCE):
                 return ""
 

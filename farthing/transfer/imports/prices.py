@@ -48,6 +48,7 @@ COLUMNS = ColumnSet(
     ),
     maps=("metadata",),
     objects=("tiers", "price_unit_config_tiers"),
+    numbers=("amount", "price_unit_config_amount", *_INTEGERS),
 )
 
 
@@ -93,7 +94,7 @@ def _creation(fields: dict[str, Any]) -> CreatePriceRequest:
 
 def _integer(column: str, text: str) -> int:
     try:
-        number = Decimal(text.strip())
+        number = Decimal(text)
         if number != number.to_integral_value():
             raise BadCell(column, "must be a whole number")
         return int(number)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,6 +25,10 @@ class SourceRow:
     line: int
     values: Mapping[str, Any]
     problems: Sequence[RowProblem] = ()
+
+    def column_of(self, values: Collection[Any]) -> str:
+        """The column that holds one of these values; empty where none does."""
+        return next((column for column, value in self.values.items() if value in values), "")
 
     def problem(self, column: str, reason: str) -> RowProblem:
         """What is wrong with a column of this row."""

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import Clock
-from farthing.core.errors import FarthingError
+from farthing.core.errors import FarthingError, NotFound
 from farthing.events.ingest.arrival import settle_in
 from farthing.events.ingest.meters import MeterMemory
 from farthing.events.ingest.store import Arrival, append
@@ -81,6 +81,8 @@ class EntityChunks:
                 await self._writer.write(session, row)
         except BadCell as error:
             return [row.problem(error.column, error.reason)]
+        except NotFound as error:
+            return [row.problem(row.column_of(error.details.values()), error.message)]
         except FarthingError as error:
             if error.status >= 500:
                 raise

@@ -50,13 +50,14 @@ MOST_SHOWN = 100
 _CRUMBS = ((PAGE, "Integrations"),)
 _SECRETS = "encrypted_secret_data"
 _SIMULATED = "simulated"
+_RECORDED = "Collects for subscriptions with an agreement; usage is recorded here and not sent there"
 _USES: Mapping[ProviderType, str] = MappingProxyType(
     {
         ProviderType.S3: "Takes exports",
         ProviderType.LOCAL: "Takes exports",
-        ProviderType.AWS_MARKETPLACE: "Collects for subscriptions with an agreement",
-        ProviderType.GCP_MARKETPLACE: "Collects for subscriptions with an agreement",
-        ProviderType.AZURE_MARKETPLACE: "Collects for subscriptions with an agreement",
+        ProviderType.AWS_MARKETPLACE: _RECORDED,
+        ProviderType.GCP_MARKETPLACE: _RECORDED,
+        ProviderType.AZURE_MARKETPLACE: _RECORDED,
     }
 )
 _KEPT = "Left blank, it stays as it is"
@@ -205,6 +206,8 @@ async def _live(session: AsyncSession, connection_id: str) -> Connection:
 def _shown(row: Connection, base_url: str, key_id: str) -> ShownConnection:
     collects = row.provider_type in COLLECTORS
     state = _SIMULATED if is_test(row.meta) else "active"
+    if row.provider_type.value in MARKETPLACES:
+        state = "recorded, not sent"  # nothing tries the keys, so that nobody knows whether they work
     if row.credentials and row.credentials_key_id != key_id:
         state = "keys lost"  # sealed with another master key: they can only be entered again
     webhook = f"{base_url}/v1/webhooks/{row.provider_type.value}/{row.tenant_id}/{row.environment_id}"

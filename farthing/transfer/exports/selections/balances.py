@@ -16,9 +16,9 @@ from farthing.credits.enums import WalletStatus
 from farthing.credits.ledger.tables import Wallet
 from farthing.credits.reads.real_time import real_time_balances
 from farthing.customers.tables import Customer
-from farthing.storage.postgres import scope_of
 from farthing.storage.queries.rows import in_array
 from farthing.transfer.enums import MetadataOwner
+from farthing.transfer.exports.selections.customer_pages import customer_pages
 from farthing.transfer.exports.selections.selection import Column, ExportRequest, ExportSelection, Rows, texts
 
 CUSTOMERS_AT_ONCE = 500
@@ -38,24 +38,8 @@ def select_balances(session: AsyncSession, request: ExportRequest) -> ExportSele
 
 
 async def _portions(session: AsyncSession, request: ExportRequest) -> AsyncIterator[Rows]:
-    reached = ""
-    while True:
-        query = (
-            select(Customer)
-            .where(
-                Customer.environment_id == scope_of(session).environment_id,
-                Customer.status == Status.PUBLISHED,
-                Customer.id > reached,
-            )
-            .order_by(Customer.id)
-            .limit(CUSTOMERS_AT_ONCE)
-        )
-        customers = (await session.scalars(query)).all()
-        if not customers:
-            return
-        reached = customers[-1].id
+    async for customers in customer_pages(session, CUSTOMERS_AT_ONCE, Customer.status == Status.PUBLISHED):
         yield await _rows(session, request, customers)
-        session.expunge_all()
 
 
 async def _rows(session: AsyncSession, request: ExportRequest, customers: Sequence[Customer]) -> Rows:

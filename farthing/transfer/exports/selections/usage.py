@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from decimal import Decimal
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.calendar.period import Period
 from farthing.catalogue.products.tables import Feature, GroupRow, MeterRow
 from farthing.core.encoding.parquet_table import ColumnKind
 from farthing.core.enums import Status
-from farthing.customers.tables import Customer
+from farthing.customers.tables import Customer, ExternalIdTenure
 from farthing.events.analytics.usage_cost import analytics
 from farthing.events.groupings import SOURCE
 from farthing.events.requests import GetUsageAnalyticsRequest
 from farthing.events.schemas import UsageAnalyticItem
 from farthing.events.tables import StoredEvent
 from farthing.storage.postgres import scope_of
+from farthing.transfer.exports.selections.customer_pages import customer_pages
 from farthing.transfer.exports.selections.selection import Column, ExportRequest, ExportSelection, Rows, texts
 
 CUSTOMERS_AT_ONCE = 500
@@ -43,37 +45,29 @@ def select_usage(session: AsyncSession, request: ExportRequest) -> ExportSelecti
 async def _portions(session: AsyncSession, request: ExportRequest) -> AsyncIterator[Rows]:
     group_names = await _group_names(session)
     fields = await _aggregated_fields(session)
-    environment_id = scope_of(session).environment_id
-    reached = ""
-    while True:
-        used = (
-            select(StoredEvent.id)
-            .where(
-                StoredEvent.environment_id == environment_id,
-                StoredEvent.external_customer_id == Customer.external_id,
-                StoredEvent.timestamp >= request.window.start,
-                StoredEvent.timestamp < request.window.end,
-            )
-            .exists()
-        )
-        query = (
-            select(Customer)
-            .where(
-                Customer.environment_id == environment_id,
-                Customer.status == Status.PUBLISHED,
-                Customer.id > reached,
-                used,
-            )
-            .order_by(Customer.id)
-            .limit(CUSTOMERS_AT_ONCE)
-        )
-        customers = (await session.scalars(query)).all()
-        if not customers:
-            return
-        reached = customers[-1].id
+    has_events = _has_events(scope_of(session).environment_id, request.window)
+    async for customers in customer_pages(session, CUSTOMERS_AT_ONCE, Customer.status == Status.PUBLISHED, has_events):
         for customer in customers:
             yield await _rows(session, request, customer, group_names, fields)
-        session.expunge_all()
+
+
+def _has_events(environment_id: str, window: Period) -> ColumnElement[bool]:
+    """Whether anything came in the window under an id that the customer has or had."""
+    # looked up for each customer, whatever the planner believes (OFFSET 0 keeps its hands off): else it reads all
+    # events of the window for each page of customers
+    return (
+        select(StoredEvent.id)
+        .join(ExternalIdTenure, ExternalIdTenure.external_id == StoredEvent.external_customer_id)
+        .where(
+            ExternalIdTenure.environment_id == environment_id,
+            ExternalIdTenure.customer_id == Customer.id,
+            StoredEvent.environment_id == environment_id,
+            StoredEvent.timestamp >= window.start,
+            StoredEvent.timestamp < window.end,
+        )
+        .offset(0)
+        .exists()
+    )
 
 
 async def _rows(
