@@ -97,7 +97,7 @@ def _drive(port: int, requests: Sequence[bytes], clients: int, seconds: float, m
     while open_requests:
         for place, _ in poll.poll(30) or _nothing():
             connection = sockets[place]
-            _read_answer(connection)
+            read_answer(connection)
             now = clock()
             times.append(now - sent_at[place])
             if now < until and not (most and number >= most):
@@ -114,7 +114,8 @@ def _nothing() -> list[tuple[int, int]]:
     raise RuntimeError("no answer came for 30 seconds")
 
 
-def _read_answer(connection: socket.socket) -> None:
+def read_answer(connection: socket.socket) -> None:
+    """Read one whole answer. Raises RuntimeError for one that is no success."""
     answer = connection.recv(65_536)
     while (end := answer.find(b"\r\n\r\n")) < 0:
         more = connection.recv(65_536)
