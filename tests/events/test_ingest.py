@@ -277,7 +277,7 @@ async def test_the_ingestion_filter_leaves_other_customers_out(account: Account)
 
 
 async def test_what_the_filter_leaves_out_takes_nothing_of_what_others_count(account: Account) -> None:
-    """It is switched on where events were stored before: the first append after that knows it no earlier than others."""
+    """It is switched on where events were stored before, so that the first append after that does not know of it."""
     meter_id = await new_meter(account)
     await send(account, [sent("10:00", "before", x=1), sent("10:00", "of another", customer="c2", x=1)])
     await account.put(

@@ -54,7 +54,7 @@ def handled_directly(
     `provided` are the dependencies that every handler may take, by name, and `session` is the one among them that has
     to be awaited; `answer` is what becomes of an exception.
     """
-    endpoints = _endpoints(app, {**provided, "request": _itself}, session)
+    endpoints = direct_endpoints(app, {**provided, "request": _itself}, session)
 
     async def handle(scope: Any, receive: Any, send: Any) -> None:
         endpoint = endpoints.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
@@ -92,7 +92,9 @@ def handled_directly(
     return handle
 
 
-def _endpoints(app: Litestar, provided: Mapping[str, Provided], session: str) -> Mapping[tuple[str, str], _Endpoint]:
+def direct_endpoints(
+    app: Litestar, provided: Mapping[str, Provided], session: str
+) -> Mapping[tuple[str, str], _Endpoint]:
     """The handlers that can be called directly, by method and path."""
     return {
         (str(method), route.path): _Endpoint(
