@@ -14,6 +14,8 @@ ALL = (
     "summary",
     "processes",
     "ingest",
+    "writes",
+    "tail",
     "usage",
     "billing_run",
     "webhooks",

@@ -83,8 +83,11 @@ class Service:
 
 
 @contextmanager
-def service(folder: Path | None = None, **environment: str) -> Iterator[Service]:
-    """Start `farthing serve` on an embedded database in `folder` (a throw-away one by default) and stop it after."""
+def service(folder: Path | None = None, checkout: Path | None = None, **environment: str) -> Iterator[Service]:
+    """Start `farthing serve` on an embedded database in `folder` (a throw-away one by default) and stop it after.
+
+    `checkout` is a folder with the sources of another version to run; this one by default.
+    """
     kept = folder is not None
     folder = folder or Path(tempfile.mkdtemp(prefix="farthing-bench-"))
     with socket.socket() as probe:
@@ -101,7 +104,8 @@ def service(folder: Path | None = None, **environment: str) -> Iterator[Service]
         **environment,
     }
     began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "farthing", "serve"], env=variables, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "farthing", "serve"]
+    process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, cwd=checkout)
     try:
         _wait(port, process)
         yield Service(folder, port, process, time.perf_counter() - began)
@@ -110,6 +114,15 @@ def service(folder: Path | None = None, **environment: str) -> Iterator[Service]
         process.wait(60)
         if not kept:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU that a process has used so far, its threads included; 0 for one that has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _wait(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -28,6 +28,7 @@ from farthing.api.openapi import ApiDocument, document
 from farthing.api.services import services_of, state_with
 from farthing.api.transport.bodies import BodyReader, ReadTimes
 from farthing.api.transport.client_address import ClientAddresses
+from farthing.api.transport.direct import handled_directly
 from farthing.api.transport.edge import Edge
 from farthing.api.transport.ratelimit import RateLimits
 from farthing.api.transport.segments import slashes_kept, slashes_restored
@@ -279,6 +280,15 @@ def provide_services(request: Request[Any, Any, Any]) -> Composition:
     return services_of(request)
 
 
+PROVIDED: Mapping[str, Callable[[Request[Any, Any, Any]], Any]] = {
+    "services": provide_services,
+    "session": provide_session,
+    "clock": provide_clock,
+    "caller": provide_caller,
+}
+"""What every handler may take, by the name of its parameter."""
+
+
 def routes_only() -> Litestar:
     """The routes without a database, for printing their OpenAPI document."""
     config = OpenAPIConfig(
@@ -307,10 +317,8 @@ def _litestar(state: State, lifespan: Sequence[Any], documented: OpenAPIConfig |
         type_decoders=[(lambda kind: kind is MomentText, decode_special)],  # times that handlers take as parameters
         return_dto=None,
         dependencies={
-            "services": Provide(provide_services, sync_to_thread=False),
-            "session": Provide(provide_session),
-            "clock": Provide(provide_clock, sync_to_thread=False),
-            "caller": Provide(provide_caller, sync_to_thread=False),
+            name: Provide(provide, sync_to_thread=None if provide is provide_session else False)
+            for name, provide in PROVIDED.items()
         },
         exception_handlers={Exception: answer},
         lifespan=list(lifespan),
@@ -355,7 +363,7 @@ def create_app(
         return (await services.authenticator.by_headers(headers, needs_environment=False)).tenant_id
 
     return Edge(
-        slashes_kept(app),
+        slashes_kept(handled_directly(app, PROVIDED, "session", answer)),
         services.database,
         settings.origins,
         BodyReader(identify, ReadTimes()),

@@ -125,7 +125,7 @@ class UnitOfWork:
         """One connection for the whole request, however often it commits, for locks that outlive a transaction."""
         if self._pinned is None:
             await self.admit()
-            self._pinned = await self.database.engine.connect()
+            self._pinned = await self.database.connect()
         return self._pinned
 
     async def finish(self, *, commit: bool) -> None:

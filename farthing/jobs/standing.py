@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from croniter import croniter
@@ -123,10 +124,18 @@ def _standing(duty: Duty, row: Any, active: bool, now: datetime) -> DutyStanding
 
 
 def _around(cron: str, at: datetime) -> tuple[datetime, datetime]:
-    following = _following(cron, at)
+    """The last run that was due by `at`, and the next one. Schedules know no seconds, so a minute has one answer."""
+    return _around_minute(cron, at.replace(second=0, microsecond=0))
+
+
+# a look every few seconds asks the same of every duty, and to read its schedule anew would hold up requests for long
+@lru_cache(maxsize=1024)
+def _around_minute(cron: str, minute: datetime) -> tuple[datetime, datetime]:
+    following = _following(cron, minute)
     return croniter(cron, following).get_prev(datetime).astimezone(UTC), following
 
 
+@lru_cache(maxsize=1024)
 def _following(cron: str, at: datetime) -> datetime:
     following: datetime = croniter(cron, at).get_next(datetime)
     return following.astimezone(UTC)

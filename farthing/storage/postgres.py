@@ -11,18 +11,19 @@ from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import replace
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from secrets import token_hex
 from typing import Any, TypeVar
 
 import msgspec
 import psycopg
+from psycopg import sql
 from psycopg.rows import TupleRow
 from sqlalchemy import ColumnDefault, event
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.orm.unitofwork import UOWTransaction
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
@@ -41,13 +42,12 @@ from farthing.storage.tables import Base, OfTenant, Scoped, Tracked
 Part = TypeVar("Part")
 
 OLDEST_SERVER = 15
-_BEGIN = (
-    "SELECT set_config('farthing.tenant_id', %s, true), set_config('farthing.environment_id', %s, true), "
-    "set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true), "
-    "set_config('idle_in_transaction_session_timeout', %s, true)"
-)
+_BEGUN_BY_SESSION = "begun_by_session"
+"""Option of connections whose transactions a session begins; see `_confine`."""
+_READ_ONLY = "read_only"
 ORIGIN = "origin"
 """Where a session's `info` holds who causes what it does."""
+_LIMITS = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
 OVERFLOW = 10
 """Connections beyond the pool's size that are opened under load, and closed again."""
 POOL_WAIT_SECONDS = 10
@@ -93,13 +93,16 @@ class Database:
             max_overflow=overflow,
             pool_timeout=POOL_WAIT_SECONDS,
             hide_parameters=True,  # what customers are called, and password hashes, are nothing for a log
+            pool_use_lifo=True,  # the connection that was used last has its statements prepared, and its tables at hand
+            isolation_level="AUTOCOMMIT",  # of the driver, which would begin in a round trip of its own
             connect_args={"application_name": self.application_name, "connect_timeout": 10, **KEEPALIVES},
             json_serializer=_json,
             json_deserializer=msgspec.json.decode,
         )
         event.listen(self.engine.sync_engine, "checkout", _replace_if_cut)
+        event.listen(self.engine.sync_engine, "begin", _begin)
+        self._of_sessions = self.engine.execution_options(**{_BEGUN_BY_SESSION: True})
         self._reads = HotReads(url, hot_reads)
-        self._snapshots = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     def for_requests(
         self, timeouts: Timeouts, tenant_connections: int = 0, wait_seconds: float = WAIT_SECONDS
@@ -126,8 +129,8 @@ class Database:
 
     def session(self, scope: Scope, *, clock: Clock | None = None, read_only: bool = False) -> AsyncSession:
         """A session of `scope`; read-only ones see a single snapshot and are refused every write by the database."""
-        engine = self._snapshots if read_only else self.engine
         info = {
+            _READ_ONLY: read_only,
             "scope": scope,
             "clock": clock or self.clock,
             "real_clock": self.clock,
@@ -135,7 +138,11 @@ class Database:
             "ports": self.ports,
             ORIGIN: current_origin(),
         }
-        return AsyncSession(engine, expire_on_commit=False, info=info)
+        return AsyncSession(self._of_sessions, expire_on_commit=False, info=info)
+
+    async def connect(self) -> AsyncConnection:
+        """A connection for sessions to be bound to, one after the other; between them it is in no transaction."""
+        return await self._of_sessions.connect()
 
     @asynccontextmanager
     async def turn(self, tenant_id: str) -> AsyncIterator[None]:
@@ -246,13 +253,43 @@ def ports_of(session: AsyncSession, kind: type[Part]) -> Part:
     return ports.part(kind)
 
 
+def _begin(connection: Connection) -> None:
+    """Begin what no session begins."""
+    options = connection.get_execution_options()
+    if not options.get(_BEGUN_BY_SESSION) and options.get("isolation_level") != "AUTOCOMMIT":
+        connection.exec_driver_sql("BEGIN")
+
+
 @event.listens_for(Session, "after_begin")
 def _confine(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+    """Begin a session's transaction and fix its scope and limits, all in one message."""
     if transaction.nested:
         return
     scope: Scope = session.info["scope"]
-    timeouts: Timeouts = session.info["timeouts"]
-    connection.exec_driver_sql(_BEGIN, (scope.tenant_id, scope.environment_id, *timeouts.in_milliseconds()))
+    message = _beginning(scope.tenant_id, scope.environment_id, session.info["timeouts"], session.info[_READ_ONLY])
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.AsyncConnection)
+    # several statements cannot be prepared, and the driver would prepare what comes often
+    prepares, driver.prepare_threshold = driver.prepare_threshold, None
+    try:
+        connection.exec_driver_sql(message)
+    finally:
+        driver.prepare_threshold = prepares
+
+
+@lru_cache(maxsize=10_000)
+def _beginning(tenant_id: str, environment_id: str, timeouts: Timeouts, read_only: bool) -> str:
+    settings = {
+        "farthing.tenant_id": tenant_id,
+        "farthing.environment_id": environment_id,
+        **dict(zip(_LIMITS, timeouts.in_milliseconds(), strict=True)),
+    }
+    mode = " ISOLATION LEVEL REPEATABLE READ READ ONLY" if read_only else ""
+    set_all = sql.SQL(", ").join(
+        sql.SQL("set_config({}, {}, true)").format(name, value) for name, value in settings.items()
+    )
+    message = sql.SQL(f"BEGIN{mode}; SELECT {{}}").format(set_all).as_string()
+    return message.replace("%", "%%")  # for the driver a percent sign begins a parameter
 
 
 @event.listens_for(Session, "before_flush")

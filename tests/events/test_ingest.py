@@ -276,6 +276,20 @@ async def test_the_ingestion_filter_leaves_other_customers_out(account: Account)
     assert (await post(account, "/events/query", RANGE))["total_count"] == 2
 
 
+async def test_what_the_filter_leaves_out_takes_nothing_of_what_others_count(account: Account) -> None:
+    """It is switched on where events were stored before, so that the first append after that does not know of it."""
+    meter_id = await new_meter(account)
+    await send(account, [sent("10:00", "before", x=1), sent("10:00", "of another", customer="c2", x=1)])
+    await account.put(
+        "/settings/event_ingestion_filter", {"value": {"enabled": True, "allowed_external_customer_ids": ["c1"]}}
+    )
+    for number in range(2):
+        out, taken = sent("10:01", f"out {number}", customer="c2", x=10), sent("10:01", f"in {number}", x=100)
+        await send(account, [out, taken])
+    assert (await post(account, "/events/query", RANGE))["total_count"] == 4
+    assert (await usage(account, meter_id, *JANUARY))["value"] == 202
+
+
 async def test_a_full_queue_tells_clients_to_come_back(database: Database, account: Account) -> None:
     ingest = Ingest(database.url)  # not started: nothing is taken from the queue
     arrival = Arrival(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Select, or_, select
+from sqlalchemy import Select, bindparam, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.taxes.enums import TaxEntityType, TaxRateStatus
@@ -123,15 +123,19 @@ async def live_associations(
     session: AsyncSession, entity_type: TaxEntityType, entity_id: str, now: datetime
 ) -> list[TaxAssociation]:
     """An entity's auto-apply associations that have not ended by `now`, by priority and then id."""
-    found = await session.scalars(
-        select(TaxAssociation)
-        .where(
-            TaxAssociation.entity_type == entity_type,
-            TaxAssociation.entity_id == entity_id,
-            TaxAssociation.status == Status.PUBLISHED,
-            TaxAssociation.auto_apply,
-            or_(TaxAssociation.end_date.is_(None), TaxAssociation.end_date > now),
-        )
-        .order_by(TaxAssociation.priority, TaxAssociation.id)
+    values = {"of_type": entity_type, "of_entity": entity_id, "moment": now}
+    return list(await session.scalars(_LIVE, values))
+
+
+_LIVE = (
+    select(TaxAssociation)
+    .where(
+        TaxAssociation.entity_type == bindparam("of_type"),
+        TaxAssociation.entity_id == bindparam("of_entity"),
+        TaxAssociation.status == Status.PUBLISHED,
+        TaxAssociation.auto_apply,
+        or_(TaxAssociation.end_date.is_(None), TaxAssociation.end_date > bindparam("moment")),
     )
-    return list(found)
+    .order_by(TaxAssociation.priority, TaxAssociation.id)
+)
+"""Made once: every new customer asks it."""

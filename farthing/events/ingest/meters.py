@@ -46,6 +46,8 @@ class MeterMemory:
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, MeterSet] = OrderedDict()
+        self.filtering: set[str] = set()
+        """Environments whose ingestion filter was on when they were last written to."""
 
     def known(self, environment_id: str) -> MeterSet | None:
         """The meters last read, of whatever version; None when they are not remembered."""

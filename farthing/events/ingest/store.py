@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -102,6 +103,10 @@ class _Vanished(Exception):
     """A stored event was removed between the insert that met it and the lock."""
 
 
+class _Filtered(Exception):
+    """Events were stored before it was known that the environment's filter may leave some out."""
+
+
 async def append(
     connection: psycopg.AsyncConnection[TupleRow], scope: Scope, arrivals: Sequence[Arrival], memory: MeterMemory
 ) -> Appended:
@@ -153,12 +158,24 @@ async def append_measured(
         raise ValueError(f"an append takes at most {MOST_IN_ONE_TRANSACTION} events")
     for attempt in range(ATTEMPTS):
         try:
-            async with connection.transaction():
+            async with _ending(connection):
                 return await _append(connection, scope, arrivals, measured, memory)
-        except (_Vanished, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+        except (_Vanished, _Filtered, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
             if attempt == ATTEMPTS - 1:
                 raise
     raise AssertionError("unreachable")
+
+
+@asynccontextmanager
+async def _ending(connection: psycopg.AsyncConnection[TupleRow]) -> AsyncIterator[None]:
+    """Commit the transaction that the block begins, or undo it after an exception."""
+    try:
+        yield
+    except BaseException:
+        with suppress(psycopg.Error):  # of a connection that was lost, whose transaction is undone
+            await connection.rollback()
+        raise
+    await connection.commit()
 
 
 async def remove_stored(session: AsyncSession, ids: Sequence[str], environment_id: str) -> None:
@@ -203,25 +220,38 @@ async def _append(
     measured: Measurements,
     memory: MeterMemory,
 ) -> Appended:
+    """Begin a transaction and store arrivals in it. What the transaction has to know first is asked in the message that
+    stores them; it is undone where they should have been stored otherwise, which is seldom.
+    """
     environment = scope.environment_id
+    latest, rewritten = _last_of_each(enumerate(arrivals))
+    batch = _Batch(latest, measured)
+    at_once = measured.version >= 0 and environment not in memory.filtering
     async with connection.pipeline():
+        await connection.execute("BEGIN")
         await connection.execute(statements.BEGIN, (scope.tenant_id, environment, environment))
-        cursor = await connection.execute(statements.RULES, (environment, scope.tenant_id, environment))
-        ((version, admitted),) = await cursor.fetchall()
+        rules = await connection.execute(statements.RULES, (environment, scope.tenant_id, environment))
+        stored = await _insert(connection, environment, batch) if at_once else None
+        ((version, rule),) = await rules.fetchall()
     if (version or 0) != measured.version:
         await memory.at(connection, environment, version or 0)
         raise MetersChanged
-    latest, rewritten = _last_of_each(_admitted(arrivals, admitted))
-    if not latest:
-        return Appended(refused=len(arrivals))
-    batch = _Batch(latest, measured)
-    parameters = [environment, *batch.columns(), environment, *batch.measured(), environment, *batch.notice()]
-    ids = [arrival.event.id for _, arrival in latest]
-    async with connection.pipeline():
-        cursor = await connection.execute(statements.INSERT, parameters, prepare=True)
-        # a statement of its own, so that it sees the void of an event that the insert has waited for
-        void = await connection.execute(statements.VOID, (environment, ids), prepare=True)
-        row, refused = await cursor.fetchone(), await void.fetchall()
+    admitted = _admitted(arrivals, rule)
+    if admitted is None:
+        memory.filtering.discard(environment)
+    else:
+        memory.filtering.add(environment)
+        if stored is not None:
+            raise _Filtered
+        latest, rewritten = _last_of_each(admitted)
+        batch = _Batch(latest, measured)
+        if not latest:
+            return Appended(refused=len(arrivals))
+    if stored is None:
+        async with connection.pipeline():
+            stored = await _insert(connection, environment, batch)
+    added_rows, void = stored
+    row, refused = await added_rows.fetchone(), await void.fetchall()
     if refused:
         raise VoidedEvents(event_id for (event_id,) in refused)
     added: Sequence[int] = (row and row[0]) or ()
@@ -244,20 +274,34 @@ async def _append(
 Placed = tuple[int, Arrival]
 """An arrival with its place among those that came together."""
 
+Cursor = psycopg.AsyncCursor[TupleRow]
 
-def _admitted(arrivals: Sequence[Arrival], rule: Mapping[str, Any] | None) -> Sequence[Arrival]:
-    """Those the environment takes: all, unless its ingestion filter is on and names the customers it wants."""
+
+async def _insert(
+    connection: psycopg.AsyncConnection[TupleRow], environment: str, batch: _Batch
+) -> tuple[Cursor, Cursor]:
+    """The places of the new events, and the ids of void ones, once the connection's pipeline has brought them."""
+    parameters = [environment, *batch.columns(), environment, *batch.measured(), environment, *batch.notice()]
+    # a statement of its own, so that it sees the void of an event that the insert has waited for
+    return (
+        await connection.execute(statements.INSERT, parameters, prepare=True),
+        await connection.execute(statements.VOID, (environment, batch.ids()), prepare=True),
+    )
+
+
+def _admitted(arrivals: Sequence[Arrival], rule: Mapping[str, Any] | None) -> list[Placed] | None:
+    """Those of the customers that the environment's ingestion filter names; None where it is off and all are taken."""
     if not rule or not rule.get("enabled"):
-        return arrivals
+        return None
     wanted = frozenset(rule.get("allowed_external_customer_ids") or ())
-    return [arrival for arrival in arrivals if arrival.event.external_customer_id in wanted]
+    return [placed for placed in enumerate(arrivals) if placed[1].event.external_customer_id in wanted]
 
 
-def _last_of_each(arrivals: Sequence[Arrival]) -> tuple[list[Placed], set[str]]:
+def _last_of_each(arrivals: Iterable[Placed]) -> tuple[list[Placed], set[str]]:
     """The last version of each id with its place, in the order of ids; and the ids that came with several contents."""
     found: dict[str, Placed] = {}
     rewritten: set[str] = set()
-    for place, arrival in enumerate(arrivals):
+    for place, arrival in arrivals:
         name = arrival.event.id
         earlier = found.get(name)
         if earlier is not None:
@@ -282,6 +326,9 @@ class _Batch:
         self._metered_names = measured.metered_names
         places = {place for place, _ in placed}
         self._counted = [counted for counted in measured.counted if counted[0] in places]
+
+    def ids(self) -> list[str]:
+        return [arrival.event.id for _, arrival in self._placed]
 
     def columns(self) -> list[Any]:
         events = [arrival.event for _, arrival in self._placed]

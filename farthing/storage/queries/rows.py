@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeVar, cast
 
-from sqlalchemy import ARRAY, ColumnElement, Executable, String, any_, bindparam, select, text
+from sqlalchemy import ARRAY, ColumnElement, Executable, String, Table, any_, bindparam, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, make_transient_to_detached
 from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.sql.dml import ReturningInsert
 
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, NotFound
@@ -111,26 +114,44 @@ async def insert_if_new(session: AsyncSession, row: Base) -> bool:
     It waits for a rival that is being written, as any insert does, and needs no savepoint.
     """
     apply_defaults(session, row)
-    columns = [(attribute.key, attribute.columns[0]) for attribute in type(row).__mapper__.column_attrs]
-    given = [(name, column) for name, column in columns if column.computed is None]
-    computed = [(name, column) for name, column in columns if column.computed is not None]
-    for name, _ in given:
-        setattr(row, name, getattr(row, name))  # what nobody set is NULL, and known to be
-    statement = (
-        insert(type(row))
-        .values({column.name: getattr(row, name) for name, column in given})
-        .on_conflict_do_nothing()
-        .returning(type(row).id, *(column for _, column in computed))
-    )
-    written = (await (await session.connection()).execute(statement)).one_or_none()
+    insertion = _insertion_of(type(row))
+    held = row.__dict__
+    # what nobody set is NULL, and known to be
+    values = {column: held.setdefault(attribute, None) for attribute, column in insertion.given}
+    written = (await (await session.connection()).execute(insertion.statement, values)).one_or_none()
     if written is None:
         return False
     make_transient_to_detached(row)
-    for (name, _), value in zip(computed, written[1:], strict=True):
+    for name, value in zip(insertion.computed, written[1:], strict=True):
         set_committed_value(row, name, value)
     session.add(row)
     note_new(session.sync_session, [row])
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Insertion:
+    """How rows of a table are inserted: made once for each table, for to make a statement costs more than to run it."""
+
+    statement: ReturningInsert[Any]
+    given: tuple[tuple[str, str], ...]
+    """Attribute and column of what the row brings."""
+    computed: tuple[str, ...]
+    """Attributes that the database fills; returned after the id."""
+
+
+@cache
+def _insertion_of(table: type[Base]) -> _Insertion:
+    columns = [(attribute.key, attribute.columns[0]) for attribute in table.__mapper__.column_attrs]
+    computed = [(name, column) for name, column in columns if column.computed is not None]
+    return _Insertion(
+        # of the table, not of the class: values come by column, and rows of the class are made elsewhere
+        insert(cast("Table", table.__table__))
+        .on_conflict_do_nothing()
+        .returning(table.__table__.c.id, *(column for _, column in computed)),
+        tuple((name, column.key) for name, column in columns if column.computed is None),
+        tuple(name for name, _ in computed),
+    )
 
 
 def set_changed(row: Base, **values: Any) -> None:
