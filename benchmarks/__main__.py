@@ -12,6 +12,7 @@ from benchmarks.harness import Report, machine
 ALL = (
     "service",
     "summary",
+    "plans",
     "processes",
     "ingest",
     "usage",

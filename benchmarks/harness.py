@@ -77,6 +77,11 @@ class Service:
         return KEY
 
     @property
+    def database_url(self) -> str:
+        """The database as the service itself has it."""
+        return f"postgresql://farthing@/farthing?host={self.folder / 'run'}"
+
+    @property
     def admin_url(self) -> str:
         """The database past row-level security, for filling it in bulk."""
         return f"postgresql://postgres@/farthing?host={self.folder / 'run'}"

@@ -52,13 +52,13 @@ async def _customer(running: Service, client: Any, size: int) -> str:
     ]
     made = await client.post("/invoices", json={**body, "line_items": lines})
     made.raise_for_status()
-    _copy(running, made.json()["id"], size - 1)
+    copy_invoice(running, made.json()["id"], size - 1)
     return customer_id
 
 
-def _copy(running: Service, invoice_id: str, count: int) -> None:
-    """Copies in three currencies, all paid but one in two hundred (and at least a few)."""
-    every = max(2, min(200, count // 4 or 2))
+def copy_invoice(running: Service, invoice_id: str, count: int, *, unpaid: bool = False) -> None:
+    """Copies in three currencies, all paid but one in two hundred (and at least a few), or all unpaid."""
+    every = 1 if unpaid else max(2, min(200, count // 4 or 2))
     changes = {
         "id": sql.SQL("invoices.id || '-' || g"),
         "invoice_number": sql.SQL("invoices.invoice_number || '-' || g"),
@@ -82,11 +82,12 @@ def _copy(running: Service, invoice_id: str, count: int) -> None:
         connection.execute(
             sql.SQL(
                 "INSERT INTO invoices ({}) SELECT {} FROM invoices, "
-                "(SELECT g, g % {} = 1 AS open FROM generate_series(1, {}) AS g) AS copies WHERE invoices.id = {}"
+                "(SELECT g, g % {} = {} AS open FROM generate_series(1, {}) AS g) AS copies WHERE invoices.id = {}"
             ).format(
                 sql.SQL(", ").join(map(sql.Identifier, columns)),
                 sql.SQL(", ").join(values),
                 sql.Literal(every),
+                sql.Literal(0 if unpaid else 1),
                 sql.Literal(count),
                 sql.Literal(invoice_id),
             )
