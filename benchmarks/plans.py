@@ -1,6 +1,6 @@
 """Whether hot reads keep a good plan: a customer with a few invoices beside one that has nearly all of them, unpaid.
 
-Each statement is executed on a connection that PostgreSQL's own judgement rules, and on one as hot reads have it; what is
+Each statement is executed on a connection that PostgreSQL judges for itself, and on one as hot reads have it; what is
 measured is the CPU of the connection's backend, which other work on the machine hardly touches.
 """
 
