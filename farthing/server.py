@@ -18,6 +18,7 @@ import structlog
 from alembic.util.exc import CommandError
 from granian.constants import Interfaces
 from granian.http import HTTP1Settings
+from litestar import Litestar
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from farthing import secret_file
@@ -194,8 +195,12 @@ async def serve_shared(
     started: Callable[[], Coroutine[None, None, None]],
     pace: Pace,
     working: asyncio.Task[None] | None = None,
+    routes: Litestar | None = None,
 ) -> None:
-    """Answer requests at `listening` until SIGINT or SIGTERM; then `working` is ended too."""
+    """Answer requests at `listening` until SIGINT or SIGTERM; then `working` is ended too.
+
+    `routes` are those that were `arranged` before, if they were.
+    """
     accepting = asyncio.Event()
     same = listening.dup()
 
@@ -204,8 +209,9 @@ async def serve_shared(
             same.listen(BACKLOG)  # one that serves with others is sent nothing before it is ready
         accepting.set()
 
+    app = create_app(settings, database, worker=shared.worker, limits=shared.limits, routes=routes)
     server = ListeningServer(
-        _telling_when_started(create_app(settings, database, worker=shared.worker, limits=shared.limits), accept),
+        _telling_when_started(app, accept),
         listening,
         address=settings.host,
         port=settings.port,

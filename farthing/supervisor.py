@@ -30,8 +30,10 @@ from enum import StrEnum
 from pathlib import Path
 
 import structlog
+from litestar import Litestar
 
 from farthing.api.transport import metrics
+from farthing.app import arranged
 from farthing.identity.bootstrap import FirstStart, first_start
 from farthing.jobs.pace import pace_for
 from farthing.listener import SharedAddress
@@ -126,6 +128,7 @@ def serve_together(settings: Settings, count: int, started: Started) -> int:
             counts,
             wanted={ProcessRole.SERVER: count, ProcessRole.WORKER: int(settings.worker)},
             sizes={ProcessRole.SERVER: sizes[0], ProcessRole.WORKER: sizes[-1]},
+            routes=arranged(),
             started=lambda database: started(database, first),
         ).run()
 
@@ -174,6 +177,8 @@ class Supervisor:
     """The folder in which the servers count."""
     wanted: dict[ProcessRole, int]
     sizes: dict[ProcessRole, Demand]
+    routes: Litestar
+    """What the servers answer with, arranged once for all of them."""
     started: Callable[[Database], Coroutine[None, None, None]]
     """Called once, in the first server, when it accepts requests."""
     served: bool = False
@@ -375,7 +380,8 @@ class Supervisor:
                     await self.started(database)
 
             pace = pace_for(self.settings.stalled_job_seconds)
-            await serve_shared(self.settings, database, self._sockets[seat], self.shared, started, pace)
+            listening = self._sockets[seat]
+            await serve_shared(self.settings, database, listening, self.shared, started, pace, routes=self.routes)
 
     async def _work(self, say_at: int) -> None:
         async with self._database(ProcessRole.WORKER) as database:
