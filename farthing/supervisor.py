@@ -40,8 +40,9 @@ from farthing.listener import SharedAddress
 from farthing.server import Engine, Shared, database_of, engine, opened, serve_shared, work_until_stopped
 from farthing.settings import Settings
 from farthing.storage.capacity import Demand, demand_of, fitted_together, granted
-from farthing.storage.embedded import MAX_CONNECTIONS, EmbeddedFailed
+from farthing.storage.embedded import EmbeddedFailed
 from farthing.storage.postgres import Database
+from farthing.storage.tuning import usable_cores
 
 log = structlog.get_logger(__name__)
 
@@ -50,8 +51,6 @@ WATCH_SECONDS = 0.5
 STABLE_SECONDS = 60.0
 """A process that ends after this long is started again without a pause."""
 LONGEST_PAUSE_SECONDS = 8.0
-OTHERS = 40
-"""Connections that an embedded PostgreSQL grants besides: commands, and processes that are being replaced."""
 _PR_SET_PDEATHSIG = 1
 
 Started = Callable[[Database, FirstStart | None], Coroutine[None, None, None]]
@@ -99,16 +98,6 @@ def processes_for_this_machine(settings: Settings) -> int:
     return count
 
 
-def usable_cores() -> int:
-    """The cores that this process may use: those of the machine, less where an affinity or a container's quota is."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return cores
-    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
-
-
 def serve_together(settings: Settings, count: int, started: Started) -> int:
     """Serve with `count` processes, and one for jobs if the settings want it, until SIGINT or SIGTERM.
 
@@ -116,8 +105,7 @@ def serve_together(settings: Settings, count: int, started: Started) -> int:
     what a single process raises that cannot start.
     """
     demands = _demands(settings, count)
-    connections = max(MAX_CONNECTIONS, sum(demand.total for demand in demands) + OTHERS)
-    with engine(settings, connections) as postgres, _folder_of_counts() as counts:
+    with engine(settings, demands) as postgres, _folder_of_counts() as counts:
         first = asyncio.run(_prepare(settings, postgres))
         sizes = _sizes(demands, postgres)
         return Supervisor(

@@ -20,7 +20,8 @@ from farthing.api.transport.ratelimit import Limiter
 from farthing.core.errors import TooManyRequests
 from farthing.settings import load
 from farthing.storage.capacity import ConnectionGrant, TooFewConnections, demand_of, fitted_together
-from farthing.supervisor import processes_for_this_machine, usable_cores
+from farthing.storage.tuning import usable_cores
+from farthing.supervisor import processes_for_this_machine
 from tests.ports import free_port
 from tests.processes import ForkedProcess, farthing
 from tests.waiting import PATIENCE_SECONDS
