@@ -21,6 +21,7 @@ ALL = (
     "credits",
     "reports",
     "transfer",
+    "story",
 )
 DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 MARK = "<!-- results below are written by `make bench ARGS=--write` -->"

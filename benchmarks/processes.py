@@ -10,7 +10,7 @@ from contextlib import suppress
 import httpx
 import psutil
 
-from benchmarks.harness import KEY, Report, Service, service
+from benchmarks.harness import KEY, Report, Service, memory_mb, service
 from benchmarks.summary import ask
 
 SECTION = "Several processes"
@@ -36,8 +36,11 @@ async def measure(report: Report) -> None:
         report.add(SECTION, "the same, two processes", f"{double:,.0f}, {double / single:.2f}x", "1.6x on 2 cores")
         for what, running in (("one process", one), ("two processes", two)):
             report.add(SECTION, f"CPU of an answer, database included, {what}", f"{_median(costs[running.port])} ms")
-        report.add(SECTION, "memory of one process that does everything", f"{_memory_mb(one):.0f} MB")
-        report.add(SECTION, "memory of supervisor, worker and two servers", f"{_memory_mb(two):.0f} MB")
+        whose = ((one, "one process that does everything"), (two, "supervisor, worker and two servers"))
+        for running, what in whose:
+            ours, database = memory_mb(running)
+            report.add(SECTION, f"memory of {what}", f"{ours:.0f} MB")
+            report.add(SECTION, "of the processes of its PostgreSQL", f"{database:.0f} MB")
 
 
 def _median(values: list[float]) -> str:
@@ -72,9 +75,3 @@ def _cpu_seconds(running: Service) -> float:
             times = process.cpu_times()
             seconds += times.user + times.system
     return seconds
-
-
-def _memory_mb(running: Service) -> float:
-    """What our processes take, shared memory counted once; without the database."""
-    ours = [process for process in _processes(running) if not process.name().startswith("postgres")]
-    return sum(process.memory_full_info().pss for process in ours) / 2**20

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from benchmarks.harness import Report, Service, median_ms, service
+from benchmarks.harness import Report, Service, growth, median_ms, service
 
 SIZES = (10, 1_000, 10_000, 100_000)
 SECTION = "Customer invoice summary"
@@ -24,16 +24,19 @@ async def measure(report: Report) -> None:
             customers = {size: await _customer(running, client, size) for size in SIZES}
             _vacuum(running)
             first = 0.0
+            medians = {}
             for size, customer_id in customers.items():
                 before = running.resident_mb
                 path = f"/customers/{customer_id}/invoices/summary"
                 (await client.get(path)).raise_for_status()
                 median = await median_ms(lambda path=path: client.get(path), times=200)
                 first = first or median
+                medians[size] = median
                 budget = {10: "< 2 ms in the server", 10_000: "at most 5x", 100_000: "at most 40x"}.get(size, "")
                 grown = running.resident_mb - before
                 measured = f"{median:.2f} ms, {median / first:.2f}x, +{grown:.1f} MB"
                 report.add(SECTION, f"{size:,} invoices, one client over HTTP", measured, budget)
+            report.add(SECTION, "cost grows with paid invoices as", growth(medians), "at most n^0.4")
             path = f"/customers/{customers[10]}/invoices/summary"
             rate = await _rate(running, path)
             report.add(SECTION, f"requests per second, one process, {CLIENTS} clients", f"{rate:,.0f}", "> 1,500")
