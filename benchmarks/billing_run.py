@@ -187,7 +187,8 @@ async def _multiply(
             text(
                 "INSERT INTO meter_usage "
                 "(environment_id, sequence, timestamp, meter_id, external_customer_id, quantity, key) "
-                "SELECT :environment, row_number() OVER (), :start + (e * interval '20 days' / :events), meter, 'c' || c, e, '' "
+                "SELECT :environment, row_number() OVER (), :start + (e * interval '20 days' / :events), meter, "
+                "'c' || c, e, '' "
                 "FROM generate_series(0, :last) AS c, unnest(CAST(:meters AS text[])) AS meter, "
                 "generate_series(1, :events) AS e"
             ),

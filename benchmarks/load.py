@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import multiprocessing
+import random
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -122,7 +123,10 @@ async def closed_in_process(port: int, key: str, calls: Sequence[Call], clients:
 
 
 async def open_in_process(port: int, key: str, calls: Sequence[Call], seconds: float) -> Answers:
-    """Each call at its own rate for so long, evenly spaced; its latency counts from when it was due."""
+    """Each call at its own rate for so long, at random times (a Poisson process), as clients that do not know of one
+    another send; its latency counts from when it was due.
+    """
+    chance = random.Random(len(calls))
     answers, began = Answers(), time.perf_counter()
     free: asyncio.Queue[Connection] = asyncio.Queue()
     for _ in range(CONNECTIONS):
@@ -135,12 +139,13 @@ async def open_in_process(port: int, key: str, calls: Sequence[Call], seconds: f
         free.put_nowait(connection)
 
     async def arrive(call: Call) -> None:
-        for number in range(round(call.rate * seconds)):
-            due = began + number / call.rate
+        due = began + chance.expovariate(call.rate)
+        while due < began + seconds:
             await asyncio.sleep(due - time.perf_counter())
             task = asyncio.create_task(send(call, due))
             sent.add(task)
             task.add_done_callback(sent.discard)
+            due += chance.expovariate(call.rate)
 
     await asyncio.gather(*map(arrive, calls))
     await asyncio.gather(*sent)

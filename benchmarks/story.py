@@ -93,7 +93,7 @@ async def _company(running: Service) -> tuple[Scope, str]:
 
 
 def _calls() -> list[Call]:
-    """What arrives in a second: 20 summaries, 10 lists of invoices, 10 reads of a customer, 5 single events and 5 bulks."""
+    """In a second: 20 summaries, 10 lists of invoices, 10 reads of a customer, 5 single events and 5 bulks of them."""
     calls = []
     for number in range(1, SOME + 1):
         customer_id = f"cust_{number % (CUSTOMERS - 1) + 1:08}"
