@@ -1,7 +1,7 @@
 """A billing day: a company of thousands of customers with a month of events is invoiced while others read and write.
 
     make bench ARGS=story
-    BENCH_STORY_EVENTS=50000000 make bench ARGS=story     50 million events: about 40 GB of disk, and hours on two cores
+    BENCH_STORY_EVENTS=50000000 make bench ARGS=story     50 million events: not run yet; hours on two cores
 
 `BENCH_STORY_CUSTOMERS` (5,000), `BENCH_STORY_EVENTS` (2,000,000) and `BENCH_STORY_RATE` (1: requests per second in all
 are 50 times that) set the size. The load is open: it does not wait for answers, before and during the billing.
