@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import statistics
-import time
 from contextlib import suppress
 
 import httpx
 import psutil
 
 from benchmarks.harness import KEY, Report, Service, memory_mb, service
-from benchmarks.summary import ask
+from benchmarks.load import Call, closed_in_process
 
 SECTION = "Several processes"
 CLIENTS = 16
@@ -59,8 +57,11 @@ def _summary(running: Service) -> str:
 
 
 async def _answered(running: Service, path: str) -> int:
-    until = time.perf_counter() + SECONDS
-    return sum(await asyncio.gather(*(ask(running, path, until) for _ in range(CLIENTS))))
+    answers = await closed_in_process(
+        running.port, running.key, [Call("summary", "GET", f"/v1{path}")], CLIENTS, SECONDS
+    )
+    assert not answers.failed, answers.failed
+    return answers.count
 
 
 def _processes(running: Service) -> list[psutil.Process]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from benchmarks.harness import Report, Service, growth, median_ms, service
+from benchmarks.load import Call, closed_in_process
 
 SIZES = (10, 1_000, 10_000, 100_000)
 SECTION = "Customer invoice summary"
@@ -104,27 +103,11 @@ def _vacuum(running: Service) -> None:
 
 async def _rate(running: Service, path: str) -> float:
     """Requests answered per second with `CLIENTS` connections that each ask again as soon as they are answered."""
-    until = time.perf_counter() + SECONDS
-    counts = await asyncio.gather(*(ask(running, path, until) for _ in range(CLIENTS)))
-    return sum(counts) / SECONDS
-
-
-async def ask(running: Service, path: str, until: float) -> int:
-    """A client of raw HTTP, for on two cores a heavier one would measure itself; how often it was answered."""
-    request = (
-        f"GET /v1{path} HTTP/1.1\r\nHost: bench\r\nx-api-key: {running.key}\r\nConnection: keep-alive\r\n\r\n"
-    ).encode()
-    reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
-    answered = 0
-    while time.perf_counter() < until:
-        writer.write(request)
-        head = await reader.readuntil(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 200"), head
-        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
-        await reader.readexactly(length)
-        answered += 1
-    writer.close()
-    return answered
+    answers = await closed_in_process(
+        running.port, running.key, [Call("summary", "GET", f"/v1{path}")], CLIENTS, SECONDS
+    )
+    assert not answers.failed, answers.failed
+    return answers.per_second
 
 
 def _statements(running: Service) -> str:
