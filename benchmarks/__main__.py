@@ -12,6 +12,7 @@ from benchmarks.harness import Report, machine
 ALL = (
     "service",
     "summary",
+    "plans",
     "processes",
     "ingest",
     "writes",
@@ -22,6 +23,7 @@ ALL = (
     "credits",
     "reports",
     "transfer",
+    "story",
 )
 DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 MARK = "<!-- results below are written by `make bench ARGS=--write` -->"

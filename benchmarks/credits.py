@@ -23,7 +23,7 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from benchmarks.billing_run import BILLED, FINALIZED, START, company
-from benchmarks.harness import Report, Service, median_ms, service
+from benchmarks.harness import Report, Service, growth, median_ms, service
 from farthing.billing.run.passes import Run
 from farthing.core.clock import FixedClock
 from farthing.credits.grants.sweep import GrantSweep
@@ -106,13 +106,21 @@ async def _debit_rate(running: Service, wallets: int) -> float:
 
 
 async def _real_times(report: Report) -> None:
+    medians = {}
     for events, lots in (*((events, 1) for events in EVENTS), *((EVENTS[0], lots) for lots in LOTS[1:])):
         async with _database() as database:
-            await _real_time(report, database, events, lots)
+            medians[events, lots] = await _real_time(report, database, events, lots)
+    by_events = {events: medians[events, LOTS[0]] for events in EVENTS}
+    report.add(SECTION, "a real-time balance's cost grows with events as", growth(by_events), "at most n^1")
+    by_lots = {lots: medians[EVENTS[0], lots] for lots in LOTS}
+    report.add(SECTION, "a real-time balance's cost grows with lots as", growth(by_lots), "at most n^1")
 
 
-async def _real_time(report: Report, database: Database, events: int, lots: int) -> None:
-    """One wallet whose customer has one subscription, so many events in the month and so many open lots."""
+async def _real_time(report: Report, database: Database, events: int, lots: int) -> float:
+    """One wallet whose customer has one subscription, so many events in the month and so many open lots.
+
+    The median, in milliseconds.
+    """
     scope = await company(database, 2)
     now = START + timedelta(days=27)
     async with database.transaction(scope) as session:
@@ -148,6 +156,7 @@ async def _real_time(report: Report, database: Database, events: int, lots: int)
     budget = "< 15 ms" if events == EVENTS[-1] else ""
     what = f"real-time balance, {events:,} events, {lots:,} lots"
     report.add(SECTION, what, f"{median:.1f} ms ({cpu:.1f} ms), {sent} statements", budget)
+    return median
 
 
 async def _fill(connection: AsyncConnection, lots: int, expiry: datetime) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import shutil
@@ -11,8 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,6 +76,11 @@ class Service:
     @property
     def key(self) -> str:
         return KEY
+
+    @property
+    def database_url(self) -> str:
+        """The database as the service itself has it."""
+        return f"postgresql://farthing@/farthing?host={self.folder / 'run'}"
 
     @property
     def admin_url(self) -> str:
@@ -146,6 +152,28 @@ async def median_ms(call: Callable[[], Awaitable[object]], times: int = 100, war
         await call()
         taken.append(time.perf_counter() - began)
     return statistics.median(taken) * 1000
+
+
+def growth(costs: Mapping[int, float]) -> str:
+    """How cost grows with size: the exponent of the power law that fits best, 1 being in proportion."""
+    if len(costs) < 2:
+        return "one size only"
+    sizes, values = [math.log(size) for size in costs], [math.log(cost) for cost in costs.values()]
+    return f"n^{statistics.linear_regression(sizes, values).slope:.2f}"
+
+
+def memory_mb(running: Service) -> tuple[float, float]:
+    """What our processes take, and those of PostgreSQL, shared memory counted once."""
+    parent = psutil.Process(running.process.pid)
+    ours = database = 0.0
+    for process in [parent, *parent.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):  # one that has just ended
+            taken = process.memory_full_info().pss / 2**20
+            if process.name().startswith("postgres"):
+                database += taken
+            else:
+                ours += taken
+    return ours, database
 
 
 def machine() -> str:

@@ -1,4 +1,4 @@
-"""Taking events in: durable events per second, in batches and one by one. `benchmarks.load` makes the load."""
+"""Taking events in: durable events per second, in batches and one by one. `benchmarks.raw_load` makes the load."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from benchmarks.harness import Report, Service, service
-from benchmarks.load import drive, post
+from benchmarks.raw_load import drive, post
 
 SECTION = "Events in"
 SECONDS = 8

@@ -1,171 +1,217 @@
-"""The load generator: prepared HTTP requests over many connections, from a process of its own.
+"""The load generator of the benchmarks: raw HTTP from processes of its own, open or closed.
 
-It does as little as it can: one `epoll` loop, requests that are bytes already, answers of which only the status and
-the length are read. `python -m benchmarks.load` measures what it can do beyond any server: it runs against one that
-answers the same bytes to everything, in a second process.
+Closed: as many clients as said, each asks again when it is answered, which measures what a service can do. Open:
+requests arrive at a rate, whether earlier ones are answered or not, and wait from the moment they were due, which
+measures what a client of a busy service sees. `python -m benchmarks.load` says what the generator itself can do against
+a server that does nothing.
 """
 
 from __future__ import annotations
 
-import array
+import asyncio
+import json
 import multiprocessing
-import select
-import socket
+import random
 import time
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from dataclasses import dataclass, field
+
+CONNECTIONS = 64
+"""Of each process; a request of the open model that finds none free waits for one, and its wait counts."""
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """What came of it; times in seconds."""
+class Call:
+    """A request to send: `name` is what its latency is counted under; `rate` (per second) is for the open model."""
 
-    answered: int
-    seconds: float
-    cpu_seconds: float
-    """What the generator itself needed."""
-    sorted_times: Sequence[float]
+    name: str
+    method: str
+    path: str
+    body: bytes = b""
+    rate: float = 0.0
+
+
+@dataclass(slots=True)
+class Answers:
+    """What came of a load: latencies in seconds by name, answers that were no success, and how long it took."""
+
+    seconds: float = 0.0
+    latencies: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    failed: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self.latencies.values()))
 
     @property
     def per_second(self) -> float:
-        return self.answered / self.seconds
+        return self.count / self.seconds
 
-    def percentile_ms(self, share: float) -> float:
-        """The time within which `share` of the requests were answered, in milliseconds."""
-        return self.sorted_times[min(len(self.sorted_times) - 1, int(len(self.sorted_times) * share))] * 1000
+    def percentile(self, name: str, share: float) -> float:
+        """Milliseconds within which `share` of the answers came."""
+        ordered = sorted(self.latencies[name])
+        return ordered[min(int(len(ordered) * share), len(ordered) - 1)] * 1000
 
-
-def post(path: str, body: bytes, key: str) -> bytes:
-    """A whole HTTP request."""
-    head = (
-        f"POST {path} HTTP/1.1\r\nhost: bench\r\nx-api-key: {key}\r\ncontent-type: application/json\r\n"
-        f"content-length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
-
-
-def drive(port: int, requests: Sequence[bytes], clients: int, seconds: float, most: int = 0) -> Load:
-    """Send `requests` in turn over `clients` connections, each the next as soon as it is answered.
-
-    It ends after `seconds`, or after `most` answers. Raises RuntimeError for an answer that is no success. It runs in a
-    process of its own, so that it shares no interpreter with whoever measures.
-    """
-    ours, theirs = multiprocessing.get_context("spawn").Pipe()
-    process = multiprocessing.get_context("spawn").Process(
-        target=_send_back, args=(theirs, port, requests, clients, seconds, most)
-    )
-    process.start()
-    theirs.close()
-    load: Load | None
-    load, failure = ours.recv()
-    process.join()
-    if load is None:
-        raise RuntimeError(failure)
-    return load
+    def add(self, other: Answers) -> None:
+        """Take in what another process saw at the same time."""
+        self.seconds = max(self.seconds, other.seconds)
+        for name, latencies in other.latencies.items():
+            self.latencies[name] += latencies
+        for name, count in other.failed.items():
+            self.failed[name] += count
 
 
-def _send_back(to: Connection, port: int, requests: Sequence[bytes], clients: int, seconds: float, most: int) -> None:
+class Connection:
+    """A kept-alive connection; one request at a time."""
+
+    def __init__(self, port: int, key: str) -> None:
+        self._port, self._key = port, key
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def send(self, call: Call) -> int:
+        """The status of the answer, whose body is read and forgotten. Raises OSError, IncompleteReadError."""
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = self._streams
+        head = f"{call.method} {call.path} HTTP/1.1\r\nHost: bench\r\nx-api-key: {self._key}\r\n"
+        if call.body:
+            head += f"Content-Type: application/json\r\nContent-Length: {len(call.body)}\r\n"
+        writer.write(head.encode() + b"\r\n" + call.body)
+        answer = await reader.readuntil(b"\r\n\r\n")
+        lowered = answer.lower()
+        if b"content-length:" in lowered:
+            await reader.readexactly(int(lowered.partition(b"content-length:")[2].partition(b"\r\n")[0]))
+        elif b"transfer-encoding: chunked" in lowered:
+            while (size := int(await reader.readline(), 16)) > 0:
+                await reader.readexactly(size + 2)
+            await reader.readline()
+        return int(answer[9:12])
+
+    def close(self) -> None:
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+
+async def _timed(connection: Connection, call: Call, due: float, answers: Answers) -> None:
     try:
-        to.send((_drive(port, requests, clients, seconds, most), ""))
-    except (RuntimeError, OSError) as error:
-        to.send((None, f"{type(error).__name__}: {error}"))
+        succeeded = await connection.send(call) < 400
+    except (OSError, asyncio.IncompleteReadError):
+        connection.close()
+        succeeded = False
+    if succeeded:
+        answers.latencies[call.name].append(time.perf_counter() - due)
+    else:
+        answers.failed[call.name] += 1
 
 
-def _drive(port: int, requests: Sequence[bytes], clients: int, seconds: float, most: int) -> Load:
-    poll = select.epoll()
-    sockets: dict[int, socket.socket] = {}
-    sent_at: dict[int, float] = {}
-    for _ in range(clients):
-        connection = socket.create_connection(("127.0.0.1", port))
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sockets[connection.fileno()] = connection
-        poll.register(connection.fileno(), select.EPOLLIN)
-    times = array.array("d")
-    clock = time.perf_counter
-    began, cpu = clock(), time.process_time()
-    until = began + seconds
-    number = 0
-    open_requests = 0
-    for place, connection in sockets.items():
-        if most and number >= most:
-            break
-        sent_at[place] = clock()
-        connection.sendall(requests[number % len(requests)])
-        number += 1
-        open_requests += 1
-    while open_requests:
-        for place, _ in poll.poll(30) or _nothing():
-            connection = sockets[place]
-            read_answer(connection)
-            now = clock()
-            times.append(now - sent_at[place])
-            if now < until and not (most and number >= most):
-                sent_at[place] = now
-                connection.sendall(requests[number % len(requests)])
-                number += 1
-            else:
-                open_requests -= 1
-    ended = clock()
-    return Load(len(times), ended - began, time.process_time() - cpu, sorted(times))
+async def closed_in_process(port: int, key: str, calls: Sequence[Call], clients: int, seconds: float) -> Answers:
+    """`clients` that send the calls in turn, each as soon as its last is answered."""
+    answers, began = Answers(), time.perf_counter()
+
+    async def client(number: int) -> None:
+        connection, turn = Connection(port, key), number
+        while time.perf_counter() - began < seconds:
+            await _timed(connection, calls[turn % len(calls)], time.perf_counter(), answers)
+            turn += 1
+        connection.close()
+
+    await asyncio.gather(*map(client, range(clients)))
+    answers.seconds = time.perf_counter() - began
+    return answers
 
 
-def _nothing() -> list[tuple[int, int]]:
-    raise RuntimeError("no answer came for 30 seconds")
+async def open_in_process(port: int, key: str, calls: Sequence[Call], seconds: float) -> Answers:
+    """Each call at its own rate for so long, at random times (a Poisson process), as clients that do not know of one
+    another send; its latency counts from when it was due.
+    """
+    chance = random.Random(len(calls))
+    answers, began = Answers(), time.perf_counter()
+    free: asyncio.Queue[Connection] = asyncio.Queue()
+    for _ in range(CONNECTIONS):
+        free.put_nowait(Connection(port, key))
+    sent: set[asyncio.Task[None]] = set()
+
+    async def send(call: Call, due: float) -> None:
+        connection = await free.get()
+        await _timed(connection, call, due, answers)
+        free.put_nowait(connection)
+
+    async def arrive(call: Call) -> None:
+        due = began + chance.expovariate(call.rate)
+        while due < began + seconds:
+            await asyncio.sleep(due - time.perf_counter())
+            task = asyncio.create_task(send(call, due))
+            sent.add(task)
+            task.add_done_callback(sent.discard)
+            due += chance.expovariate(call.rate)
+
+    await asyncio.gather(*map(arrive, calls))
+    await asyncio.gather(*sent)
+    answers.seconds = time.perf_counter() - began
+    while not free.empty():
+        free.get_nowait().close()
+    return answers
 
 
-def read_answer(connection: socket.socket) -> None:
-    """Read one whole answer. Raises RuntimeError for one that is no success."""
-    answer = connection.recv(65_536)
-    while (end := answer.find(b"\r\n\r\n")) < 0:
-        more = connection.recv(65_536)
-        if not more:
-            raise RuntimeError("the server hung up")
-        answer += more
-    if not answer.startswith(b"HTTP/1.1 20"):
-        raise RuntimeError(answer.decode("latin-1"))
-    head = answer[:end].lower()
-    at = head.index(b"content-length:") + 15
-    line = head.find(b"\r\n", at)
-    missing = int(head[at : line if line > 0 else None]) + end + 4 - len(answer)
-    while missing > 0:
-        missing -= len(connection.recv(missing))
+def _run(port: int, key: str, calls: Sequence[Call], clients: int, seconds: float) -> Answers:
+    """One process's part; no clients is the open model."""
+    if clients:
+        return asyncio.run(closed_in_process(port, key, calls, clients, seconds))
+    return asyncio.run(open_in_process(port, key, calls, seconds))
 
 
-_CANNED = b"HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\ncontent-length: 93\r\n\r\n" + b"x" * 93
+async def closed(
+    port: int, key: str, calls: Sequence[Call], clients: int, seconds: float, processes: int = 1
+) -> Answers:
+    """A closed load from `processes` processes, over which the clients are spread."""
+    parts = [clients // processes + (number < clients % processes) for number in range(processes)]
+    return await _together([(port, key, calls, part, seconds) for part in parts if part])
 
 
-def _answer_everything(to: Connection) -> None:
-    """A server that answers the same to everything: what is measured against it is the generator."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    listening.setblocking(False)
-    to.send(listening.getsockname()[1])
-    poll = select.epoll()
-    poll.register(listening.fileno(), select.EPOLLIN)
-    clients: dict[int, socket.socket] = {}
-    while True:
-        for place, _ in poll.poll():
-            if place == listening.fileno():
-                client, _ = listening.accept()
-                clients[client.fileno()] = client
-                poll.register(client.fileno(), select.EPOLLIN)
-            elif clients[place].recv(65_536):
-                clients[place].sendall(_CANNED)
-            else:
-                poll.unregister(place)
-                clients.pop(place).close()
+async def opened(port: int, key: str, calls: Sequence[Call], seconds: float, processes: int = 1) -> Answers:
+    """An open load from `processes` processes, each of which sends its share of every rate."""
+    shared = [Call(call.name, call.method, call.path, call.body, call.rate / processes) for call in calls]
+    return await _together([(port, key, shared, 0, seconds)] * processes)
+
+
+async def _together(parts: list[tuple[int, str, Sequence[Call], int, float]]) -> Answers:
+    whole = Answers()
+    with multiprocessing.get_context("spawn").Pool(len(parts)) as pool:
+        for answers in await asyncio.to_thread(pool.starmap, _run, parts):
+            whole.add(answers)
+    return whole
+
+
+async def _answer_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while True:
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            if b"content-length:" in head:
+                await reader.readexactly(int(head.partition(b"content-length:")[2].partition(b"\r\n")[0]))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+    except (asyncio.IncompleteReadError, ConnectionError):
+        writer.close()
+
+
+async def measure_itself() -> dict[str, Answers]:
+    """What the generator can do against a server in this process that does nothing."""
+    server = await asyncio.start_server(_answer_nothing, "127.0.0.1", 0)
+    port: int = server.sockets[0].getsockname()[1]
+    get = Call("get", "GET", "/", rate=1_000)
+    event = Call("event", "POST", "/", json.dumps({"event_name": "tokens", "properties": {"n": 1}}).encode(), 1_000)
+    async with server:
+        return {
+            "closed, 16 clients": await closed(port, "key", [get, event], 16, 3),
+            "open, 2,000 a second": await opened(port, "key", [get, event], 3),
+        }
 
 
 def main() -> None:
-    ours, theirs = multiprocessing.get_context("spawn").Pipe()
-    server = multiprocessing.get_context("spawn").Process(target=_answer_everything, args=(theirs,), daemon=True)
-    server.start()
-    port: int = ours.recv()
-    for clients in (1, 64):
-        load = drive(port, [post("/v1/events", b"x" * 200, "key")], clients, 3)
-        cost = load.cpu_seconds / load.answered * 1e6
-        print(f"{clients} clients: {load.per_second:,.0f} requests a second, {cost:.1f} us of CPU each")
-    server.terminate()
+    for what, answers in asyncio.run(measure_itself()).items():
+        latencies = ", ".join(f"{name} p99 {answers.percentile(name, 0.99):.2f} ms" for name in answers.latencies)
+        print(f"{what}: {answers.per_second:,.0f} requests per second, {latencies}")
 
 
 if __name__ == "__main__":

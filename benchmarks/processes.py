@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import statistics
-import time
 from contextlib import suppress
 
 import httpx
 import psutil
 
-from benchmarks.harness import KEY, Report, Service, service
-from benchmarks.summary import ask
+from benchmarks.harness import KEY, Report, Service, memory_mb, service
+from benchmarks.load import Call, closed_in_process
 
 SECTION = "Several processes"
 CLIENTS = 16
@@ -36,8 +34,11 @@ async def measure(report: Report) -> None:
         report.add(SECTION, "the same, two processes", f"{double:,.0f}, {double / single:.2f}x", "1.6x on 2 cores")
         for what, running in (("one process", one), ("two processes", two)):
             report.add(SECTION, f"CPU of an answer, database included, {what}", f"{_median(costs[running.port])} ms")
-        report.add(SECTION, "memory of one process that does everything", f"{_memory_mb(one):.0f} MB")
-        report.add(SECTION, "memory of supervisor, worker and two servers", f"{_memory_mb(two):.0f} MB")
+        whose = ((one, "one process that does everything"), (two, "supervisor, worker and two servers"))
+        for running, what in whose:
+            ours, database = memory_mb(running)
+            report.add(SECTION, f"memory of {what}", f"{ours:.0f} MB")
+            report.add(SECTION, "of the processes of its PostgreSQL", f"{database:.0f} MB")
 
 
 def _median(values: list[float]) -> str:
@@ -56,8 +57,11 @@ def _summary(running: Service) -> str:
 
 
 async def _answered(running: Service, path: str) -> int:
-    until = time.perf_counter() + SECONDS
-    return sum(await asyncio.gather(*(ask(running, path, until) for _ in range(CLIENTS))))
+    answers = await closed_in_process(
+        running.port, running.key, [Call("summary", "GET", f"/v1{path}")], CLIENTS, SECONDS
+    )
+    assert not answers.failed, answers.failed
+    return answers.count
 
 
 def _processes(running: Service) -> list[psutil.Process]:
@@ -72,9 +76,3 @@ def _cpu_seconds(running: Service) -> float:
             times = process.cpu_times()
             seconds += times.user + times.system
     return seconds
-
-
-def _memory_mb(running: Service) -> float:
-    """What our processes take, shared memory counted once; without the database."""
-    ours = [process for process in _processes(running) if not process.name().startswith("postgres")]
-    return sum(process.memory_full_info().pss for process in ours) / 2**20

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from benchmarks.harness import Report, Service, median_ms, service
+from benchmarks.harness import Report, Service, growth, median_ms, service
+from benchmarks.load import Call, closed_in_process
 
 SIZES = (10, 1_000, 10_000, 100_000)
 SECTION = "Customer invoice summary"
@@ -24,16 +23,19 @@ async def measure(report: Report) -> None:
             customers = {size: await _customer(running, client, size) for size in SIZES}
             _vacuum(running)
             first = 0.0
+            medians = {}
             for size, customer_id in customers.items():
                 before = running.resident_mb
                 path = f"/customers/{customer_id}/invoices/summary"
                 (await client.get(path)).raise_for_status()
                 median = await median_ms(lambda path=path: client.get(path), times=200)
                 first = first or median
+                medians[size] = median
                 budget = {10: "< 2 ms in the server", 10_000: "at most 5x", 100_000: "at most 40x"}.get(size, "")
                 grown = running.resident_mb - before
                 measured = f"{median:.2f} ms, {median / first:.2f}x, +{grown:.1f} MB"
                 report.add(SECTION, f"{size:,} invoices, one client over HTTP", measured, budget)
+            report.add(SECTION, "cost grows with paid invoices as", growth(medians), "at most n^0.4")
             path = f"/customers/{customers[10]}/invoices/summary"
             rate = await _rate(running, path)
             report.add(SECTION, f"requests per second, one process, {CLIENTS} clients", f"{rate:,.0f}", "> 1,500")
@@ -52,13 +54,13 @@ async def _customer(running: Service, client: Any, size: int) -> str:
     ]
     made = await client.post("/invoices", json={**body, "line_items": lines})
     made.raise_for_status()
-    _copy(running, made.json()["id"], size - 1)
+    copy_invoice(running, made.json()["id"], size - 1)
     return customer_id
 
 
-def _copy(running: Service, invoice_id: str, count: int) -> None:
-    """Copies in three currencies, all paid but one in two hundred (and at least a few)."""
-    every = max(2, min(200, count // 4 or 2))
+def copy_invoice(running: Service, invoice_id: str, count: int, *, unpaid: bool = False) -> None:
+    """Copies in three currencies, all paid but one in two hundred (and at least a few), or all unpaid."""
+    every = 1 if unpaid else max(2, min(200, count // 4 or 2))
     changes = {
         "id": sql.SQL("invoices.id || '-' || g"),
         "invoice_number": sql.SQL("invoices.invoice_number || '-' || g"),
@@ -82,11 +84,12 @@ def _copy(running: Service, invoice_id: str, count: int) -> None:
         connection.execute(
             sql.SQL(
                 "INSERT INTO invoices ({}) SELECT {} FROM invoices, "
-                "(SELECT g, g % {} = 1 AS open FROM generate_series(1, {}) AS g) AS copies WHERE invoices.id = {}"
+                "(SELECT g, g % {} = {} AS open FROM generate_series(1, {}) AS g) AS copies WHERE invoices.id = {}"
             ).format(
                 sql.SQL(", ").join(map(sql.Identifier, columns)),
                 sql.SQL(", ").join(values),
                 sql.Literal(every),
+                sql.Literal(0 if unpaid else 1),
                 sql.Literal(count),
                 sql.Literal(invoice_id),
             )
@@ -100,27 +103,11 @@ def _vacuum(running: Service) -> None:
 
 async def _rate(running: Service, path: str) -> float:
     """Requests answered per second with `CLIENTS` connections that each ask again as soon as they are answered."""
-    until = time.perf_counter() + SECONDS
-    counts = await asyncio.gather(*(ask(running, path, until) for _ in range(CLIENTS)))
-    return sum(counts) / SECONDS
-
-
-async def ask(running: Service, path: str, until: float) -> int:
-    """A client of raw HTTP, for on two cores a heavier one would measure itself; how often it was answered."""
-    request = (
-        f"GET /v1{path} HTTP/1.1\r\nHost: bench\r\nx-api-key: {running.key}\r\nConnection: keep-alive\r\n\r\n"
-    ).encode()
-    reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
-    answered = 0
-    while time.perf_counter() < until:
-        writer.write(request)
-        head = await reader.readuntil(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 200"), head
-        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
-        await reader.readexactly(length)
-        answered += 1
-    writer.close()
-    return answered
+    answers = await closed_in_process(
+        running.port, running.key, [Call("summary", "GET", f"/v1{path}")], CLIENTS, SECONDS
+    )
+    assert not answers.failed, answers.failed
+    return answers.per_second
 
 
 def _statements(running: Service) -> str:

@@ -20,7 +20,7 @@ import psycopg
 
 from benchmarks.harness import KEY, Report, Service, service
 from benchmarks.ingest import event
-from benchmarks.load import post, read_answer
+from benchmarks.raw_load import post, read_answer
 
 SECTION = "The slowest of single events"
 EVENTS = int(os.environ.get("BENCH_CALLS", "3000"))

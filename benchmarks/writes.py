@@ -22,7 +22,7 @@ import psycopg
 
 from benchmarks.harness import KEY, Report, Service, cpu_seconds, service
 from benchmarks.ingest import event
-from benchmarks.load import drive, post
+from benchmarks.raw_load import drive, post
 
 SECTION = "Writes"
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))

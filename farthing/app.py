@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -25,7 +25,7 @@ import farthing
 from farthing.api.body import JsonBody
 from farthing.api.guards import AccessControl
 from farthing.api.openapi import ApiDocument, document
-from farthing.api.services import services_of, state_with
+from farthing.api.services import give_services, services_in, services_of
 from farthing.api.transport.bodies import BodyReader, ReadTimes
 from farthing.api.transport.client_address import ClientAddresses
 from farthing.api.transport.direct import handled_directly
@@ -232,6 +232,7 @@ class Services(Composition):
     queue: App
     duties: KnownDuties
     health: Health
+    notices: Listener
     gateways: Gateways
     sender: AttemptSender
     ingest: Ingest
@@ -297,10 +298,19 @@ def routes_only() -> Litestar:
         description="Usage-based billing, exact to the farthing.",
         components=Components(),
     )
-    return _litestar(State({}), lifespan=(), documented=config)
+    return _litestar(config)
 
 
-def _litestar(state: State, lifespan: Sequence[Any], documented: OpenAPIConfig | None = None) -> Litestar:
+def arranged() -> Litestar:
+    """The routes of an application to be: `create_app` gives them what they work with.
+
+    Arranging them takes seconds and tens of megabytes, so that processes that serve together have it done before they
+    part. Each can be given to one application only.
+    """
+    return _litestar()
+
+
+def _litestar(documented: OpenAPIConfig | None = None) -> Litestar:
     """`documented` is not for the application that is served: the framework would add pages of its own."""
     return Litestar(
         route_handlers=[
@@ -321,8 +331,8 @@ def _litestar(state: State, lifespan: Sequence[Any], documented: OpenAPIConfig |
             for name, provide in PROVIDED.items()
         },
         exception_handlers={Exception: answer},
-        lifespan=list(lifespan),
-        state=state,
+        lifespan=[] if documented else [_lifespan],
+        state=State({}),
         logging_config=None,
         openapi_config=documented,
         request_max_body_size=None,  # bounded before it comes here: see `api.transport.bodies`
@@ -348,16 +358,18 @@ def create_app(
     listener: Listener | None = None,
     worker: WorkerState | None = None,
     limits: RateLimits | None = None,
+    routes: Litestar | None = None,
 ) -> Edge:
     """The whole ASGI application on one database. It starts and stops `listener` with itself.
 
     `worker` is the one of this process, or of those it serves with, if there is one; `limits` is what they count
-    together.
+    together. `routes` are those that were `arranged` before, if they were.
     """
     notices = listener or Listener(database.url)
     limits = limits or RateLimits.of(settings.rate_limit_per_second, settings.rate_limit_burst)
     services = _services(settings, database, notices, worker, limits)
-    app = _litestar(state_with(services), [_lifespan(services, notices)])
+    app = routes or arranged()
+    give_services(app.state, services)
 
     async def identify(headers: Mapping[bytes, bytes]) -> str:
         return (await services.authenticator.by_headers(headers, needs_environment=False)).tenant_id
@@ -389,6 +401,7 @@ def _services(
         queue=jobs_queue,
         duties=KnownDuties(known),
         health=Health(health_database, known, worker, started_at=database.clock.now()),
+        notices=notices,
         gateways=Gateways(database, settings, database.ports.part(InvoicePorts).hooks),
         sender=AttemptSender(
             WebhookClient(allow_private=settings.webhook_allow_private),
@@ -406,23 +419,20 @@ def _services(
     )
 
 
-def _lifespan(services: Services, notices: Listener) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+@asynccontextmanager
+async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     """What starts with the application and is stopped with it."""
-
-    @asynccontextmanager
-    async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        await confirm(services.database, services.master_keys)
-        await notices.start()
-        await services.ingest.start()
-        await services.health.look()  # takes its connection while there are some
-        recording = asyncio.create_task(_record_used_keys(services), name="used keys")
-        try:
-            yield
-        finally:
-            recording.cancel()
-            await services.ingest.stop()
-            await services.sender.client.close()
-            await notices.stop()
-            await services.health.close()
-
-    return lifespan
+    services: Services = services_in(app.state)  # type: ignore[assignment]  # as `create_app` gave them
+    await confirm(services.database, services.master_keys)
+    await services.notices.start()
+    await services.ingest.start()
+    await services.health.look()  # takes its connection while there are some
+    recording = asyncio.create_task(_record_used_keys(services), name="used keys")
+    try:
+        yield
+    finally:
+        recording.cancel()
+        await services.ingest.stop()
+        await services.sender.client.close()
+        await services.notices.stop()
+        await services.health.close()

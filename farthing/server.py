@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ import structlog
 from alembic.util.exc import CommandError
 from granian.constants import Interfaces
 from granian.http import HTTP1Settings
+from litestar import Litestar
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from farthing import secret_file
@@ -32,7 +33,7 @@ from farthing.jobs.worker import keep_working
 from farthing.listener import BACKLOG, ListeningServer, listen
 from farthing.notifications.webhooks.delivery.running import delivery_worker
 from farthing.settings import Settings
-from farthing.storage.capacity import Demand, fitted, granted, shortage
+from farthing.storage.capacity import OTHERS, Demand, fitted, granted, shortage
 from farthing.storage.connections.unusable import UnusableDatabase
 from farthing.storage.embedded import MAX_CONNECTIONS, EmbeddedFailed, EmbeddedPostgres
 from farthing.storage.migrations import upgrade
@@ -55,16 +56,18 @@ class Engine:
 
 
 @contextmanager
-def engine(settings: Settings, connections: int = MAX_CONNECTIONS) -> Iterator[Engine]:
+def engine(settings: Settings, demands: Sequence[Demand] = ()) -> Iterator[Engine]:
     """The PostgreSQL to use: the configured one, or an embedded one that runs while this is open.
 
-    An embedded one grants at most `connections`.
+    An embedded one grants what the processes that stay want, and some to others.
     """
     if settings.database_url is not None:
         yield Engine(settings.database_url)
         return
     archive = None if settings.wal_archive_dir is None else Path(settings.wal_archive_dir)
-    server = EmbeddedPostgres(Path(settings.data_dir), {"max_connections": str(connections)}, wal_archive=archive)
+    connections = sum(demand.total for demand in demands) + OTHERS if demands else MAX_CONNECTIONS
+    given = {"max_connections": str(connections), **settings.embedded_settings()}
+    server = EmbeddedPostgres(Path(settings.data_dir), given, wal_archive=archive)
     try:
         if settings.secret_key is None:
             secret_file.ensure(Path(settings.data_dir))
@@ -194,8 +197,12 @@ async def serve_shared(
     started: Callable[[], Coroutine[None, None, None]],
     pace: Pace,
     working: asyncio.Task[None] | None = None,
+    routes: Litestar | None = None,
 ) -> None:
-    """Answer requests at `listening` until SIGINT or SIGTERM; then `working` is ended too."""
+    """Answer requests at `listening` until SIGINT or SIGTERM; then `working` is ended too.
+
+    `routes` are those that were `arranged` before, if they were.
+    """
     accepting = asyncio.Event()
     same = listening.dup()
 
@@ -204,8 +211,9 @@ async def serve_shared(
             same.listen(BACKLOG)  # one that serves with others is sent nothing before it is ready
         accepting.set()
 
+    app = create_app(settings, database, worker=shared.worker, limits=shared.limits, routes=routes)
     server = ListeningServer(
-        _telling_when_started(create_app(settings, database, worker=shared.worker, limits=shared.limits), accept),
+        _telling_when_started(app, accept),
         listening,
         address=settings.host,
         port=settings.port,

@@ -22,6 +22,17 @@ DEFAULT_TENANT_NAME = "Farthing"
 """What a company is called that nobody named."""
 
 
+FIXED_IN_POSTGRES = frozenset(
+    {
+        *("config_file", "data_directory", "external_pid_file", "hba_file", "ident_file"),
+        *("listen_addresses", "port", "unix_socket_directories", "unix_socket_group", "unix_socket_permissions"),
+        *("archive_command", "archive_library", "archive_mode", "wal_level"),
+        *("fsync", "full_page_writes", "synchronous_commit"),
+    }
+)
+"""What the embedded PostgreSQL must have as we have it: where it is found, and that what was answered is on disk."""
+
+
 class BadSettings(ValueError):
     """The configuration cannot be used; the message names each variable and what would be right."""
 
@@ -43,6 +54,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     data_dir: str = "farthing-data"
     wal_archive_dir: str | None = None
     """Where the embedded PostgreSQL copies its write-ahead log to, for recovery to a point in time."""
+    postgres_settings: str | None = None
+    """JSON object: settings of the embedded PostgreSQL in place of those that suit the machine and the data."""
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
     processes: Annotated[int, Meta(ge=0, le=64)] = 0
@@ -157,6 +170,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Tenant to user to environments; who is not listed may enter all."""
         return msgspec.json.decode(self.environment_access or "{}", type=dict[str, dict[str, list[str]]])
 
+    def embedded_settings(self) -> dict[str, str]:
+        """Settings of the embedded PostgreSQL that the operator chose. Raises ValueError."""
+        kind = dict[Annotated[str, Meta(pattern="^[a-z_]+$")], str | int | float | bool]
+        given = msgspec.json.decode(self.postgres_settings or "{}", type=kind)
+        if fixed := sorted(FIXED_IN_POSTGRES & given.keys()):
+            raise ValueError(f"{', '.join(fixed)} cannot be set")
+        return {name: _postgres_value(value) for name, value in given.items()}
+
     def provider_api_urls(self) -> dict[str, str]:
         """Addresses of payment providers' APIs that are not the providers' own. Raises ValueError."""
         urls = msgspec.json.decode(self.provider_urls or "{}", type=dict[str, str])
@@ -183,6 +204,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.secret_key is not None:
             return self.secret_key_previous
         return secret_file.read_if_there(Path(self.data_dir) / secret_file.PREVIOUS)
+
+
+def _postgres_value(value: str | float | bool) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)
 
 
 def load(environ: Mapping[str, str], **given: object) -> Settings:
@@ -218,6 +245,10 @@ def _cross_check(settings: Settings) -> None:
         _check_url(settings.database_url)
         if settings.secret_key is None:
             raise BadSettings("FARTHING_SECRET_KEY is required with FARTHING_DATABASE_URL: all processes must share it")
+    if settings.postgres_settings is not None and settings.database_url is not None:
+        raise BadSettings(
+            "FARTHING_POSTGRES_SETTINGS is for the embedded PostgreSQL; with FARTHING_DATABASE_URL, set up that server"
+        )
     if settings.wal_archive_dir is not None:
         if settings.database_url is not None:
             raise BadSettings(
@@ -241,6 +272,7 @@ def _cross_check(settings: Settings) -> None:
         ("OPERATOR_KEYS", settings.operators),
         ("ENVIRONMENT_ACCESS", settings.environments_by_user),
         ("PROVIDER_URLS", settings.provider_api_urls),
+        ("POSTGRES_SETTINGS", settings.embedded_settings),
     ):
         try:
             read()

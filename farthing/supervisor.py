@@ -30,16 +30,19 @@ from enum import StrEnum
 from pathlib import Path
 
 import structlog
+from litestar import Litestar
 
 from farthing.api.transport import metrics
+from farthing.app import arranged
 from farthing.identity.bootstrap import FirstStart, first_start
 from farthing.jobs.pace import pace_for
 from farthing.listener import SharedAddress
 from farthing.server import Engine, Shared, database_of, engine, opened, serve_shared, work_until_stopped
 from farthing.settings import Settings
 from farthing.storage.capacity import Demand, demand_of, fitted_together, granted
-from farthing.storage.embedded import MAX_CONNECTIONS, EmbeddedFailed
+from farthing.storage.embedded import EmbeddedFailed
 from farthing.storage.postgres import Database
+from farthing.storage.tuning import usable_cores
 
 log = structlog.get_logger(__name__)
 
@@ -48,8 +51,6 @@ WATCH_SECONDS = 0.5
 STABLE_SECONDS = 60.0
 """A process that ends after this long is started again without a pause."""
 LONGEST_PAUSE_SECONDS = 8.0
-OTHERS = 40
-"""Connections that an embedded PostgreSQL grants besides: commands, and processes that are being replaced."""
 _PR_SET_PDEATHSIG = 1
 _IS_READY, _HAS_BEGUN = b".", b"!"
 """What a process says to its supervisor: that it accepts requests, or works; and that `started` came to its end."""
@@ -99,16 +100,6 @@ def processes_for_this_machine(settings: Settings) -> int:
     return count
 
 
-def usable_cores() -> int:
-    """The cores that this process may use: those of the machine, less where an affinity or a container's quota is."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return cores
-    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
-
-
 def serve_together(settings: Settings, count: int, started: Started) -> int:
     """Serve with `count` processes, and one for jobs if the settings want it, until SIGINT or SIGTERM.
 
@@ -117,8 +108,7 @@ def serve_together(settings: Settings, count: int, started: Started) -> int:
     what a single process raises that cannot start.
     """
     demands = _demands(settings, count)
-    connections = max(MAX_CONNECTIONS, sum(demand.total for demand in demands) + OTHERS)
-    with engine(settings, connections) as postgres, _folder_of_counts() as counts:
+    with engine(settings, demands) as postgres, _folder_of_counts() as counts:
         first = asyncio.run(_prepare(settings, postgres))
         sizes = _sizes(demands, postgres)
         return Supervisor(
@@ -129,6 +119,7 @@ def serve_together(settings: Settings, count: int, started: Started) -> int:
             counts,
             wanted={ProcessRole.SERVER: count, ProcessRole.WORKER: int(settings.worker)},
             sizes={ProcessRole.SERVER: sizes[0], ProcessRole.WORKER: sizes[-1]},
+            routes=arranged(),
             started=lambda database: started(database, first),
         ).run()
 
@@ -177,6 +168,8 @@ class Supervisor:
     """The folder in which the servers count."""
     wanted: dict[ProcessRole, int]
     sizes: dict[ProcessRole, Demand]
+    routes: Litestar
+    """What the servers answer with, arranged once for all of them."""
     started: Callable[[Database], Coroutine[None, None, None]]
     """Called in the first server when it accepts requests, and in its successor, unless it came to its end."""
     has_begun: bool = False
@@ -386,7 +379,8 @@ class Supervisor:
                     os.write(say_at, _HAS_BEGUN)
 
             pace = pace_for(self.settings.stalled_job_seconds)
-            await serve_shared(self.settings, database, self._sockets[seat], self.shared, started, pace)
+            listening = self._sockets[seat]
+            await serve_shared(self.settings, database, listening, self.shared, started, pace, routes=self.routes)
 
     async def _work(self, say_at: int) -> None:
         async with self._database(ProcessRole.WORKER) as database:

@@ -16,12 +16,17 @@ from farthing.core.composition import Composition
 _KEY = "services"
 
 
-def state_with(services: Composition) -> State:
-    """The state of an application that has these services."""
-    return State({_KEY: services})
+def give_services(state: State, services: Composition) -> None:
+    """Let the application that has this state have these services."""
+    state[_KEY] = services
 
 
 def services_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Composition:
     """The services of the application that a request came to."""
-    services: Composition = connection.app.state[_KEY]
+    return services_in(connection.app.state)
+
+
+def services_in(state: State) -> Composition:
+    """The services that were given to the application of this state."""
+    services: Composition = state[_KEY]
     return services

@@ -63,7 +63,7 @@ def with_database(
 
     # a process that stays serves others; any other command is the operator's own doing
     actor, source = (COMMAND_LINE, ChangeSource.CLI) if demand is None else (SERVICE, ChangeSource.WORKER)
-    with server.engine(settings) as engine, acting_as(actor, source):
+    with server.engine(settings, [] if demand is None else [demand]) as engine, acting_as(actor, source):
         status = asyncio.run(run(engine))
     if status:
         sys.exit(status)

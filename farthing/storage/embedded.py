@@ -34,6 +34,8 @@ from typing import IO
 import psycopg
 from psycopg import sql
 
+from farthing.storage.tuning import size_mb, this_machine, tuned
+
 ROLE = "farthing"
 DATABASE = "farthing"
 START_TIMEOUT_SECONDS = 60
@@ -57,8 +59,8 @@ _BINARIES = _binaries()
 _PR_SET_PDEATHSIG, _PR_SET_SECUREBITS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 1, 28, 47, 2
 _KEEP_CAPABILITIES_OF_ANY_USER = 1 << 2  # SECBIT_NO_SETUID_FIXUP: for access(2) too, with which initdb looks around
 _CAP_DAC_OVERRIDE = 1
-MAX_CONNECTIONS = 200
-"""What is granted unless more processes need more."""
+MAX_CONNECTIONS = 100
+"""What is granted unless somebody says what is needed."""
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -72,13 +74,16 @@ class EmbeddedPostgres:
     def __init__(
         self, folder: Path, settings: Mapping[str, str] | None = None, wal_archive: Path | None = None
     ) -> None:
-        """`wal_archive`: a folder that every finished piece of the write-ahead log is copied to."""
+        """`settings` go before what suits the machine (`tuning`).
+
+        `wal_archive`: a folder that every finished piece of the write-ahead log is copied to.
+        """
         self.folder = folder.resolve()
         self._wal_archive = wal_archive.resolve() if wal_archive else None
         self._data = self.folder / "postgres"
         self._log = self.folder / "postgres.log"
         archiving = _archiving_to(self._wal_archive) if self._wal_archive else {}
-        self._settings = {**_settings_for_this_machine(), **archiving, **(settings or {})}
+        self._settings = {**archiving, **(settings or {})}
         self._owner = _unprivileged_owner()
         self._lock: IO[str] | None = None
         self._server: subprocess.Popen[bytes] | None = None
@@ -255,7 +260,9 @@ class EmbeddedPostgres:
         )
 
     def _launch(self) -> None:
-        options = {"listen_addresses": "", "unix_socket_directories": str(self.sockets), **self._settings}
+        connections = int(self._settings.get("max_connections", MAX_CONNECTIONS))
+        own = tuned(this_machine(), size_mb(self._data / "base"), connections)
+        options = {**own, **self._settings, "listen_addresses": "", "unix_socket_directories": str(self.sockets)}
         command = [str(_BINARIES / "postgres"), "-D", str(self._data)]
         for name, value in options.items():
             command += ["-c", f"{name}={value}"]
@@ -359,21 +366,3 @@ def _archiving_to(folder: Path) -> dict[str, str]:
     same = f'cmp -s "%p" {path}/"%f"'
     command = f'if test -e {path}/"%f"; then {same}; else {copy}; fi'
     return {"archive_mode": "on", "archive_timeout": "60", "archive_command": command}
-
-
-def _settings_for_this_machine() -> dict[str, str]:
-    """Memory by what the machine has; durability is PostgreSQL's own default: every commit is on disk."""
-    memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
-    return {
-        "shared_buffers": f"{min(max(memory_mb // 8, 64), 2048)}MB",
-        "effective_cache_size": f"{max(memory_mb // 2, 128)}MB",
-        "maintenance_work_mem": f"{min(max(memory_mb // 32, 32), 512)}MB",
-        "work_mem": "16MB",
-        "max_connections": str(MAX_CONNECTIONS),
-        "max_wal_size": "4GB",
-        "wal_compression": "on",
-        "checkpoint_timeout": "15min",
-        "random_page_cost": "1.1",
-        "jit": "off",
-        "log_min_messages": "warning",
-    }

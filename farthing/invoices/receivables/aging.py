@@ -35,7 +35,7 @@ class CustomerAging(Response):
 
 
 # payer's view: what it is asked to pay, which adds up over customers
-_STATEMENT = Prepared(
+STATEMENT = Prepared(
     "invoice_aging",
     ("text", "timestamptz"),
     f"""
@@ -58,7 +58,7 @@ _STATEMENT = Prepared(
 
 async def age(database: Database, scope: Scope, customer_id: str, as_of: datetime) -> CustomerAging:
     """What `customer_id` is asked to pay, by age. Raises NotFound."""
-    rows = await database.read_once(scope, _STATEMENT, customer_id, as_of)
+    rows = await database.read_once(scope, STATEMENT, customer_id, as_of)
     if not rows:
         async with database.transaction(scope) as session:
             raise await missing(session, Customer, customer_id)

@@ -133,7 +133,7 @@ def live_subscriptions(which: SummaryScope) -> str:
     return _LIVE_SUBSCRIPTIONS[which]
 
 
-_STATEMENTS = {
+STATEMENTS = {
     which: Prepared(f"invoice_summary_{which}", ("text", "timestamptz", "text[]"), _statement(which))
     for which in SummaryScope
 }
@@ -145,7 +145,7 @@ async def summarise(
     """The summary of one customer at `as_of`. Raises NotFound for a customer this scope does not have."""
     rows = await database.read_once(
         scope,
-        _STATEMENTS[which],
+        STATEMENTS[which],
         customer_id,
         as_of,
         _RELATIONS[which],

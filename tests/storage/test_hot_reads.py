@@ -1,0 +1,72 @@
+"""Hot reads keep their plan: one for any arguments, by index, whatever the statistics say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+
+from farthing.invoices.receivables import aging, summary
+from farthing.storage.connections.hot_reads import Prepared, configure
+from farthing.storage.postgres import Database
+from farthing.storage.scope import Scope
+from farthing.wiring import wire
+from tests.account import Account
+
+_PLANS = Prepared("plans", ("text",), "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE name = $1")
+_ANSWER = Prepared("answer", ("int",), "SELECT $1")
+
+
+async def test_a_read_is_planned_once_for_any_arguments(account: Account) -> None:
+    database = Database(account.database.url, wire(), hot_reads=1)
+    try:
+        for number in range(10):
+            assert await database.read_once(account.scope, _ANSWER, number) == [(number,)]
+        assert await database.read_once(account.scope, _PLANS, _ANSWER.name) == [(10, 0)]
+    finally:
+        await database.close()
+
+
+_ARGUMENTS: dict[str, tuple[Prepared, tuple[Any, ...]]] = {
+    "aging": (aging.STATEMENT, ("cust_1", datetime(2026, 1, 1, tzinfo=UTC))),
+    **{
+        f"summary of {which}": (statement, ("cust_1", datetime(2026, 1, 1, tzinfo=UTC), ["self"]))
+        for which, statement in summary.STATEMENTS.items()
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def of_one_page(new_database: Callable[..., str]) -> str:
+    """A database whose tables hold a row or two and were looked at by vacuum, which makes reading them whole cheap."""
+    url = new_database()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SELECT set_config('farthing.environment_id', 'env_1', false)")
+        connection.execute("SELECT set_config('farthing.tenant_id', 'tenant_1', false)")
+        connection.execute(
+            "INSERT INTO invoice_totals "
+            "(tenant_id, environment_id, customer_id, relation, currency, invoice_count, revenue) "
+            "VALUES ('tenant_1', 'env_1', 'cust_1', 'self', 'usd', 1, 1)"
+        )
+        connection.execute("VACUUM ANALYZE customers, invoices, invoice_totals, subscriptions")
+    return url
+
+
+@pytest.mark.parametrize("name", _ARGUMENTS)
+async def test_every_read_goes_by_index_while_its_tables_are_small(of_one_page: str, name: str) -> None:
+    statement, arguments = _ARGUMENTS[name]
+    scope = Scope("tenant_1", "env_1")
+    async with await psycopg.AsyncConnection.connect(of_one_page, autocommit=True) as connection:
+        await configure(connection)
+        await connection.execute(statement.prepare)
+        cursor = psycopg.AsyncClientCursor(connection)
+        explained = statement.execute.replace("EXECUTE", "EXPLAIN EXECUTE", 1)
+        await cursor.execute(explained, (scope.tenant_id, scope.environment_id, *arguments))
+        cursor.nextset()
+        cursor.nextset()
+        plan = "\n".join(row[0] for row in await cursor.fetchall())
+    assert "$1" in plan, "the plan is for any customer"
+    assert "Seq Scan" not in plan, plan
