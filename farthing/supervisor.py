@@ -1,9 +1,9 @@
 """Several processes that serve as one: a supervisor makes what they share, forks them, and looks after them.
 
-What they share is PostgreSQL, the listening socket, what limits rates, and the counts of `/metrics`. One process more,
-or as many as are wanted, works on jobs, so that a billing run takes no time from answers. Everything is loaded before the first fork, so that the
-memory of the code is there once. The supervisor itself answers nothing, has one thread and no connection: what could
-make it fail is elsewhere.
+What they share is PostgreSQL, the listening socket, what limits rates, and the counts of `/metrics`. One process
+more, or as many as are wanted, works on jobs, so that a billing run takes no time from answers. Everything is loaded
+before the first fork, so that the memory of the code is there once. The supervisor itself answers nothing, has one
+thread and no connection: what could make it fail is elsewhere.
 
 - A process that ends by itself is started again, at once the first time and after growing pauses later on.
 - SIGHUP replaces them one by one: each goes when its successor accepts requests, and answers what it has in hand.

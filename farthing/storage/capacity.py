@@ -18,7 +18,7 @@ INGEST = 3
 LISTENER = 1
 HEALTH = 1
 JOBS = 10
-"""Two that fetch jobs and look after the queue, three that listen for new ones, and one for each of five runs at once."""
+"""Two that fetch jobs and look after the queue, three that listen for new ones, one for each of five runs at once."""
 LEAST_POOL = 2
 LEAST_HOT_READS = 1
 

@@ -111,6 +111,6 @@ async def all_are(database: Database, scope: Scope, condition: str) -> bool:
 
 
 def at_work(url: str) -> dict[str, int]:
-    """Who runs the duty and who has taken a share, by the lock of their job; who runs it has a share, too, and waits."""
+    """Who runs the duty and who has taken a share, by the lock of their job; who runs it has one, too, and waits."""
     query = "SELECT lock, worker_id FROM procrastinate_jobs WHERE status = 'doing' AND lock LIKE %s"
     return dict(rows(url, query, f"{BILLING}%"))
