@@ -16,6 +16,8 @@ ALL = (
     "ingest",
     "usage",
     "billing_run",
+    "billing_terms",
+    "billing_processes",
     "webhooks",
     "credits",
     "reports",

@@ -225,7 +225,7 @@ async def _expiry(report: Report) -> None:
 async def _sweep_expired(report: Report, database: Database) -> None:
     """A sweep of expired lots, spread over a hundred wallets."""
     scope = await company(database, 100)
-    wallets = await _open_wallets(database, scope, 1, EXPIRED // 100, START + timedelta(days=1))
+    wallets = await open_wallets(database, scope, 1, EXPIRED // 100, START + timedelta(days=1))
     began, now = time.perf_counter(), START + timedelta(days=3)
     swept = 0
     while True:
@@ -240,7 +240,7 @@ async def _sweep_expired(report: Report, database: Database) -> None:
     report.add(SECTION, f"expiry sweep, {swept:,} lots in {wallets} wallets", measured)
 
 
-async def _open_wallets(database: Database, scope: Scope, every: int, lots: int, expiry: datetime) -> int:
+async def open_wallets(database: Database, scope: Scope, every: int, lots: int, expiry: datetime) -> int:
     """Give every so manieth customer a wallet with lots of one credit; how many there are."""
     async with database.transaction(scope) as session:
         customers = (await session.scalars(text("SELECT id FROM customers ORDER BY id"))).all()[::every]
@@ -267,7 +267,7 @@ async def _billing_seconds(every: int) -> tuple[float, float]:
     async with _database() as database:
         scope = await company(database, BILLED_SUBSCRIPTIONS)
         if every:
-            await _open_wallets(database, scope, every, 2, START + timedelta(days=300))
+            await open_wallets(database, scope, every, 2, START + timedelta(days=300))
         began, worked = time.perf_counter(), time.process_time()
         for moment in (BILLED, FINALIZED):
             done = await Run(database, scope, moment).all()

@@ -96,7 +96,7 @@ async def _billing_is_behind(session: AsyncSession, application_ids: Sequence[st
 
 
 async def _take_surplus(session: AsyncSession, due: Sequence[RolledOver], now: datetime) -> None:
-    """Let what is beyond the maximum of each grant expire, all of it at once; a later one counts what an earlier took."""
+    """Let what is beyond the maximum of each grant expire, all at once; a later one counts what an earlier took."""
     if not due:
         return
     wallets = await _lock_wallets(session, [rolled.lot_id for rolled in due])
