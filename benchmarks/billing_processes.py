@@ -1,8 +1,8 @@
 """One invoice run shared by two processes, beside one process: invoices per second, CPU, and how much waits for locks.
 
 In alternation, each on a company of its own in one database, so that what else the machine does falls on both alike.
-Two share the machine with the database, and on two cores can be faster only by what one leaves idle, which is why CPU is
-shown. `BENCH_SHARED=1000` asks for another number of subscriptions.
+Two share the machine with the database, and on two cores are faster only by what one leaves idle, so CPU is shown, too.
+`BENCH_SHARED=1000` asks for another number of subscriptions.
 """
 
 from __future__ import annotations
