@@ -17,8 +17,8 @@ from farthing.storage.postgres import OVERFLOW, UnsafeDatabase
 INGEST = 3
 LISTENER = 1
 HEALTH = 1
-JOBS = 10
-"""Two that fetch jobs and look after the queue, three that listen for new ones, one for each of five runs at once."""
+JOBS = 9
+"""Two that fetch jobs and look after the queue, three that listen for new ones, one for each of four runs at once."""
 LEAST_POOL = 2
 LEAST_HOT_READS = 1
 
