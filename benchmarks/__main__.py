@@ -19,6 +19,8 @@ ALL = (
     "tail",
     "usage",
     "billing_run",
+    "billing_terms",
+    "billing_processes",
     "webhooks",
     "credits",
     "reports",

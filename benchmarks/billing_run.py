@@ -172,10 +172,11 @@ async def _multiply(
                 {"count": count - 1, "value": value},
             )
 
-        number = "lpad(n::text, 8, '0')"
+        # of this company, so that a database may hold several
+        number = f"'{scope.environment_id[-10:]}_' || lpad(n::text, 8, '0')"
         own = {"customer_id": f"'cust_' || {number}", "subscription_id": f"'subs_' || {number}"}
-        await copy("customers", "id", customer_id, id=f"'cust_' || {number}", external_id="'c' || n")
-        await copy("subscriptions", "id", subscription_id, id=f"'subs_' || {number}", customer_id=own["customer_id"])
+        await copy("customers", "id", customer_id, id=own["customer_id"], external_id="'c' || n")
+        await copy("subscriptions", "id", subscription_id, id=own["subscription_id"], customer_id=own["customer_id"])
         await copy(
             "subscription_line_items",
             "subscription_id",

@@ -90,6 +90,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     access_log: bool = True
     worker: bool = True
     """Whether `serve` also works on jobs; `farthing worker` always does."""
+    worker_processes: Annotated[int, Meta(ge=1, le=16)] = 1
+    """How many processes work on jobs beside several that answer; they share a long billing run."""
     stalled_job_seconds: Annotated[float, Meta(ge=3, le=30)] = 30
     """How long a worker may give no sign of life before others take up what it has in hand."""
     event_retention_days: Annotated[int, Meta(ge=0)] = 0

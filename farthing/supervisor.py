@@ -1,9 +1,9 @@
 """Several processes that serve as one: a supervisor makes what they share, forks them, and looks after them.
 
-What they share is PostgreSQL, the listening socket, what limits rates, and the counts of `/metrics`. One process more
-works on jobs, so that a billing run takes no time from answers. Everything is loaded before the first fork, so that the
-memory of the code is there once. The supervisor itself answers nothing, has one thread and no connection: what could
-make it fail is elsewhere.
+What they share is PostgreSQL, the listening socket, what limits rates, and the counts of `/metrics`. One process
+more, or as many as are wanted, works on jobs, so that a billing run takes no time from answers. Everything is loaded
+before the first fork, so that the memory of the code is there once. The supervisor itself answers nothing, has one
+thread and no connection: what could make it fail is elsewhere.
 
 - A process that ends by itself is started again, at once the first time and after growing pauses later on.
 - SIGHUP replaces them one by one: each goes when its successor accepts requests, and answers what it has in hand.
@@ -101,7 +101,7 @@ def processes_for_this_machine(settings: Settings) -> int:
 
 
 def serve_together(settings: Settings, count: int, started: Started) -> int:
-    """Serve with `count` processes, and one for jobs if the settings want it, until SIGINT or SIGTERM.
+    """Serve with `count` processes, and those for jobs that the settings want, until SIGINT or SIGTERM.
 
     `started` is called in the first server when it accepts requests; if that server ends meanwhile, its successor calls
     it again. The exit status is 0 after an orderly end. Raises
@@ -117,7 +117,7 @@ def serve_together(settings: Settings, count: int, started: Started) -> int:
             SharedAddress(settings),
             Shared.of(settings),
             counts,
-            wanted={ProcessRole.SERVER: count, ProcessRole.WORKER: int(settings.worker)},
+            wanted={ProcessRole.SERVER: count, ProcessRole.WORKER: _worker_count(settings)},
             sizes={ProcessRole.SERVER: sizes[0], ProcessRole.WORKER: sizes[-1]},
             routes=arranged(),
             started=lambda database: started(database, first),
@@ -125,9 +125,13 @@ def serve_together(settings: Settings, count: int, started: Started) -> int:
 
 
 def _demands(settings: Settings, count: int) -> list[Demand]:
-    """What each process wants: the servers, and the worker at last if there is one."""
-    servers = [demand_of(settings.pool_size, works=False)] * count
-    return [*servers, demand_of(settings.pool_size, works=True)] if settings.worker else servers
+    """What each process wants: the servers, and at last the workers if there are any."""
+    workers = [demand_of(settings.pool_size, works=True)] * _worker_count(settings)
+    return [demand_of(settings.pool_size, works=False)] * count + workers
+
+
+def _worker_count(settings: Settings) -> int:
+    return settings.worker_processes if settings.worker else 0
 
 
 async def _prepare(settings: Settings, postgres: Engine) -> FirstStart | None:

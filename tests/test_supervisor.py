@@ -122,6 +122,14 @@ def _until(holds: Callable[[], bool]) -> None:
 
 
 @pytest.mark.slow
+def test_as_many_processes_as_wanted_work_on_jobs(tmp_path: Path, new_database: Callable[..., str]) -> None:
+    with _serving(tmp_path, new_database(), FARTHING_WORKER_PROCESSES="2") as group:
+        assert len(group.processes() - group.servers()) == 2
+        group.supervisor.terminate()
+        assert group.supervisor.wait() == 0
+
+
+@pytest.mark.slow
 def test_two_processes_are_one_service(tmp_path: Path, new_database: Callable[..., str]) -> None:
     limits = {"FARTHING_RATE_LIMIT_PER_SECOND": "0.0001", "FARTHING_RATE_LIMIT_BURST": str(BURST)}
     with _serving(tmp_path, new_database(), **limits) as group:

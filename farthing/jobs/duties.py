@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.clock import FixedClock
 from farthing.core.enums import Status
 from farthing.core.ids import Kind, new_id
-from farthing.core.origin import ChangeSource, acting_as, duty_actor
+from farthing.core.origin import Actor, ChangeSource, acting_as, duty_actor
 from farthing.identity.tables import Environment, Tenant
 from farthing.jobs.exclusion import AlreadyRunning, exclusively
 from farthing.jobs.failures import reason_of
@@ -39,14 +39,22 @@ ENOUGH = LIMIT / 2
 _INTERRUPTED = "its process ended before it did"
 
 
+Share = Callable[[Database, str, datetime], Awaitable[Counts]]
+"""Takes part, in the environment of this id, in the run of a duty that began at this time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """A named piece of periodic work. `cron` is in UTC; a run that reaches `limit` is stopped."""
+    """A named piece of periodic work. `cron` is in UTC; a run that reaches `limit` is stopped.
+
+    `share` is there where other workers can take part in a run.
+    """
 
     name: str
     cron: str
     run: Callable[[Database, datetime], Awaitable[Counts]]
     limit: timedelta = LIMIT
+    share: Share | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +119,26 @@ async def perform(database: Database, duty: Duty, now: datetime, worker_id: int 
 
     Raises AlreadyRunning, TookTooLong, and whatever the duty raises.
     """
+    return await _perform(database, duty, now, worker_id, duty_actor(duty.name))
+
+
+async def perform_share(
+    database: Database, duty: Duty, name: str, environment_id: str, now: datetime, worker_id: int | None
+) -> JobRun:
+    """Take part in a duty's run that began at `now`, under a name of its own; what is done is done as by the duty.
+
+    Raises what `perform` does.
+    """
+    share = duty.share
+    assert share is not None, "only a duty that is shared has shares"
+    part = Duty(name, duty.cron, lambda database, at: share(database, environment_id, at), duty.limit)
+    return await _perform(database, part, now, worker_id, duty_actor(duty.name))
+
+
+async def _perform(database: Database, duty: Duty, now: datetime, worker_id: int | None, actor: Actor) -> JobRun:
     run = JobRun(id=new_id(Kind.RUN), name=duty.name, scheduled_at=now)
     try:
-        with acting_as(duty_actor(duty.name), ChangeSource.WORKER):
+        with acting_as(actor, ChangeSource.WORKER):
             run.counts = dict(await within(duty.limit, _work(database, duty, run, worker_id), f"duty {duty.name}"))
     except AlreadyRunning:
         raise

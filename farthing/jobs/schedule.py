@@ -11,7 +11,6 @@ import structlog
 from sqlalchemy import delete, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.collection.collect import collect_due
 from farthing.billing.dunning.retries import carry_out_due
 from farthing.billing.entitlement_grants.evaluation import GrantEvaluation
 from farthing.billing.run.automatic_cancellation import cancel_unpaid
@@ -34,7 +33,7 @@ from farthing.events.upkeep.retention import retention
 from farthing.invoices.lifecycle.overdue import notify_overdue
 from farthing.invoices.ports import InvoicePorts
 from farthing.jobs.duties import Counts, Duty, environments, everywhere, rotated
-from farthing.jobs.failures import reason_of
+from farthing.jobs.shared_billing import ENVIRONMENT_LIMIT, Pass, SharedBilling
 from farthing.jobs.tables import JobRun
 from farthing.marketplaces.records import record_due
 from farthing.notifications.activity.retention import forget_old_activities
@@ -68,11 +67,6 @@ JOB_RUNS_KEPT = timedelta(days=30)
 BATCH = 500
 EMAIL_ENOUGH = timedelta(seconds=50)
 """When a run of it ends: the next one, a minute after it began, begins with another environment."""
-ENVIRONMENT_LIMIT = timedelta(minutes=30)
-"""How long billing may take in one environment; one that hangs must not keep the others waiting."""
-
-Pass = Callable[[Run, Summary], Awaitable[None]]
-"""One pass of billing over an environment."""
 
 
 def duties(database: Database, settings: Settings) -> Sequence[Duty]:
@@ -94,20 +88,21 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         await reconcile(session, gateways, now)
         return 0  # it goes through all of them by itself
 
-    def billing(*passes: Pass) -> Callable[[Database, datetime], Awaitable[Counts]]:
-        return lambda database, now: _bill_everywhere(database, now, gateways, passes)
+    def billing(name: str, cron: str, *passes: Pass) -> Duty:
+        billed = SharedBilling(name, gateways, passes)
+        return Duty(name, cron, billed.everywhere, share=billed.share)
 
     return (
-        Duty("subscription_billing", "*/2 * * * *", billing(_evaluate_ending, Run.roll, Run.compute)),
-        Duty("auto_invoice_threshold", "*/5 * * * *", billing(invoice_thresholds)),
-        Duty("draft_invoice_finalization", "*/30 * * * *", billing(Run.finalize)),
-        Duty("draft_invoice_recompute", "0 2 * * *", billing(recompute_drafts)),
+        billing("subscription_billing", "*/2 * * * *", _evaluate_ending, Run.roll, Run.compute),
+        billing("auto_invoice_threshold", "*/5 * * * *", invoice_thresholds),
+        billing("draft_invoice_finalization", "*/30 * * * *", Run.finalize),
+        billing("draft_invoice_recompute", "0 2 * * *", recompute_drafts),
         Duty("entitlement_grant_evaluation", "*/5 * * * *", _evaluate_grants_everywhere),
         Duty("credit_grant_processing", "*/15 * * * *", _apply_grants_everywhere),
-        Duty("subscription_auto_cancellation", "*/15 * * * *", billing(cancel_unpaid)),
+        billing("subscription_auto_cancellation", "*/15 * * * *", cancel_unpaid),
         Duty("dunning", "*/15 * * * *", _dunning(gateways)),
         Duty("usage_records", "*/10 * * * *", everywhere(record_due)),
-        Duty("renewal_due_alerts", "*/15 * * * *", billing(announce_renewals)),
+        billing("renewal_due_alerts", "*/15 * * * *", announce_renewals),
         Duty("invoice_overdue_scan", "*/15 * * * *", everywhere(overdue)),
         Duty("wallet_credit_expiry", "*/15 * * * *", everywhere(expire_due)),
         Duty("wallet_evaluation", "* * * * *", everywhere(evaluate_due)),
@@ -231,37 +226,6 @@ def _email_delivery(settings: Settings) -> Sequence[Duty]:
         return Counter(mails) + Counter(succeeded=links)
 
     return (Duty("email_delivery", "* * * * *", deliver),)
-
-
-async def _bill_everywhere(
-    database: Database,
-    now: datetime,
-    gateways: Gateways,
-    passes: Sequence[Pass],
-) -> Counts:
-    """Passes of the billing run in each environment, at its own time, and collecting what became payable.
-
-    A failure of a whole environment is logged and counted, and the rest goes on.
-    """
-    counts: Counter[str] = Counter()
-    for scope, frozen in rotated(await environments(database), now):
-        done = Summary()
-        clock = database.clock if frozen is None else FixedClock(frozen)
-        try:
-            async with asyncio.timeout(ENVIRONMENT_LIMIT.total_seconds()):
-                for run_pass in passes:
-                    await run_pass(Run(database, scope, frozen or now), done)
-        except Exception as error:  # one environment's trouble must not stop the others
-            done.failed[scope.environment_id] = reason_of(error)
-            log.exception("duty.failed", environment_id=scope.environment_id)
-        try:
-            async with asyncio.timeout(ENVIRONMENT_LIMIT.total_seconds()):
-                done.failed.update(await collect_due(database, scope, gateways, clock))
-        except Exception as error:
-            done.failed[scope.environment_id] = reason_of(error)
-            log.exception("duty.failed", environment_id=scope.environment_id)
-        counts.update(done.counts())
-    return counts
 
 
 async def _apply_grants_everywhere(database: Database, now: datetime) -> Counts:

@@ -161,7 +161,7 @@ class QueueStanding:
     """The queue as a whole. `stalled` jobs are in the hand of a worker that gave no sign of life for `seconds`."""
 
     alive: int
-    """Registered workers; each process has two."""
+    """Registered workers; each process has three."""
     stalled: int
     parked: dict[str, int]
     """Jobs that failed for good, by task."""

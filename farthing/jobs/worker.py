@@ -1,7 +1,7 @@
 """The queue's tasks, and the worker that performs them for as long as its process lives.
 
-Each duty has a place of its own, so that one that hangs keeps no other waiting; all other jobs share a few places of
-theirs, so that many of them keep no duty waiting.
+Each duty has a place of its own, so that one that hangs keeps no other waiting; so has taking part in a run of another
+worker. All other jobs share a few places of theirs, so that many of them keep no duty waiting.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from procrastinate import App, BaseRetryStrategy, JobContext, PsycopgConnector, 
 from procrastinate.jobs import Job
 
 from farthing.jobs import cloning
-from farthing.jobs.duties import Duty, perform
+from farthing.jobs.duties import Duty, perform, perform_share
 from farthing.jobs.exclusion import AlreadyRunning
 from farthing.jobs.ownership import OwnedJobs
 from farthing.jobs.pace import ORDINARY_PACE, STALE_SECONDS, Pace, WorkerState
 from farthing.jobs.recovery import MOST_ATTEMPTS, Recovery, wait_before
 from farthing.jobs.schedule import duties
+from farthing.jobs.shared_billing import SHARES_QUEUE, share_task
 from farthing.settings import Settings
 from farthing.storage.connections.liveness import KEEPALIVES
 from farthing.storage.postgres import Database
@@ -98,6 +99,20 @@ def _register(app: App, database: Database, duty: Duty) -> None:
         tick
     )
     app.periodic(cron=duty.cron, periodic_id=duty.name)(task)
+    if duty.share is not None:
+        _register_shares(app, database, duty)
+
+
+def _register_shares(app: App, database: Database, duty: Duty) -> None:
+    async def take_part(context: JobContext, environment_id: str, timestamp: int) -> None:
+        name = context.job.lock or duty.name
+        at = datetime.fromtimestamp(timestamp, UTC)
+        try:
+            await perform_share(database, duty, name, environment_id, at, context.job.worker_id)
+        except AlreadyRunning:
+            log.info("duty.already_running", name=name)
+
+    app.task(name=share_task(duty.name), queue=SHARES_QUEUE, pass_context=True)(take_part)
 
 
 async def keep_working(
@@ -139,7 +154,8 @@ async def _work(database: Database, known: Sequence[Duty], state: WorkerState, p
     # the queue's pool would wait for a database that is away, and try less and less often
     await (await psycopg.AsyncConnection.connect(database.url, connect_timeout=5, **KEEPALIVES)).close()
     app = queue_of(database, known)
-    others = {task.queue for task in app.tasks.values() if not task.name.startswith("builtin:")} - {DUTIES_QUEUE}
+    others = {task.queue for task in app.tasks.values() if not task.name.startswith("builtin:")}
+    others -= {DUTIES_QUEUE, SHARES_QUEUE}
     recovery = Recovery(app, database, known, pace, state.is_up)
 
     async def for_ever(work: Awaitable[None], name: str) -> None:
@@ -151,6 +167,8 @@ async def _work(database: Database, known: Sequence[Duty], state: WorkerState, p
 
     async with app.open_async(), asyncio.TaskGroup() as group:
         group.create_task(for_ever(_worker(app, "duties", [DUTIES_QUEUE], len(known), pace), "duties"))
+        # a process takes one share at a time, so that one is left for each of the others
+        group.create_task(for_ever(_worker(app, "shares", [SHARES_QUEUE], 1, pace), "shares"))
         group.create_task(for_ever(_worker(app, "jobs", sorted(others), OTHER_JOBS_AT_ONCE, pace), "jobs"))
         group.create_task(for_ever(recovery.keep_looking(), "recovery"))
 
@@ -162,7 +180,7 @@ async def _worker(app: App, name: str, queues: Sequence[str], places: int, pace:
         concurrency=places,
         install_signal_handlers=False,
         # the journal says what became of duties; other jobs that failed for good are kept to be seen
-        delete_jobs="always" if name == "duties" else "successful",
+        delete_jobs="successful" if name == "jobs" else "always",
         fetch_job_polling_interval=pace.look_seconds,  # nobody is told of a job that was taken up again
         update_heartbeat_interval=pace.heartbeat_seconds,
         stalled_worker_timeout=pace.stale_seconds,

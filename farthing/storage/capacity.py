@@ -17,8 +17,8 @@ from farthing.storage.postgres import OVERFLOW, UnsafeDatabase
 INGEST = 3
 LISTENER = 1
 HEALTH = 1
-JOBS = 8
-"""Two that fetch jobs and look after the queue, two that listen for new ones, and one for each of four runs at once."""
+JOBS = 9
+"""Two that fetch jobs and look after the queue, three that listen for new ones, one for each of four runs at once."""
 OTHERS = 40
 """What an embedded PostgreSQL grants besides: to commands, to many runs at once, to processes being replaced."""
 LEAST_POOL = 2

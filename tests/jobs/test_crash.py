@@ -135,7 +135,7 @@ async def test_duties_killed_in_the_middle_are_taken_up_by_another_worker(new_da
         assert set(IN_HAND) <= in_hand(url), "the queue believes that they run"
         before = {name: succeeded(url, name) for name in IN_HAND}
     with farthing(url, "worker"):
-        until(lambda: lively_workers(url) >= 2)
+        until(lambda: lively_workers(url) >= 1)
         for name in IN_HAND:
             until(partial(succeeded_again, url, name, before[name]))
     cloned = "SELECT counts['plans_cloned'] FROM job_runs WHERE name = 'environment_clone'"
@@ -164,7 +164,7 @@ async def test_a_frozen_worker_loses_its_duty_and_does_not_go_on_when_it_wakes_u
             ((error,),) = until(lambda: rows(url, reason, *first))
             assert "taken from it" in error or "ended before" in error
             # it is a worker again, with a number of its own
-            until(lambda: lively_workers(url) >= 4)
+            until(lambda: lively_workers(url) >= 2)
             assert frozen.poll() is None
 
 
@@ -206,17 +206,17 @@ def served_and_worked(url: str) -> Iterator[tuple[Served, list[ForkedProcess]]]:
     served = Served(port)
     with farthing(url, "serve", FARTHING_PORT=str(port)) as serving, farthing(url, "worker") as working, served.http:
         until(served.works)
-        until(lambda: lively_workers(url) >= 4)
+        until(lambda: lively_workers(url) >= 2)
         yield served, [serving, working]
 
 
 def lively_workers(url: str) -> int:
-    """Each process has two, and for a moment more when one has begun again.
+    """How many processes work. Each has three workers, and for a moment more when one has begun again.
 
     They are alive for as long as they are to each other: on a busy machine a sign of life comes late.
     """
     query = "SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - make_interval(secs => %s)"
-    return int(rows(url, query, quick_process.PACE.stale_seconds)[0][0])
+    return int(rows(url, query, quick_process.PACE.stale_seconds)[0][0]) // 3
 
 
 def ended(process: ForkedProcess) -> bool:
@@ -253,7 +253,7 @@ def test_workers_go_on_after_postgres_restarts_and_readiness_says_how_it_is(post
         for fault in (lambda: stopped_and_started(postgres, served), lambda: killed_and_revived(postgres)):
             fault()
             # works, and not still: the parts of a worker notice at different times
-            until(lambda: served.works() and lively_workers(url) >= 4)
+            until(lambda: served.works() and lively_workers(url) >= 2)
             before = succeeded(url, "meter_backfill")
             queue(url, "meter_backfill", "default", "meter_backfill")
             until(partial(succeeded_again, url, "meter_backfill", before))

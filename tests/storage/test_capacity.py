@@ -32,14 +32,14 @@ RESERVED = 3
     ("free", "expected"),
     [
         pytest.param(100, (20, 10, 10), id="enough for all"),
-        pytest.param(53, (20, 10, 10), id="exactly enough"),
-        pytest.param(33, (14, 0, 6), id="the overflow goes first, then both pools shrink"),
-        pytest.param(16, (2, 0, 1), id="the least"),
+        pytest.param(54, (20, 10, 10), id="exactly enough"),
+        pytest.param(34, (14, 0, 6), id="the overflow goes first, then both pools shrink"),
+        pytest.param(17, (2, 0, 1), id="the least"),
     ],
 )
 def test_pools_are_made_to_fit(free: int, expected: tuple[int, int, int]) -> None:
     demand = demand_of(20, works=True)
-    assert demand.total == 53
+    assert demand.total == 54
     sizes = fitted(demand, ConnectionGrant(free + 5, "max_connections", in_use=5))
     assert (sizes.pool, sizes.overflow, sizes.hot_reads) == expected
     assert sizes.total <= free
@@ -49,7 +49,7 @@ def test_pools_are_made_to_fit(free: int, expected: tuple[int, int, int]) -> Non
 def test_below_the_least_the_start_is_refused_with_what_to_set() -> None:
     with pytest.raises(TooFewConnections) as refused:
         fitted(demand_of(20, works=True), ConnectionGrant(20, "max_connections less what is reserved", in_use=8))
-    for part in ("grants 20", "8 are in use", "wants 53", "at least 16", "by 41", "FARTHING_POOL_SIZE"):
+    for part in ("grants 20", "8 are in use", "wants 54", "at least 17", "by 42", "FARTHING_POOL_SIZE"):
         assert part in str(refused.value)
 
 
@@ -134,7 +134,7 @@ def test_serving_is_refused_in_one_sentence_where_too_few_are_granted(
             admin.execute("ALTER ROLE farthing CONNECTION LIMIT -1")
     assert refused.returncode == 2, refused.stderr
     assert "PostgreSQL grants 6 connections (the role's CONNECTION LIMIT)" in refused.stderr
-    assert "needs at least 16" in refused.stderr
+    assert "needs at least 17" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 

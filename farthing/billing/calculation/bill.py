@@ -17,7 +17,6 @@ from farthing.billing.calculation.charges import (
     FixedCharge,
     InvoicedWindow,
     ItemTerms,
-    MeteredCharge,
     charges_of,
     not_yet_invoiced,
     without_invoiced_onetime,
@@ -63,12 +62,21 @@ class CalculationInput:
 
 
 @dataclass(frozen=True, slots=True)
+class MemberPlan:
+    """What one member is charged for on the invoice, and how each of its usage charges is measured and rated."""
+
+    charges: Charges
+    usage: Sequence[UsagePlan]
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What is known beside the subscription when an invoice is calculated at `now`.
 
     `meters` by id; `answers` to `questions`; `invoiced` by other invoices, threshold invoices aside; `charged` by the
     period's threshold invoices, by line key; `prior` base cost of the commitment windows, by subscription id and by
-    line item id; `late` lines that earlier periods still owe.
+    line item id; `late` lines that earlier periods still owe; `planned` for each member by id, where `plan_members` has
+    worked that out of the rest already.
     """
 
     now: datetime
@@ -78,35 +86,38 @@ class Facts:
     charged: Mapping[tuple[str, str, str], Charged] = field(default_factory=dict)
     prior: Mapping[str, Decimal] = field(default_factory=dict)
     late: Sequence[DraftLine] = ()
+    planned: Mapping[str, MemberPlan] = field(default_factory=dict)
 
 
-def charges(work: CalculationInput, member: SubscriptionSnapshot, known: Facts) -> Charges:
+def plan_members(work: CalculationInput, known: Facts) -> dict[str, MemberPlan]:
+    """What each member is charged for and how it will be measured, by id; `known` needs no answers for it."""
+    return {member.id: _plan_member(work, member, known) for member in work.members}
+
+
+def questions(planned: Mapping[str, MemberPlan]) -> Iterable[Question]:
+    """All usage that `bill` will look up."""
+    for member in planned.values():
+        for usage_plan in member.usage:
+            yield from usage_plan.ranges()
+
+
+def _plan_member(work: CalculationInput, member: SubscriptionSnapshot, known: Facts) -> MemberPlan:
+    charged = _charges(work, member, known)
+    included = member.allowances(work.logical) if charged.usage else {}
+    usage = [
+        plan(member, charge, known.meters[charge.item.meter_id or ""], included.get(charge.item.meter_id or ""))
+        for charge in charged.usage
+    ]
+    return MemberPlan(charged, usage)
+
+
+def _charges(work: CalculationInput, member: SubscriptionSnapshot, known: Facts) -> Charges:
     """What one member is charged for on the invoice, without what others charge already."""
     found = charges_of(member, work.occasion, work.period, work.terms)
-    rests = unpaid_rests(member, work.occasion, work.logical, known.invoiced)
+    rests = tuple(unpaid_rests(member, work.occasion, work.logical, known.invoiced))
     new = without_invoiced_onetime if work.repeats else not_yet_invoiced
     left = new(found, known.invoiced)
-    return replace(left, arrear=(*left.arrear, *rests))
-
-
-def plans(
-    work: CalculationInput, member: SubscriptionSnapshot, known: Facts, charged: Sequence[MeteredCharge] | None = None
-) -> list[UsagePlan]:
-    """How each usage charge of one member will be measured and rated; `charged` if the caller knows the charges."""
-    if charged is None:
-        charged = charges(work, member, known).usage
-    included = member.allowances(work.logical)
-    return [
-        plan(member, charge, known.meters[charge.item.meter_id or ""], included.get(charge.item.meter_id or ""))
-        for charge in charged
-    ]
-
-
-def questions(work: CalculationInput, known: Facts) -> Iterable[Question]:
-    """All usage that `bill` will look up; `known` needs no answers for it."""
-    for member in work.members:
-        for usage_plan in plans(work, member, known):
-            yield from usage_plan.ranges()
+    return replace(left, arrear=(*left.arrear, *rests)) if rests else left
 
 
 def bill(work: CalculationInput, known: Facts) -> InvoiceDraft:
@@ -126,10 +137,12 @@ def bill(work: CalculationInput, known: Facts) -> InvoiceDraft:
 
 def _lines_of(work: CalculationInput, member: SubscriptionSnapshot, known: Facts) -> list[DraftLine]:
     digits = currency.digits(member.currency)
-    found = charges(work, member, known)
+    planned = known.planned.get(member.id) or _plan_member(work, member, known)
+    found = planned.charges
     trues_up = work.occasion is not InvoiceTrigger.THRESHOLD
     usage = [
-        _usage_line(member, usage_plan, rated) for usage_plan, rated in _rated(work, member, known, found.usage, digits)
+        _usage_line(member, usage_plan, rated)
+        for usage_plan, rated in _rated(work, member, known, planned.usage, digits)
     ]
     if usage or (member.commitment is not None and work.occasion in {InvoiceTrigger.CYCLE, InvoiceTrigger.FINAL}):
         usage = committed(
@@ -147,14 +160,13 @@ def _lines_of(work: CalculationInput, member: SubscriptionSnapshot, known: Facts
 
 
 def _rated(
-    work: CalculationInput, member: SubscriptionSnapshot, known: Facts, charged: Sequence[MeteredCharge], digits: int
+    work: CalculationInput, member: SubscriptionSnapshot, known: Facts, planned: Sequence[UsagePlan], digits: int
 ) -> Iterator[tuple[UsagePlan, RatedUsage]]:
     """The usage charges of one member, each rated under its line item's commitment.
 
     Versions of an item that follow one another under the same commitment share it: a later one goes on where the
     earlier stopped, and only the last is trued up.
     """
-    planned = plans(work, member, known, charged)
     items = {usage_plan.charge.item.id: usage_plan.charge.item for usage_plan in planned}
     goes_on = {
         item.id: item.replaces_id for item in items.values() if _goes_on(item, items.get(item.replaces_id or ""))

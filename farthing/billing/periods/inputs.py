@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import ARRAY, Select, String, all_, bindparam, cast, func, literal_column, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.calculation.bill import CalculationInput, Facts, questions
+from farthing.billing.calculation.bill import CalculationInput, Facts, plan_members, questions
 from farthing.billing.calculation.charges import InvoicedWindow, ItemTerms
 from farthing.billing.calculation.draft import DraftLine
 from farthing.billing.calculation.progressive import Charged
@@ -129,6 +129,9 @@ async def gather(
         found.append(GatheredInput(work, Facts(now, meters, invoiced=windows, charged=charged, prior=prior)))
     for invoice_input in found:
         _charged_as_late(invoice_input, invoiced[invoice_input.work.snapshot.id])
+        invoice_input.known = replace(
+            invoice_input.known, planned=plan_members(invoice_input.work, invoice_input.known)
+        )
     is_whole = parts is GatheredParts.INVOICE
     mark = await watermark(session) if is_whole and _asks_for_usage(found) else None
     await _usage(session, found, await _late(session, asked, with_corrections=is_whole), mark)
@@ -313,7 +316,7 @@ async def _late(
 
 
 def _asks_for_usage(found: Sequence[GatheredInput]) -> bool:
-    return any(questions(invoice_input.work, invoice_input.known) for invoice_input in found)
+    return any(question for invoice_input in found for question in questions(invoice_input.known.planned))
 
 
 async def _usage(
@@ -325,7 +328,7 @@ async def _usage(
     """
     asked: dict[Question, None] = {}
     for invoice_input in found:
-        own = dict.fromkeys(questions(invoice_input.work, invoice_input.known))
+        own = dict.fromkeys(questions(invoice_input.known.planned))
         invoice_input.watermark = mark if own else None
         asked |= own
     for line in watched:

@@ -57,6 +57,9 @@ Progress = Callable[[str, int], None]
 """Told the name of a pass and how many rows of it were just dealt with."""
 
 
+CallHelp = Callable[[], Awaitable[None]]
+"""Asks others to run the same passes in the same environment."""
+
 Some = Callable[[AsyncSession, Sequence[str]], Awaitable["Summary"]]
 """What is done to the subscriptions of a batch in one transaction."""
 
@@ -125,7 +128,11 @@ class _TakesATransaction(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run in one environment, as of `now`. `dry`: everything is worked out and undone again."""
+    """One run in one environment, as of `now`. `dry`: everything is worked out and undone again.
+
+    Several at once share the work: what one has in hand, the others pass over. `call_help` is called once in a pass
+    that has more batches than are taken in hand at once.
+    """
 
     database: Database
     scope: Scope
@@ -133,6 +140,7 @@ class Run:
     batch: int = BATCH
     dry: bool = False
     progress: Progress = lambda name, count: None
+    call_help: CallHelp | None = None
 
     @property
     def effects(self) -> InvoiceHooks:
@@ -335,9 +343,12 @@ class Run:
 
     async def _deal(self, batches: AsyncIterator[Sequence[str]], some: Some, name: str, done: Summary) -> None:
         """Deal with each batch as it is found: while the database writes one, the next is worked out."""
-        free = asyncio.Semaphore(AT_ONCE)
+        free, begun = asyncio.Semaphore(AT_ONCE), 0
         async with asyncio.TaskGroup() as group:
             async for ids in batches:
+                begun += 1
+                if begun == AT_ONCE + 1 and self.call_help is not None:
+                    await self.call_help()
                 await free.acquire()
                 task = group.create_task(self.each(ids, some, name, done))
                 task.add_done_callback(lambda _: free.release())

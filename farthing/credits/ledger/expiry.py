@@ -94,16 +94,18 @@ async def _due_lots(
             ~_billing_is_behind(now),
             ~_an_invoice_may_use_it(now),
         )
-        .order_by(lot.expiry_date, lot.id)
+        # in the order of the index, so that however many are due, no more are looked at than the batch takes
+        .order_by(lot.expiry_date)
         .limit(batch)
     )
     if lot_ids is not None:
         query = query.where(in_array(lot.id, lot_ids))
-    return [
+    lots = [
         ExpiredLot(lot_id, wallet_id, available, expiry)
         for lot_id, wallet_id, available, expiry in await session.execute(query)
         if expiry is not None
     ]
+    return sorted(lots, key=lambda lot: (lot.expiry, lot.id))
 
 
 def _billing_is_behind(now: datetime) -> ColumnElement[bool]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 from sqlalchemy import ARRAY, String, bindparam, select, text
@@ -36,7 +37,7 @@ from farthing.credits.ports import CreditPorts
 from farthing.credits.rules.conversion import value_of
 from farthing.credits.rules.lots import ConsumptionPlan, Lot, opened_with
 from farthing.storage.postgres import ports_of
-from farthing.storage.queries.bulk import insert_all, update_all
+from farthing.storage.queries.bulk import insert_all, insert_records, update_all
 from farthing.storage.queries.rows import in_array, lock_row, violated
 
 
@@ -327,23 +328,23 @@ _TAKE = text(
 
 async def _consume(session: AsyncSession, debits: Sequence[tuple[WalletTransaction, ConsumptionPlan]]) -> None:
     """Write what debits consumed, and take it from the lots; several may consume of one lot."""
-    rows: list[WalletConsumption] = []
+    records: list[dict[str, Any]] = []
     taken: dict[str, Decimal] = {}
     for debit, plan in debits:
         for place, part in enumerate(plan.consumptions, start=1):
-            rows.append(
-                WalletConsumption(
-                    id=f"{debit.id}/{part.lot_id}",
-                    environment_id=debit.environment_id,
-                    debit_id=debit.id,
-                    credit_id=part.lot_id,
-                    position=place,
-                    credits=part.credits,
-                )
+            records.append(
+                {
+                    "id": f"{debit.id}/{part.lot_id}",
+                    "environment_id": debit.environment_id,
+                    "debit_id": debit.id,
+                    "credit_id": part.lot_id,
+                    "position": place,
+                    "credits": part.credits,
+                }
             )
             taken[part.lot_id] = EXACT.add(taken.get(part.lot_id, ZERO), part.credits)
-    if rows:
-        await insert_all(session, rows)
+    if records:
         # past the session, which would write what else has changed, row by row
-        parts = {"ids": list(taken), "credits": list(taken.values())}
-        await (await session.connection()).execute(_TAKE, parts)
+        connection = await session.connection()
+        await connection.run_sync(insert_records, WalletConsumption, records)
+        await connection.execute(_TAKE, {"ids": list(taken), "credits": list(taken.values())})

@@ -8,6 +8,7 @@ Rule: docs/rules/alerts.md#balances-of-wallets
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -28,7 +29,14 @@ from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import WalletBalanceAlertConfig
 from farthing.notifications.alert_enums import AlertEntityType, AlertType
 from farthing.notifications.alert_tables import AlertLog
-from farthing.notifications.alerts.log import AlertEvent, AlertReading, AlertStream, record_transition
+from farthing.notifications.alerts.log import (
+    AlertEvent,
+    AlertReading,
+    AlertStream,
+    Transition,
+    record_transition,
+    record_transitions,
+)
 from farthing.storage.queries.rows import in_array
 from farthing.storage.record.outbox import record_event
 
@@ -40,10 +48,23 @@ _STATES = {AlertType.LOW_ONGOING_BALANCE: "alert_state", AlertType.LOW_CREDIT_BA
 """Where a wallet keeps the state of each stream."""
 
 
+@dataclass(frozen=True, slots=True)
+class WatchedFigure:
+    """A balance of a wallet that is held against its thresholds, in currency and in credits."""
+
+    wallet: Wallet
+    alert_type: AlertType
+    amount: Decimal
+    credits: Decimal
+
+
+def _balance_of(wallet: Wallet) -> WatchedFigure:
+    return WatchedFigure(wallet, AlertType.LOW_CREDIT_BALANCE, wallet.balance, wallet.credit_balance)
+
+
 async def after_movements(session: AsyncSession, wallets: Sequence[Wallet], now: datetime) -> None:
     """Hold the balances of wallets that have moved against their thresholds."""
-    for wallet in wallets:
-        await _follow(session, wallet, AlertType.LOW_CREDIT_BALANCE, (wallet.balance, wallet.credit_balance), now)
+    await _follow(session, [_balance_of(wallet) for wallet in wallets], now)
 
 
 async def after_evaluation(
@@ -53,10 +74,12 @@ async def after_evaluation(
 
     The balances themselves are compared too: thresholds may have changed since the last movement.
     """
+    figures = []
     for wallet, real_time in balances:
-        figures = (real_time.balance, real_time.credits)
-        await _follow(session, wallet, AlertType.LOW_CREDIT_BALANCE, (wallet.balance, wallet.credit_balance), now)
-        await _follow(session, wallet, AlertType.LOW_ONGOING_BALANCE, figures, now)
+        figures.append(_balance_of(wallet))
+        figures.append(WatchedFigure(wallet, AlertType.LOW_ONGOING_BALANCE, real_time.balance, real_time.credits))
+    await _follow(session, figures, now)
+    for wallet, real_time in balances:
         if wallet.sent_real_time_credits != real_time.credits:
             wallet.sent_real_time_credits = real_time.credits
             body = {
@@ -80,38 +103,44 @@ async def end(session: AsyncSession, wallet: Wallet, now: datetime) -> None:
             setattr(wallet, attribute, AlertState.OK)
 
 
-async def _follow(
-    session: AsyncSession, wallet: Wallet, alert_type: AlertType, figures: tuple[Decimal, Decimal], now: datetime
-) -> None:
-    """Write a transition if the balance, in currency and in credits, is in another state than the wallet's."""
-    settings, attribute = await effective_settings(session, wallet), _STATES[alert_type]
-    before = getattr(wallet, attribute)
-    if before is AlertState.OK and not settings["alert_enabled"]:
-        return
-    amount, in_credits = figures
-    state = alert_state(settings, in_credits, await _base(session, wallet, settings))
-    if state is before:
-        return
-    event = None
-    name = await _event_name(session, alert_type, state) if settings["alert_enabled"] else None
-    if name is not None:
-        alert = {
-            "state": state.value,
-            "current_balance": plain(amount),
-            "credit_balance": plain(in_credits),
-            "alert_type": alert_type.value,
-            "alert_settings": dict(settings),
-        }
-        event = AlertEvent(name, "wallet", wallet.id, {"wallet": wallet_snapshot(wallet), "alert": alert})
-    await record_transition(session, _stream(wallet, alert_type), AlertReading(state, in_credits, settings, now), event)
-    setattr(wallet, attribute, state)
+async def _follow(session: AsyncSession, figures: Sequence[WatchedFigure], now: datetime) -> None:
+    """Write a transition of each figure that is in another state than its wallet keeps for it."""
+    watched = [(figure, await effective_settings(session, figure.wallet)) for figure in figures]
+    # thresholds in per cent are of what was granted; those in credits need nothing
+    shares = {figure.wallet.id for figure, settings in watched if settings.get("alert_threshold_type") == "percentage"}
+    bases = await granted_credits(session, sorted(shares)) if shares else {}
+    transitions = []
+    for figure, settings in watched:
+        wallet, attribute = figure.wallet, _STATES[figure.alert_type]
+        before = getattr(wallet, attribute)
+        if before is AlertState.OK and not settings["alert_enabled"]:
+            continue
+        state = alert_state(settings, figure.credits, bases.get(wallet.id, ZERO))
+        if state is before:
+            continue
+        event = await _event(session, figure, settings, state) if settings["alert_enabled"] else None
+        reading = AlertReading(state, figure.credits, settings, now)
+        transitions.append(Transition(_stream(wallet, figure.alert_type), reading, event))
+        setattr(wallet, attribute, state)
+    await record_transitions(session, transitions)
 
 
-async def _base(session: AsyncSession, wallet: Wallet, settings: Mapping[str, Any]) -> Decimal:
-    """What thresholds in per cent are of; thresholds in credits need nothing."""
-    if settings.get("alert_threshold_type") != "percentage":
-        return ZERO
-    return (await granted_credits(session, [wallet.id])).get(wallet.id, ZERO)
+async def _event(
+    session: AsyncSession, figure: WatchedFigure, settings: Mapping[str, Any], state: AlertState
+) -> AlertEvent | None:
+    """What announces that a figure came to a state, if anything does."""
+    name = await _event_name(session, figure.alert_type, state)
+    if name is None:
+        return None
+    alert = {
+        "state": state.value,
+        "current_balance": plain(figure.amount),
+        "credit_balance": plain(figure.credits),
+        "alert_type": figure.alert_type.value,
+        "alert_settings": dict(settings),
+    }
+    wallet = figure.wallet
+    return AlertEvent(name, "wallet", wallet.id, {"wallet": wallet_snapshot(wallet), "alert": alert})
 
 
 async def _event_name(session: AsyncSession, alert_type: AlertType, state: AlertState) -> str | None:

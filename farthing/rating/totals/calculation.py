@@ -69,7 +69,10 @@ def invoice_totals(
     ]
 
     credits_taken = applied_credits(worked, prepaid_value, digits)
-    worked = [replace(line, prepaid_credits_applied=taken) for line, taken in zip(worked, credits_taken, strict=True)]
+    worked = [
+        replace(line, prepaid_credits_applied=taken) if taken else line
+        for line, taken in zip(worked, credits_taken, strict=True)
+    ]
 
     return summed_up(worked, (*by_line, *by_invoice), charges, tax_rates, digits)
 
@@ -115,7 +118,7 @@ def _with_taxes(lines: Sequence[LineTotals], taxes: Sequence[TaxApplied]) -> lis
     for tax in taxes:
         for line_id, share in tax.shares:
             shares.setdefault(line_id, []).append((tax.rate.id, share))
-    return [replace(line, taxes=tuple(shares.get(line.id, ()))) for line in lines]
+    return [replace(line, taxes=tuple(shares[line.id])) if line.id in shares else line for line in lines]
 
 
 def _by_line(applications: Sequence[CouponApplication]) -> dict[str, Decimal]:

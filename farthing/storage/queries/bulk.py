@@ -15,7 +15,7 @@ from sqlalchemy import TextClause, inspect, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import make_transient_to_detached
-from sqlalchemy.orm.attributes import instance_state, set_committed_value
+from sqlalchemy.orm.attributes import instance_state
 
 from farthing.storage.ports import CompanionStatement
 from farthing.storage.postgres import apply_defaults, clock_of, scope_of
@@ -65,11 +65,11 @@ def insert_records(
 
 async def update_all(session: AsyncSession, rows: Iterable[Base]) -> None:
     """Write what changed of rows of one table that are in the session and locked; the others stay as they are."""
-    changed = [row for row in rows if session.is_modified(row)]
+    changed = [row for row in rows if _changed_attributes(row)]
     if not changed:
         return
     columns = dict(_columns(type(changed[0])))
-    attributes = {name for row in changed for name in instance_state(row).committed_state if name in columns}
+    attributes = {name for row in changed for name in _changed_attributes(row) if name in columns}
     if isinstance(changed[0], Tracked):
         now, author = clock_of(session).now(), scope_of(session).user_id
         for row in changed:
@@ -84,8 +84,19 @@ async def update_all(session: AsyncSession, rows: Iterable[Base]) -> None:
     await (await session.connection()).execute(statement, {"records": _document(records)})
     note_changed(session.sync_session, changed)
     for row in changed:
-        for attribute in names:
-            set_committed_value(row, attribute, row.__dict__[attribute])
+        # nothing is left for a flush, which would look at every attribute to find that out
+        instance_state(row)._commit_all(row.__dict__, session.sync_session.identity_map)
+
+
+def _changed_attributes(row: Base) -> list[str]:
+    """What a row holds otherwise than it was read; what it has not held before counts as changed."""
+    held = row.__dict__
+    before = instance_state(row).committed_state
+    return [name for name, value in before.items() if name in held and not _is_same(value, held[name])]
+
+
+def _is_same(before: Any, held: Any) -> bool:
+    return before is held or bool(before == held)
 
 
 def _document(records: Sequence[Mapping[str, Any]]) -> str:

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, make_transient_to_detached
-from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm.attributes import instance_state, set_committed_value
 from sqlalchemy.sql.dml import ReturningInsert
 
 from farthing.core.enums import Status
@@ -160,6 +160,9 @@ def set_changed(row: Base, **values: Any) -> None:
     A flush would find out too, at many times the cost.
     """
     held = row.__dict__
+    if instance_state(row).key is None:
+        held.update(values)  # a new row is written as it stands: nobody need be told what it was before
+        return
     for name, value in values.items():
         if name not in held or held[name] != value:
             setattr(row, name, value)

@@ -16,20 +16,20 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from benchmarks.billing_run import BILLED, FINALIZED, company
 from farthing.billing.run.passes import Run
-from farthing.invoices.figures.derivation import all_differences, differences, total_differences
+from farthing.invoices.figures.derivation import differences
 from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import InvoiceStatus
-from farthing.invoices.tables import Invoice, InvoiceTotal
+from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import Database
-from farthing.storage.record.outbox import SystemEvent
 from farthing.storage.scope import Scope
 from farthing.subscriptions.tables import Subscription
 from farthing.wiring import wire
 from tests.account import Account
+from tests.billing.billed_company import ROLLED, books_are_right
 from tests.billing.office import ARREAR, Office
 from tests.subscriptions.shop import fixed
 
@@ -222,7 +222,7 @@ async def test_killed_at_any_point_nothing_is_billed_twice_or_left_out(new_datab
         assert 0 < left[0].rolled < count
         assert 0 < left[1].computed < count
         assert 0 < left[2].finalized < count
-        await _books_are_right(database, scope, count)
+        await books_are_right(database, scope, count)
     finally:
         await database.close()
 
@@ -239,7 +239,7 @@ async def test_processes_that_race_bill_each_period_once(new_database: Callable[
         # it was a race: nobody did it all alone
         assert max(rolled) < count
         assert max(finalized) < count
-        await _books_are_right(database, scope, count)
+        await books_are_right(database, scope, count)
     finally:
         await database.close()
 
@@ -273,7 +273,7 @@ def _run_and_kill(url: str, scope: Scope, now: datetime, at_random: random.Rando
 async def _the_half_done_is_whole(database: Database, scope: Scope) -> None:
     """Whatever was killed: a subscription has rolled if and only if its draft is there, numbered once it is a claim."""
     async with database.transaction(scope, read_only=True) as session:
-        rolled = set(await session.scalars(select(Subscription.id).where(_ROLLED)))
+        rolled = set(await session.scalars(select(Subscription.id).where(ROLLED)))
         invoices = (await session.scalars(select(Invoice))).all()
         lined = set(await session.scalars(select(InvoiceLineItem.invoice_id)))
     assert {invoice.subscription_id for invoice in invoices} == rolled
@@ -284,42 +284,6 @@ async def _the_half_done_is_whole(database: Database, scope: Scope) -> None:
 
 def _counted(rows: Sequence[object]) -> range:
     return range(1, len(rows) + 1)
-
-
-_ROLLED = Subscription.current_period_start == datetime(2026, 2, 1, tzinfo=UTC)
-
-
-async def _books_are_right(database: Database, scope: Scope, count: int) -> None:
-    async with database.transaction(scope, read_only=True) as session:
-        rolled = await session.scalar(select(func.count()).select_from(Subscription).where(_ROLLED))
-        invoices = (await session.scalars(select(Invoice))).all()
-        lines = await session.scalar(select(func.count()).select_from(InvoiceLineItem))
-        told = await session.execute(
-            select(SystemEvent.event_name, SystemEvent.entity_id, func.count()).group_by(
-                SystemEvent.event_name, SystemEvent.entity_id
-            )
-        )
-        totals = (
-            await session.execute(select(func.sum(InvoiceTotal.invoice_count), func.sum(InvoiceTotal.revenue)))
-        ).one()
-        wrong = [*await all_differences(session, invoices), *await total_differences(session)]
-    assert (rolled, len(invoices), lines) == (count, count, count * 4)
-    assert len({invoice.subscription_id for invoice in invoices}) == count
-    assert {invoice.invoice_status for invoice in invoices} == {InvoiceStatus.FINALIZED}
-    assert sorted(str(invoice.invoice_number) for invoice in invoices) == [
-        f"INV-202602-{n:05}" for n in range(1, count + 1)
-    ]
-    # each meter counted 1 + 2 + ... + 20 of 0.02, three times, beside the fee
-    assert {f"{invoice.subtotal:.2f}" for invoice in invoices} == {"62.60"}
-    assert totals == (count, count * Decimal("62.60"))
-    assert wrong == []
-    events: dict[str, list[str]] = {}
-    for name, entity_id, times in told:
-        assert times == 1, f"{name} of {entity_id} was told {times} times"
-        events.setdefault(name, []).append(entity_id)
-    ids = sorted(invoice.id for invoice in invoices)
-    assert sorted(events["invoice.create.drafted"]) == sorted(events["invoice.update.finalized"]) == ids
-    assert sorted(events["subscription.updated"]) == sorted(str(invoice.subscription_id) for invoice in invoices)
 
 
 @dataclass(frozen=True)
