@@ -16,6 +16,7 @@ import statistics
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -90,19 +91,20 @@ def _cpu(running: Service) -> tuple[float, float]:
     ours = database = 0.0
     for process in (server, *server.children(recursive=True)):
         with suppress(psutil.NoSuchProcess):  # a process of PostgreSQL that has just ended
-            nanoseconds = int(open(f"/proc/{process.pid}/schedstat").read().split()[0])
-            threads = os.listdir(f"/proc/{process.pid}/task")
             if process.name().startswith("postgres"):
-                database += nanoseconds / 1e9
+                database += _ran(process.pid)
             else:
-                ours += sum(_ran(process.pid, thread) for thread in threads)
+                ours += _ran(process.pid)
     return ours, database
 
 
-def _ran(process: int, thread: str) -> float:
-    with suppress(FileNotFoundError), open(f"/proc/{process}/task/{thread}/schedstat") as counted:
-        return int(counted.read().split()[0]) / 1e9
-    return 0.0
+def _ran(process: int) -> float:
+    """Seconds that all threads of a process have run, to the nanosecond, where /proc/PID/stat counts in hundredths."""
+    seconds = 0.0
+    for thread in Path(f"/proc/{process}/task").iterdir():
+        with suppress(FileNotFoundError):
+            seconds += int((thread / "schedstat").read_text().split()[0]) / 1e9
+    return seconds
 
 
 def _fill(running: Service) -> list[Case]:
@@ -161,7 +163,11 @@ class _Books:
         }
         self._copy("invoices", "id", invoice, invoices - 1, apart)
         self._copy(
-            "invoice_line_items", "invoice_id", invoice, invoices - 1, {"invoice_id": sql.SQL("of.invoice_id || '-' || g")}
+            "invoice_line_items",
+            "invoice_id",
+            invoice,
+            invoices - 1,
+            {"invoice_id": sql.SQL("of.invoice_id || '-' || g")},
         )
         return customer_id
 
@@ -230,9 +236,12 @@ class _Books:
                 "is_enabled": True,
             },
         )["id"]
-        self._copy("entitlements", "id", entitlement, more, {**apart, "feature_id": sql.SQL("of.feature_id || '-' || g")})
+        self._copy(
+            "entitlements", "id", entitlement, more, {**apart, "feature_id": sql.SQL("of.feature_id || '-' || g")}
+        )
         self.wallet = self._made("/wallets", {"customer_id": customer_id, "currency": "usd", "name": "Credits"})["id"]
-        self._copy("wallets", "id", self.wallet, more, {**apart, "customer_id": sql.SQL("of.customer_id || '-' || g")})
+        of_customers = {**apart, "customer_id": sql.SQL("of.customer_id || '-' || g")}
+        self._copy("wallets", "id", self.wallet, more, of_customers)
         for _ in range(ROWS):
             topped = {"credits_to_add": "10", "transaction_reason": "FREE_CREDIT_GRANT"}
             self._made(f"/wallets/{self.wallet}/top-up", topped)

@@ -360,16 +360,24 @@ class Invoice(Scoped, Tracked, Base):
 
     def composed_metadata(self) -> dict[str, str]:
         """The metadata keys that the wire shows for columns."""
-        composed = {}
-        if self.scale_arrears:
-            composed["proration_behavior"] = "create_prorations"
-        if self.opening_credit:
-            composed["opening_credit"] = plain(self.opening_credit)
-        if self.wallet_transaction_id is not None:
-            composed["wallet_transaction_id"] = self.wallet_transaction_id
-        if self.auto_completed:
-            composed["auto_completed"] = "true"
-        return composed
+        opening_credit = plain(self.opening_credit) if self.opening_credit else None
+        return invoice_entries(self.scale_arrears, opening_credit, self.wallet_transaction_id, self.auto_completed)
+
+
+def invoice_entries(
+    scale_arrears: bool, opening_credit: str | None, wallet_transaction_id: str | None, auto_completed: bool
+) -> dict[str, str]:
+    """The metadata of an invoice that stands in its columns; `opening_credit` as it travels, None for none."""
+    composed = {}
+    if scale_arrears:
+        composed["proration_behavior"] = "create_prorations"
+    if opening_credit is not None:
+        composed["opening_credit"] = opening_credit
+    if wallet_transaction_id is not None:
+        composed["wallet_transaction_id"] = wallet_transaction_id
+    if auto_completed:
+        composed["auto_completed"] = "true"
+    return composed
 
 
 class SettlementKind(StrEnum):

@@ -25,6 +25,8 @@ from farthing.storage.connections.liveness import KEEPALIVES, was_cut
 from farthing.storage.scope import Scope
 
 HOT_READS = 10
+MOST_PREPARED = 100
+"""How many statements a connection remembers: lists have one for each combination of conditions."""
 _WAIT_SECONDS = 1.0
 _OPEN_SECONDS = 2.0
 _TRY_AGAIN_SECONDS = 5.0
@@ -83,6 +85,9 @@ class HotReads:
     async def _prepare(self, connection: Connection, statement: Prepared) -> None:
         known = self._prepared.setdefault(connection, set())
         if statement.name not in known:
+            if len(known) >= MOST_PREPARED:
+                await connection.execute("DEALLOCATE ALL")
+                known.clear()
             await connection.execute(statement.prepare)
             known.add(statement.name)
 
@@ -135,11 +140,15 @@ class HotReads:
 
 
 async def _limit(connection: Connection) -> None:
-    await connection.execute(f"SET statement_timeout = '{_STATEMENT_SECONDS}s'")
+    await connection.execute(
+        f"SET statement_timeout = '{_STATEMENT_SECONDS}s'; SET TimeZone = 'UTC'; SET DateStyle = 'ISO'"
+    )
 
 
 async def rows_in_transaction(connection: Connection, statement: Prepared, *arguments: Any) -> list[TupleRow]:
     """The same rows in a transaction that has its scope already, without preparing anything."""
     cursor = psycopg.AsyncRawCursor(connection)
+    # as on connections for hot reads: statements may write times as text
+    await cursor.execute("SELECT set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO', true)")
     await cursor.execute(statement.sql, arguments)
     return await cursor.fetchall()
