@@ -122,7 +122,7 @@ class HotReads:
                 max_size=self._largest,
                 timeout=_WAIT_SECONDS,
                 kwargs={"autocommit": True, "application_name": "farthing reads", **KEEPALIVES},
-                configure=_limit,
+                configure=_configure,
                 open=False,
             )
             try:
@@ -139,9 +139,11 @@ class HotReads:
             await self._pool.close()
 
 
-async def _limit(connection: Connection) -> None:
+async def _configure(connection: Connection) -> None:
+    """Limit a connection; plan each statement once, for planning costs more than these take; let times be ISO, in UTC."""
     await connection.execute(
-        f"SET statement_timeout = '{_STATEMENT_SECONDS}s'; SET TimeZone = 'UTC'; SET DateStyle = 'ISO'"
+        f"SET statement_timeout = '{_STATEMENT_SECONDS}s'; SET plan_cache_mode = 'force_generic_plan'; "
+        "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'"
     )
 
 
