@@ -104,7 +104,7 @@ async def invoices_page(
     """
     statements = page_of_invoices(query, customer_id)
     listing = _WITHOUT_LINES if query.skip_line_items else _WITH_LINES
-    found = await read_page(read, listing, statements.page, statements.count)
+    found = await read_page(read, listing, statements)
     payers, coupons, taxes, *lines = found.parts
     for invoice in found.rows:
         invoice.customer = next(iter(payers.get(invoice.customer_id, ())), None)

@@ -140,7 +140,7 @@ class HotReads:
 
 
 async def _configure(connection: Connection) -> None:
-    """Limit a connection; plan each statement once, for planning costs more than these take; let times be ISO, in UTC."""
+    """Limit a connection; plan each statement once, for that costs more than these take; let times be ISO, in UTC."""
     await connection.execute(
         f"SET statement_timeout = '{_STATEMENT_SECONDS}s'; SET plan_cache_mode = 'force_generic_plan'; "
         "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'"

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
-from sqlalchemy import ARRAY, BindParameter, Boolean, DateTime, Integer, Numeric, Select, String
+from sqlalchemy import ARRAY, BindParameter, Boolean, DateTime, Integer, Numeric, String
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -22,6 +22,7 @@ from sqlalchemy.types import TypeEngine
 
 from farthing.core.encoding.wire import Response
 from farthing.storage.connections.hot_reads import Connection, Prepared, rows_in_transaction
+from farthing.storage.queries.listing import PageStatements
 from farthing.storage.queries.shapes import Shape, Texts
 
 Answer = TypeVar("Answer", bound=Response)
@@ -32,7 +33,7 @@ _PAGE, _COUNT = "0", "1"
 _FIRST_PART = 2
 _MOST_KEPT = 500
 _PARAMETER = re.compile(r"\$(\d+)")
-_DIALECT = PGDialect_psycopg(paramstyle="numeric_dollar")
+_DIALECT: Any = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # as the library has it
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,16 +81,14 @@ class _Compiled:
 _kept: OrderedDict[Any, _Compiled] = OrderedDict()
 
 
-async def read_page(read: Read, listing: Listing[Answer], page: Select[Any], count: Select[Any]) -> ReadPage[Answer]:
-    """The rows of `page`, a select of whole rows, with their parts; `count` is how many there are without its limit.
-
-    Both have the same conditions.
-    """
+async def read_page(read: Read, listing: Listing[Answer], statements: PageStatements) -> ReadPage[Answer]:
+    """The rows of a page with their parts, and how many there are."""
+    page = statements.page
     key = page._generate_cache_key()
     assert key is not None, "a select has a cache key"
     kept = _kept.get((listing, key.key))
     if kept is None:
-        kept = _kept[listing, key.key] = _compile(listing, page, count, key.bindparams)
+        kept = _kept[listing, key.key] = _compile(listing, statements, key.bindparams)
         if len(_kept) > _MOST_KEPT:
             _kept.popitem(last=False)
     values = [key.bindparams[place].effective_value for place in kept.arguments]
@@ -127,19 +126,16 @@ def _arranged(listing: Listing[Answer], rows: Sequence[Sequence[Any]]) -> ReadPa
     return ReadPage(listing.shape.answers(grouped[_PAGE], texts), tuple(parts), total)
 
 
-def _compile(
-    listing: Listing[Any], page: Select[Any], count: Select[Any], values: Sequence[BindParameter[Any]]
-) -> _Compiled:
+def _compile(listing: Listing[Any], statements: PageStatements, values: Sequence[BindParameter[Any]]) -> _Compiled:
     places = {bind.key: place for place, bind in enumerate(values)}
     texts: list[str] = []
     arguments: list[int] = []
     processors: list[Callable[[Any], Any] | None] = []
     types: list[str] = []
-    for select in (page, count):
+    for select in (statements.page, statements.count):
         compiled: Any = select.compile(dialect=_DIALECT)
         assert not compiled.post_compile_params, "a list of values is sent as one array"
-        before = len(arguments)
-        texts.append(_PARAMETER.sub(lambda found, before=before: f"${int(found[1]) + before}", compiled.string))
+        texts.append(_numbered_after(len(arguments), compiled.string))
         binds = {name: bind for bind, name in compiled.bind_names.items()}
         for name in compiled.positiontup:
             arguments.append(places[binds[name].key])
@@ -148,6 +144,10 @@ def _compile(
     sql = _sql(listing, *texts)
     name = f"page_{hashlib.sha256(sql.encode()).hexdigest()[:24]}"
     return _Compiled(Prepared(name, tuple(types), sql), tuple(arguments), tuple(processors))
+
+
+def _numbered_after(before: int, text: str) -> str:
+    return _PARAMETER.sub(lambda found: f"${int(found[1]) + before}", text)
 
 
 def _sql(listing: Listing[Any], page: str, count: str) -> str:

@@ -11,10 +11,11 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import UnionType
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from sqlalchemy import DateTime, Numeric, String
+from sqlalchemy import Numeric
 
 from farthing.core.encoding.wire import Response, Timestamp
 from farthing.storage.tables import Base
@@ -53,7 +54,7 @@ class Texts:
 class Shape(Generic[Answer]):
     """How a row of `table` becomes an `answer`, field by field, from the attribute of its name.
 
-    `expressions` gives the SQL of texts and times that are no plain column, over the row `r`. `documents` names the
+    `expressions` gives the SQL of fields that are no plain column, over the row `r`. `documents` names the
     attribute that a field begins with, where a rule adds to it. `left_out` are fields that somebody else fills in.
     `extras` are texts that most rows have not, for `complete`.
     """
@@ -68,13 +69,18 @@ class Shape(Generic[Answer]):
 
     @cached_property
     def fields(self) -> tuple[str, ...]:
-        """The fields that are read, in the order of `columns`."""
+        """The fields that are read, in the order of `columns`. Raises TypeError for one that needs an expression."""
         columns = self.table.__mapper__.columns
-        return tuple(
-            name
-            for name in self.answer.__struct_fields__
-            if name not in self.left_out and (name in self.expressions or self._attribute(name) in columns)
-        )
+        found = []
+        for name in self.answer.__struct_fields__:
+            attribute = self._attribute(name)
+            if name in self.left_out:
+                continue
+            if name in self.expressions or attribute in columns:
+                found.append(name)
+            elif hasattr(self.table, attribute):
+                raise TypeError(f"{self.answer.__name__}.{name} is no column of {self.table.__tablename__}")
+        return tuple(found)
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -100,14 +106,8 @@ class Shape(Generic[Answer]):
     @cached_property
     def _json(self) -> tuple[str, ...]:
         """The fields whose text is JSON: documents, numbers and truths."""
-        columns = self.table.__mapper__.columns
-
-        def travels_as_text(name: str) -> bool:
-            if name in self.expressions:
-                return True
-            return isinstance(columns[self._attribute(name)].type, (String, DateTime, Numeric))
-
-        return tuple(name for name in self.fields if not travels_as_text(name))
+        hints = typing.get_type_hints(self.answer)
+        return tuple(name for name in self.fields if not _is_text(hints[name]))
 
     def answers(self, rows: Sequence[Sequence[str | None]], texts: Texts) -> list[Answer]:
         """The answers that rows of `columns` stand for."""
@@ -125,6 +125,15 @@ class Shape(Generic[Answer]):
                 complete(values, extras)
             made.append(kind(**values))
         return made
+
+
+def _is_text(hint: Any) -> bool:
+    kinds = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, UnionType) else (hint,)
+    return all(
+        typing.get_origin(kind) is typing.Literal
+        or (isinstance(kind, type) and issubclass(kind, (str, type(None))) and typing.get_origin(kind) is None)
+        for kind in kinds
+    )
 
 
 def merged(document: Any, more: Mapping[str, str]) -> dict[str, Any]:
