@@ -27,7 +27,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 from farthing.catalogue.fx.enums import FxScope
 from farthing.catalogue.fx.tables import RateNumber
 from farthing.core.money import plain
-from farthing.invoices.receivable import COUNTED, UNPAID, BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
+from farthing.invoices.receivable import (
+    COUNTED,
+    LISTED_UNCOUNTED,
+    UNPAID,
+    BillingReason,
+    InvoiceStatus,
+    InvoiceType,
+    PaymentStatus,
+)
 from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
 
@@ -330,6 +338,13 @@ class Invoice(Scoped, Tracked, Base):
         Index("ix_invoices_collect", "environment_id", "collect_at", postgresql_where=text("collect_at IS NOT NULL")),
         Index(
             "ix_invoices_recompute", "environment_id", "recompute_at", postgresql_where=text("recompute_at IS NOT NULL")
+        ),
+        # how many are listed besides those that `invoice_totals` counts: few of all invoices
+        Index(
+            "ix_invoices_listed_uncounted",
+            "environment_id",
+            "customer_id",
+            postgresql_where=text(LISTED_UNCOUNTED),
         ),
         # lists: newest first, all or of one customer or subscription
         Index("ix_invoices_created", "environment_id", "created_at", "id"),

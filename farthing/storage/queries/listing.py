@@ -73,10 +73,14 @@ class Pagination(Response):
 
 @dataclass(frozen=True, slots=True)
 class PageStatements:
-    """A page of whole rows, and how many there are without its limit."""
+    """A page of whole rows, and how many there are without its limit.
+
+    `count` has no values that `page` has not; `counted_by` tells it from other counts of the same page.
+    """
 
     page: Select[Any]
     count: Select[Any]
+    counted_by: str = ""
 
 
 async def select_page(

@@ -86,9 +86,10 @@ async def read_page(read: Read, listing: Listing[Answer], statements: PageStatem
     page = statements.page
     key = page._generate_cache_key()
     assert key is not None, "a select has a cache key"
-    kept = _kept.get((listing, key.key))
+    shape = (listing, statements.counted_by, key.key)
+    kept = _kept.get(shape)
     if kept is None:
-        kept = _kept[listing, key.key] = _compile(listing, statements, key.bindparams)
+        kept = _kept[shape] = _compile(listing, statements, key.bindparams)
         if len(_kept) > _MOST_KEPT:
             _kept.popitem(last=False)
     values = [key.bindparams[place].effective_value for place in kept.arguments]
