@@ -140,12 +140,12 @@ async def _page(
     work: UnitOfWork, query: CustomerQuery, metadata: dict[str, str] | None = None
 ) -> ListCustomersResponse:
     wanted = expansions(query.expand, EXPANDABLE)
-    if wanted or metadata or query.is_searched:
+    if query.is_plain and not (wanted or metadata):
+        items, total = await lookup.customers_page(work.read_once, query)
+    else:
         session = await work.admitted_session()
         items, total = await lookup.customers_page(rows_of(session), query, metadata)
         await _expand(session, items, wanted)
-    else:
-        items, total = await lookup.customers_page(work.read_once, query)
     answer: ListCustomersResponse = page(items, total, query, next_offset=True)
     return answer
 

@@ -243,7 +243,7 @@ async def _document(session: AsyncSession, invoice: Invoice) -> Response[bytes]:
 
 async def _page(work: UnitOfWork, query: InvoiceFilter) -> ListInvoicesResponse:
     wanted = expansions(query.expand, EXPANDABLE)
-    if not (wanted or query.external_customer_id or query.is_searched):
+    if query.is_plain and not (wanted or query.external_customer_id):
         items, total = await listing.invoices_page(work.read_once, query)
         if not any(map(listing.may_convert, items)):
             return _listed(items, total, query)

@@ -39,8 +39,8 @@ def page(items: Sequence[Any], total: int, query: ListQuery, *, next_offset: boo
 
 
 async def reader(work: UnitOfWork, query: ListQuery) -> Read:
-    """How a page is read: by itself, or, with conditions that may take long, in the request's session."""
-    return rows_of(await work.admitted_session()) if query.is_searched else work.read_once
+    """How a page is read: by itself where it is plain, else in the request's session, planned for its values."""
+    return work.read_once if query.is_plain else rows_of(await work.admitted_session())
 
 
 def read_query(request: HttpRequest[Any, Any, Any], struct: type[Query]) -> Query:

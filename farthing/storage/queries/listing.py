@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
 
-from sqlalchemy import ARRAY, ColumnElement, Select, any_, bindparam, func, select
+from sqlalchemy import ARRAY, ColumnElement, Select, any_, bindparam, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.encoding.wire import Moment, Request, Response
@@ -50,9 +50,12 @@ class ListQuery(Request):
             raise ValidationFailed.of("sort", f"must have at most {MOST_SORTS} levels")
 
     @property
-    def is_searched(self) -> bool:
-        """Whether it asks for conditions or an order of its own, which may take long."""
-        return bool(self.filters or self.sort)
+    def is_plain(self) -> bool:
+        """Whether it asks for a first page in the list's own order: one plan does for all of those.
+
+        Others have conditions, an order or a place of their own, which the database is to know as it plans.
+        """
+        return not (self.filters or self.sort or self.offset)
 
     @property
     def page_size(self) -> int:
@@ -126,8 +129,9 @@ def page_statements(
         if query.end_time is not None:
             statement = statement.where(every["created_at"] <= query.end_time)
     statement = apply_conditions(statement, query.filters or [], columns)
-    page = apply_sort(statement, table, query.sort, query.order, columns).limit(query.page_size).offset(query.skip)
-    return PageStatements(page, _counting(statement))
+    # written out: of a limit that is a parameter, a plan that is kept would think it a tenth of all rows
+    page = apply_sort(statement, table, query.sort, query.order, columns).limit(literal_column(str(query.page_size)))
+    return PageStatements(page.offset(query.skip) if query.skip else page, _counting(statement))
 
 
 def one_of(column: Any, values: Sequence[Any]) -> ColumnElement[bool]:
