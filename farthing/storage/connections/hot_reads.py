@@ -50,11 +50,12 @@ class Prepared:
     @property
     def execute(self) -> str:
         arguments = ", ".join(f"%s::{kind}" for kind in self.types)
-        return f"{_BEGIN}EXECUTE {self.name}({arguments}); COMMIT"
+        return f"{_BEGIN}EXECUTE {self.name}{f'({arguments})' if arguments else ''}; COMMIT"
 
     @property
     def prepare(self) -> str:
-        return f"PREPARE {self.name}({', '.join(self.types)}) AS {self.sql}"
+        types = f"({', '.join(self.types)})" if self.types else ""
+        return f"PREPARE {self.name}{types} AS {self.sql}"
 
 
 class NoHotConnection(Exception):
