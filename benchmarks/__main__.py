@@ -12,6 +12,7 @@ from benchmarks.harness import Report, machine
 ALL = (
     "service",
     "summary",
+    "lists",
     "processes",
     "ingest",
     "usage",
