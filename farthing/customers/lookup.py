@@ -13,7 +13,7 @@ from farthing.customers.schemas import CustomerQuery, CustomerResponse
 from farthing.customers.shapes import CUSTOMER
 from farthing.customers.tables import Customer, ExternalIdTenure
 from farthing.storage.queries.listing import one_of, page_statements
-from farthing.storage.queries.pages import Listing, Read, read_page
+from farthing.storage.queries.pages import PageShape, Read, read_page
 from farthing.storage.queries.rows import missing
 
 SEARCHABLE = (
@@ -37,7 +37,7 @@ SEARCHABLE = (
 )
 
 
-_CUSTOMERS = Listing(CUSTOMER)
+_CUSTOMERS = PageShape(CUSTOMER)
 
 
 async def by_external_id(session: AsyncSession, external_id: str, *, lock: bool = False) -> Customer:

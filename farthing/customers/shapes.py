@@ -9,7 +9,7 @@ import msgspec
 
 from farthing.customers.schemas import CustomerResponse
 from farthing.customers.tables import Customer, former_ids_entry
-from farthing.storage.queries.shapes import Shape, merged
+from farthing.storage.queries.shapes import RowShape, merged
 
 
 def _with_former_ids(values: dict[str, Any], extras: Sequence[str | None]) -> None:
@@ -17,7 +17,7 @@ def _with_former_ids(values: dict[str, Any], extras: Sequence[str | None]) -> No
     values["metadata"] = merged(values["metadata"], former_ids_entry(msgspec.json.decode(former_external_ids or "[]")))
 
 
-CUSTOMER = Shape(
+CUSTOMER = RowShape(
     CustomerResponse,
     Customer,
     documents={"metadata": "meta"},

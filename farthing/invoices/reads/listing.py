@@ -23,8 +23,8 @@ from farthing.invoices.schemas import (
     TaxAppliedResponse,
 )
 from farthing.invoices.tables import Invoice, invoice_entries
-from farthing.storage.queries.pages import Belonging, Listing, Read, read_page
-from farthing.storage.queries.shapes import Shape, merged
+from farthing.storage.queries.pages import Belonging, PageShape, Read, read_page
+from farthing.storage.queries.shapes import RowShape, merged
 
 _PUBLISHED = "r.status = 'published'"
 
@@ -43,7 +43,7 @@ def _with_columns_of_line(values: dict[str, Any], extras: Sequence[str | None]) 
     values["metadata"] = merged(values["metadata"], line_entries(*extras))
 
 
-_INVOICE = Shape(
+_INVOICE = RowShape(
     InvoiceResponse,
     Invoice,
     expressions={
@@ -61,7 +61,7 @@ _INVOICE = Shape(
     ),
     complete=_with_columns,
 )
-_LINE = Shape(
+_LINE = RowShape(
     InvoiceLineItemResponse,
     InvoiceLineItem,
     documents={"metadata": "meta"},
@@ -77,22 +77,22 @@ _LINE = Shape(
 )
 _PAYERS = Belonging(CUSTOMER, "id", key="customer_id")
 _COUPONS = Belonging(
-    Shape(CouponApplicationResponse, CouponApplicationRow),
+    RowShape(CouponApplicationResponse, CouponApplicationRow),
     "invoice_id",
     where=_PUBLISHED,
     only="page.coupon_terms <> '[]'",
     order="r.position",
 )
 _TAXES = Belonging(
-    Shape(TaxAppliedResponse, TaxAppliedRow),
+    RowShape(TaxAppliedResponse, TaxAppliedRow),
     "entity_id",
     where=_PUBLISHED,
     only="page.tax_terms <> '[]'",
     order="r.position",
 )
 _LINES = Belonging(_LINE, "invoice_id", where=_PUBLISHED, order="r.position, r.id")
-_WITH_LINES = Listing(_INVOICE, (_PAYERS, _COUPONS, _TAXES, _LINES))
-_WITHOUT_LINES = Listing(_INVOICE, (_PAYERS, _COUPONS, _TAXES))
+_WITH_LINES = PageShape(_INVOICE, (_PAYERS, _COUPONS, _TAXES, _LINES))
+_WITHOUT_LINES = PageShape(_INVOICE, (_PAYERS, _COUPONS, _TAXES))
 
 
 async def invoices_page(

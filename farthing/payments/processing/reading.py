@@ -13,8 +13,8 @@ from farthing.invoices.tables import Invoice
 from farthing.payments.schemas import PaymentAttemptResponse, PaymentQuery, PaymentResponse
 from farthing.payments.tables import DestinationType, Payment, PaymentAttempt
 from farthing.storage.queries.listing import one_of, page_statements
-from farthing.storage.queries.pages import Belonging, Listing, Read, read_page
-from farthing.storage.queries.shapes import Shape
+from farthing.storage.queries.pages import Belonging, PageShape, Read, read_page
+from farthing.storage.queries.shapes import RowShape
 
 SEARCHABLE = (
     "id",
@@ -52,8 +52,8 @@ class InvoiceNumber(Response):
     invoice_number: str | None
 
 
-_PAYMENTS = Listing(
-    Shape(
+_PAYMENTS = PageShape(
+    RowShape(
         PaymentResponse,
         Payment,
         expressions={"gateway_metadata": "nullif(r.gateway_metadata, '{}')"},
@@ -61,12 +61,14 @@ _PAYMENTS = Listing(
     ),
     (
         Belonging(
-            Shape(PaymentAttemptResponse, PaymentAttempt),
+            RowShape(PaymentAttemptResponse, PaymentAttempt),
             "payment_id",
             only="page.track_attempts",
             order="r.attempt_number",
         ),
-        Belonging(Shape(InvoiceNumber, Invoice), "id", key="destination_id", only="page.destination_type = 'INVOICE'"),
+        Belonging(
+            RowShape(InvoiceNumber, Invoice), "id", key="destination_id", only="page.destination_type = 'INVOICE'"
+        ),
     ),
 )
 

@@ -23,7 +23,7 @@ from sqlalchemy.types import TypeEngine
 from farthing.core.encoding.wire import Response
 from farthing.storage.connections.hot_reads import Connection, Prepared, rows_in_transaction
 from farthing.storage.queries.listing import PageStatements
-from farthing.storage.queries.shapes import Shape, Texts
+from farthing.storage.queries.shapes import RowShape, Texts
 
 Answer = TypeVar("Answer", bound=Response)
 Read = Callable[..., Awaitable[list[tuple[Any, ...]]]]
@@ -44,7 +44,7 @@ class Belonging:
     rows of one owner come.
     """
 
-    shape: Shape[Any]
+    shape: RowShape[Any]
     column: str
     key: str = "id"
     where: str = "true"
@@ -53,10 +53,10 @@ class Belonging:
 
 
 @dataclass(frozen=True, eq=False)
-class Listing(Generic[Answer]):
+class PageShape(Generic[Answer]):
     """A list: what its rows are, and what belongs to each of them."""
 
-    shape: Shape[Answer]
+    shape: RowShape[Answer]
     parts: tuple[Belonging, ...] = ()
 
 
@@ -81,7 +81,7 @@ class _Compiled:
 _kept: OrderedDict[Any, _Compiled] = OrderedDict()
 
 
-async def read_page(read: Read, listing: Listing[Answer], statements: PageStatements) -> ReadPage[Answer]:
+async def read_page(read: Read, listing: PageShape[Answer], statements: PageStatements) -> ReadPage[Answer]:
     """The rows of a page with their parts, and how many there are."""
     page = statements.page
     key = page._generate_cache_key()
@@ -109,7 +109,7 @@ def rows_of(session: AsyncSession) -> Read:
     return read
 
 
-def _arranged(listing: Listing[Answer], rows: Sequence[Sequence[Any]]) -> ReadPage[Answer]:
+def _arranged(listing: PageShape[Answer], rows: Sequence[Sequence[Any]]) -> ReadPage[Answer]:
     texts, total = Texts(), 0
     grouped: defaultdict[str, list[Sequence[Any]]] = defaultdict(list)
     owners: defaultdict[str, list[str]] = defaultdict(list)
@@ -127,7 +127,7 @@ def _arranged(listing: Listing[Answer], rows: Sequence[Sequence[Any]]) -> ReadPa
     return ReadPage(listing.shape.answers(grouped[_PAGE], texts), tuple(parts), total)
 
 
-def _compile(listing: Listing[Any], statements: PageStatements, values: Sequence[BindParameter[Any]]) -> _Compiled:
+def _compile(listing: PageShape[Any], statements: PageStatements, values: Sequence[BindParameter[Any]]) -> _Compiled:
     places = {bind.key: place for place, bind in enumerate(values)}
     texts: list[str] = []
     arguments: list[int] = []
@@ -151,10 +151,10 @@ def _numbered_after(before: int, text: str) -> str:
     return _PARAMETER.sub(lambda found: f"${int(found[1]) + before}", text)
 
 
-def _sql(listing: Listing[Any], page: str, count: str) -> str:
+def _sql(listing: PageShape[Any], page: str, count: str) -> str:
     width = max(len(shape.columns) for shape in (listing.shape, *(part.shape for part in listing.parts)))
 
-    def columns(shape: Shape[Any]) -> str:
+    def columns(shape: RowShape[Any]) -> str:
         return ", ".join([*shape.columns, *["NULL"] * (width - len(shape.columns))])
 
     branches = [

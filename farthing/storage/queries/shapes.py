@@ -1,6 +1,6 @@
 """Rows in the form in which they travel, straight from columns: no entity is made of what is only shown.
 
-A `Shape` says how the columns of a table become the fields of an answer. The database writes decimals and times as
+A `RowShape` says how the columns of a table become the fields of an answer. The database writes decimals and times as
 text, which is cheaper than making values of them only to write them again; documents stay the JSON they are. What
 follows from several columns by a rule is left to the rule, and read only where a row has it (`extras`).
 """
@@ -51,7 +51,7 @@ class Texts:
 
 
 @dataclass(frozen=True, eq=False)
-class Shape(Generic[Answer]):
+class RowShape(Generic[Answer]):
     """How a row of `table` becomes an `answer`, field by field, from the attribute of its name.
 
     `expressions` gives the SQL of fields that are no plain column, over the row `r`. `documents` names the
