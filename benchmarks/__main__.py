@@ -13,6 +13,7 @@ ALL = (
     "service",
     "summary",
     "plans",
+    "lists",
     "processes",
     "ingest",
     "writes",

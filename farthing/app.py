@@ -262,9 +262,7 @@ def described() -> dict[str, Any]:
 
 
 async def provide_session(request: Request[Any, Any, Any]) -> AsyncSession:
-    work = unit_of_work(request)
-    await work.admit()
-    return work.session
+    return await unit_of_work(request).admitted_session()
 
 
 def provide_clock(request: Request[Any, Any, Any]) -> Clock:

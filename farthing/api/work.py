@@ -19,6 +19,7 @@ from farthing.core.clock import Clock, FixedClock
 from farthing.core.errors import ServiceUnavailable
 from farthing.core.origin import Actor, ChangeSource, admit, current_origin
 from farthing.storage.connections.failures import is_cut
+from farthing.storage.connections.hot_reads import Prepared
 from farthing.storage.connections.shares import Admission
 from farthing.storage.midway import PROGRESS, RequestProgress
 from farthing.storage.postgres import ORIGIN, Database
@@ -93,6 +94,15 @@ class UnitOfWork:
         tenant_id = self.scope.tenant_id
         await shares.acquire(tenant_id)
         self.admission.tenant_id = tenant_id
+
+    async def admitted_session(self) -> AsyncSession:
+        """The request's session, once it is the tenant's turn; as `admit`."""
+        await self.admit()
+        return self.session
+
+    async def read_once(self, statement: Prepared, *arguments: Any) -> list[tuple[Any, ...]]:
+        """Rows of one SELECT in the caller's scope, without a session; as `Database.read_once`."""
+        return await self.database.read_once(self.scope, statement, *arguments)
 
     @property
     def scope(self) -> Scope:

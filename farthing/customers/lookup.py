@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, NotFound
-from farthing.customers.schemas import CustomerQuery
+from farthing.customers.schemas import CustomerQuery, CustomerResponse
+from farthing.customers.shapes import CUSTOMER
 from farthing.customers.tables import Customer, ExternalIdTenure
-from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.listing import one_of, page_statements
+from farthing.storage.queries.pages import PageShape, Read, read_page
 from farthing.storage.queries.rows import missing
 
 SEARCHABLE = (
@@ -33,6 +35,9 @@ SEARCHABLE = (
     "created_by",
     "updated_by",
 )
+
+
+_CUSTOMERS = PageShape(CUSTOMER)
 
 
 async def by_external_id(session: AsyncSession, external_id: str, *, lock: bool = False) -> Customer:
@@ -80,19 +85,21 @@ async def lock_for_use(session: AsyncSession, customer_id: str) -> Customer:
     return customer
 
 
-async def search(
-    session: AsyncSession, query: CustomerQuery, metadata: Mapping[str, str] | None = None
-) -> tuple[Sequence[Customer], int]:
+async def customers_page(
+    read: Read, query: CustomerQuery, metadata: Mapping[str, str] | None = None
+) -> tuple[list[CustomerResponse], int]:
     """One page of the customers that meet all of `query` and carry all of `metadata`, and how many there are."""
-    return await select_page(session, Customer, query, SEARCHABLE, _narrowed(query, metadata))
+    statements = page_statements(Customer, query, SEARCHABLE, _narrowed(query, metadata))
+    found = await read_page(read, _CUSTOMERS, statements)
+    return found.rows, found.total
 
 
 def _narrowed(query: CustomerQuery, metadata: Mapping[str, str] | None) -> Select[Customer]:
     statement = select(Customer)
     if query.customer_ids:
-        statement = statement.where(Customer.id.in_(query.customer_ids))
+        statement = statement.where(one_of(Customer.id, query.customer_ids))
     if query.external_ids:
-        statement = statement.where(Customer.external_id.in_(query.external_ids))
+        statement = statement.where(one_of(Customer.external_id, query.external_ids))
     if query.external_id:
         statement = statement.where(Customer.external_id == query.external_id)
     if query.email:

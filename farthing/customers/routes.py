@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.api.guards import needs
 from farthing.api.queries.expand import expansions
 from farthing.api.queries.lists import page, read_query
+from farthing.api.work import UnitOfWork, unit_of_work
 from farthing.core.clock import instant
 from farthing.core.composition import Composition
 from farthing.customers import lifecycle, lookup, mappings, portal
@@ -27,6 +28,7 @@ from farthing.customers.schemas import (
 from farthing.customers.tables import Customer, IntegrationEntityType, IntegrationMapping
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
+from farthing.storage.queries.pages import rows_of
 from farthing.storage.queries.rows import find
 
 EXPANDABLE = {"integrations": frozenset[str]()}
@@ -47,21 +49,23 @@ class Customers(Controller):
         return CustomerResponse.of(await lifecycle.create(session, data, strict_ids=strict))
 
     @get("/", operation_id="listCustomers", guards=[needs("customer", "read")], opt={"query": CustomerQuery})
-    async def browse(self, request: Request[Any, Any, Any], session: AsyncSession) -> ListCustomersResponse:
+    async def browse(self, request: Request[Any, Any, Any]) -> ListCustomersResponse:
         """List customers."""
-        return await _page(session, read_query(request, CustomerQuery))
+        return await _page(unit_of_work(request), read_query(request, CustomerQuery))
 
     @post("/search", operation_id="queryCustomer", guards=[needs("customer", "read")], status_code=200)
-    async def search(self, session: AsyncSession, data: CustomerFilter | None = None) -> ListCustomersResponse:
+    async def search(
+        self, request: Request[Any, Any, Any], data: CustomerFilter | None = None
+    ) -> ListCustomersResponse:
         """Search customers."""
         query = data or CustomerFilter()
-        return await _page(session, query, query.metadata)
+        return await _page(unit_of_work(request), query, query.metadata)
 
     @get("/{id:str}", operation_id="getCustomer", guards=[needs("customer", "read")])
     async def read(self, id: str, session: AsyncSession, expand: str | None = None) -> CustomerResponse:
         """Get a customer, archived ones included."""
         wanted = expansions(expand, EXPANDABLE)
-        return (await _answers(session, [await find(session, Customer, id)], wanted))[0]
+        return await _answer(session, await find(session, Customer, id), wanted)
 
     @get("/external/{external_id:str}", operation_id="getCustomerByExternalId", guards=[needs("customer", "read")])
     async def read_by_external_id(
@@ -69,7 +73,7 @@ class Customers(Controller):
     ) -> CustomerResponse:
         """Get the published customer with this external id."""
         wanted = expansions(expand, EXPANDABLE)
-        return (await _answers(session, [await lookup.by_external_id(session, external_id)], wanted))[0]
+        return await _answer(session, await lookup.by_external_id(session, external_id), wanted)
 
     @get("/lookup/{lookup_key:str}", operation_id="lookupCustomer", guards=[needs("customer", "read")])
     async def read_by_lookup_key(self, lookup_key: str, session: AsyncSession) -> CustomerResponse:
@@ -133,25 +137,32 @@ class Customers(Controller):
 
 
 async def _page(
-    session: AsyncSession, query: CustomerQuery, metadata: dict[str, str] | None = None
+    work: UnitOfWork, query: CustomerQuery, metadata: dict[str, str] | None = None
 ) -> ListCustomersResponse:
     wanted = expansions(query.expand, EXPANDABLE)
-    found, total = await lookup.search(session, query, metadata)
-    answer: ListCustomersResponse = page(await _answers(session, found, wanted), total, query, next_offset=True)
+    if query.is_plain and not (wanted or metadata):
+        items, total = await lookup.customers_page(work.read_once, query)
+    else:
+        session = await work.admitted_session()
+        items, total = await lookup.customers_page(rows_of(session), query, metadata)
+        await _expand(session, items, wanted)
+    answer: ListCustomersResponse = page(items, total, query, next_offset=True)
     return answer
 
 
-async def _answers(
-    session: AsyncSession, customers: Sequence[Customer], wanted: dict[str, set[str]]
-) -> list[CustomerResponse]:
+async def _answer(session: AsyncSession, customer: Customer, wanted: dict[str, set[str]]) -> CustomerResponse:
+    answer = CustomerResponse.of(customer)
+    await _expand(session, [answer], wanted)
+    return answer
+
+
+async def _expand(session: AsyncSession, answers: Sequence[CustomerResponse], wanted: dict[str, set[str]]) -> None:
     if "integrations" not in wanted:
-        return [CustomerResponse.of(customer) for customer in customers]
-    ids = [customer.id for customer in customers]
+        return
+    ids = [answer.id for answer in answers]
     found = await mappings.of_entities(session, IntegrationEntityType.CUSTOMER, ids)
-    return [
-        CustomerResponse.of(customer, integrations=[mapping_answer(mapping) for mapping in found.get(customer.id, ())])
-        for customer in customers
-    ]
+    for answer in answers:
+        answer.integrations = [mapping_answer(mapping) for mapping in found.get(answer.id, ())]
 
 
 def mapping_answer(mapping: IntegrationMapping) -> EntityIntegrationMappingResponse:

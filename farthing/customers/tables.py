@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -109,16 +110,19 @@ class Customer(Scoped, Tracked, Base):
 
     @property
     def shown_metadata(self) -> dict[str, str]:
-        """The caller's metadata, with the former external ids, comma-separated, where there are any.
+        """The caller's metadata, with the former external ids, comma-separated, where there are any."""
+        return {**self.meta, **former_ids_entry(self.former_external_ids)} if self.former_external_ids else self.meta
 
-        The oldest are left out where a metadata value would grow too long.
-        """
-        ids = list(self.former_external_ids)
-        if not ids:
-            return self.meta
-        while len(",".join(ids)) > METADATA_VALUE_LENGTH and len(ids) > 1:
-            ids.pop(0)
-        return {**self.meta, FORMER_IDS: ",".join(ids)}
+
+def former_ids_entry(former_external_ids: Sequence[str]) -> dict[str, str]:
+    """The metadata of a customer that names its former external ids, of which there are some.
+
+    The oldest are left out where a metadata value would grow too long.
+    """
+    ids = list(former_external_ids)
+    while len(",".join(ids)) > METADATA_VALUE_LENGTH and len(ids) > 1:
+        ids.pop(0)
+    return {FORMER_IDS: ",".join(ids)}
 
 
 class ExternalIdTenure(InEnvironment, Base):

@@ -158,20 +158,39 @@ class InvoiceLineItem(Scoped, Tracked, Base):
 
     def composed_metadata(self) -> dict[str, str]:
         """The metadata keys that the wire shows for columns."""
-        composed = {}
-        if self.proration_credit:
-            composed["proration_credit"] = plain(self.proration_credit)
-        if self.already_invoiced is not None:
-            composed["already_invoiced"] = plain(self.already_invoiced)
-        if self.late_for_line_id is not None:
-            composed |= {"late_usage": "true", "late_for_line": self.late_for_line_id}
-        if self.overage_factor is not None:
-            composed |= {"is_overage": "true", "overage_factor": plain(self.overage_factor)}
-        if self.commitment_amount is not None and self.commitment_utilized is not None:
-            composed["is_commitment_trueup"] = "true"
-            composed["commitment_amount"] = plain(self.commitment_amount)
-            composed["commitment_utilized"] = plain(self.commitment_utilized)
-        return composed
+        return line_entries(
+            plain(self.proration_credit) if self.proration_credit else None,
+            None if self.already_invoiced is None else plain(self.already_invoiced),
+            self.late_for_line_id,
+            None if self.overage_factor is None else plain(self.overage_factor),
+            None if self.commitment_amount is None else plain(self.commitment_amount),
+            None if self.commitment_utilized is None else plain(self.commitment_utilized),
+        )
+
+
+def line_entries(
+    proration_credit: str | None,
+    already_invoiced: str | None,
+    late_for_line_id: str | None,
+    overage_factor: str | None,
+    commitment_amount: str | None,
+    commitment_utilized: str | None,
+) -> dict[str, str]:
+    """The metadata of a line that stands in its columns; decimals as they travel, None for what it has not."""
+    composed = {}
+    if proration_credit is not None:
+        composed["proration_credit"] = proration_credit
+    if already_invoiced is not None:
+        composed["already_invoiced"] = already_invoiced
+    if late_for_line_id is not None:
+        composed |= {"late_usage": "true", "late_for_line": late_for_line_id}
+    if overage_factor is not None:
+        composed |= {"is_overage": "true", "overage_factor": overage_factor}
+    if commitment_amount is not None and commitment_utilized is not None:
+        composed["is_commitment_trueup"] = "true"
+        composed["commitment_amount"] = commitment_amount
+        composed["commitment_utilized"] = commitment_utilized
+    return composed
 
 
 class CouponApplicationRow(Scoped, Tracked, Base):

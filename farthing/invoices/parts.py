@@ -41,15 +41,13 @@ async def parts_of(session: AsyncSession, invoice: Invoice) -> InvoiceParts:
     return (await parts_of_all(session, [invoice]))[0]
 
 
-async def parts_of_all(
-    session: AsyncSession, invoices: Sequence[Invoice], *, with_lines: bool = True
-) -> list[InvoiceParts]:
+async def parts_of_all(session: AsyncSession, invoices: Sequence[Invoice]) -> list[InvoiceParts]:
     """Read the parts of invoices, in their order; as many queries for a page as for one.
 
     An invoice without terms has no discounts and no taxes: they come from terms alone.
     """
     await session.flush()
-    lines = await lines_of(session, [row.id for row in invoices] if with_lines else [])
+    lines = await lines_of(session, [row.id for row in invoices])
     coupons = await _coupons_of(session, [row.id for row in invoices if row.coupon_terms])
     taxes = await _taxes_of(session, [row.id for row in invoices if row.tax_terms])
     payers = await payers_of(session, invoices)

@@ -64,6 +64,12 @@ SETTLED = (
 COUNTED = "status = 'published' AND invoice_status = 'FINALIZED' AND invoice_type IN ('SUBSCRIPTION', 'ONE_OFF')"
 """Receivables: invoices that the customer owes or has paid."""
 
+LISTED_UNCOUNTED = (
+    "status = 'published' AND invoice_status <> 'SKIPPED' "
+    "AND (invoice_status <> 'FINALIZED' OR invoice_type NOT IN ('SUBSCRIPTION', 'ONE_OFF'))"
+)
+"""The other invoices that lists show unless they are asked for others: drafts, voided ones, and what sells credits."""
+
 UNPAID = (
     f"{COUNTED} AND amount_remaining > 0 "
     f"AND payment_status NOT IN ({', '.join(repr(status.value) for status in SETTLED)}) "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from litestar import Controller, Request, Response, get, post, put
@@ -10,13 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.api.guards import needs
 from farthing.api.queries.expand import expansions
 from farthing.api.queries.lists import page, read_query
-from farthing.api.work import unit_of_work
+from farthing.api.work import UnitOfWork, unit_of_work
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.encoding.wire import Message
 from farthing.core.errors import ValidationFailed
 from farthing.core.origin import VISITOR
+from farthing.customers.lookup import by_external_id
 from farthing.identity.credentials.master_key import MasterKeys
 from farthing.invoices import events
 from farthing.invoices.einvoice.files import file_answer, requested_format
@@ -25,10 +27,16 @@ from farthing.invoices.events import TRIGGERED_BY_HAND, InvoiceEvent
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import edits, marking, one_off, transitions, write_off
 from farthing.invoices.ports import InvoicePorts
-from farthing.invoices.reads import documents
+from farthing.invoices.reads import documents, listing
 from farthing.invoices.reads.conversions import conversions_of
-from farthing.invoices.reads.presentation import all_shown, shown, whole, with_subscriptions
-from farthing.invoices.reads.search import search
+from farthing.invoices.reads.presentation import (
+    all_shown,
+    shown,
+    whole,
+    with_conversions,
+    with_subscriptions,
+    with_tax_rates,
+)
 from farthing.invoices.requests import (
     CreateInvoiceRequest,
     InvoiceFilter,
@@ -49,6 +57,7 @@ from farthing.invoices.schemas import (
 from farthing.invoices.tables import Invoice
 from farthing.settings import Settings
 from farthing.storage.postgres import Database, ports_of
+from farthing.storage.queries.pages import rows_of
 from farthing.storage.queries.rows import find, lock_row
 
 READ = [needs("invoice", "read")]
@@ -85,25 +94,23 @@ class Invoices(Controller):
         return whole(invoice, parts, conversion=conversions.get(invoice.id))
 
     @get("/", operation_id="listInvoices", guards=READ, opt={"query": InvoiceFilter})
-    async def browse(
-        self, request: Request[Any, Any, Any], session: AsyncSession, clock: Clock
-    ) -> ListInvoicesResponse:
+    async def browse(self, request: Request[Any, Any, Any]) -> ListInvoicesResponse:
         """List invoices."""
-        return await _page(session, read_query(request, InvoiceFilter), clock)
+        return await _page(unit_of_work(request), read_query(request, InvoiceFilter))
 
     @post("/search", operation_id="queryInvoice", guards=READ, status_code=200)
-    async def search(
-        self, session: AsyncSession, clock: Clock, data: InvoiceFilter | None = None
-    ) -> ListInvoicesResponse:
+    async def search(self, request: Request[Any, Any, Any], data: InvoiceFilter | None = None) -> ListInvoicesResponse:
         """Search invoices."""
-        return await _page(session, data or InvoiceFilter(), clock)
+        return await _page(unit_of_work(request), data or InvoiceFilter())
 
     @get("/{id:str}", operation_id="getInvoice", guards=READ)
     async def read(self, id: str, session: AsyncSession, clock: Clock, expand: str | None = None) -> InvoiceResponse:
         """Get an invoice with its lines, discounts, taxes, payer and subscription."""
         wanted = expansions(expand, TAX_RATE)
         invoice = await find(session, Invoice, id)
-        answers = await all_shown(session, [invoice], with_tax_rates="tax_applied" in wanted)
+        answers = await all_shown(session, [invoice])
+        if "tax_applied" in wanted:
+            await with_tax_rates(session, answers)
         await with_subscriptions(session, answers, {}, clock.now())
         return answers[0]
 
@@ -234,14 +241,27 @@ async def _document(session: AsyncSession, invoice: Invoice) -> Response[bytes]:
     )
 
 
-async def _page(session: AsyncSession, query: InvoiceFilter, clock: Clock) -> ListInvoicesResponse:
+async def _page(work: UnitOfWork, query: InvoiceFilter) -> ListInvoicesResponse:
     wanted = expansions(query.expand, EXPANDABLE)
-    found, total = await search(session, query)
-    items = await all_shown(
-        session, found, with_lines=not query.skip_line_items, with_tax_rates="tax_applied" in wanted
-    )
+    if query.is_plain and not (wanted or query.external_customer_id):
+        items, total = await listing.invoices_page(work.read_once, query)
+        if not any(map(listing.may_convert, items)):
+            return _listed(items, total, query)
+    # what takes several statements is read in one snapshot
+    session = await work.admitted_session()
+    customer_id = None
+    if query.external_customer_id:
+        customer_id = (await by_external_id(session, query.external_customer_id)).id
+    items, total = await listing.invoices_page(rows_of(session), query, customer_id)
+    await with_conversions(session, [invoice for invoice in items if listing.may_convert(invoice)])
+    if "tax_applied" in wanted:
+        await with_tax_rates(session, items)
     if "subscription" in wanted:
         nested: dict[str, set[str]] = {name: set() for name in wanted["subscription"]}
-        await with_subscriptions(session, items, nested, clock.now())
+        await with_subscriptions(session, items, nested, work.clock.now())
+    return _listed(items, total, query)
+
+
+def _listed(items: Sequence[InvoiceResponse], total: int, query: InvoiceFilter) -> ListInvoicesResponse:
     answer: ListInvoicesResponse = page(items, total, query, next_offset=False)
     return answer

@@ -27,7 +27,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 from farthing.catalogue.fx.enums import FxScope
 from farthing.catalogue.fx.tables import RateNumber
 from farthing.core.money import plain
-from farthing.invoices.receivable import COUNTED, UNPAID, BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
+from farthing.invoices.receivable import (
+    COUNTED,
+    LISTED_UNCOUNTED,
+    UNPAID,
+    BillingReason,
+    InvoiceStatus,
+    InvoiceType,
+    PaymentStatus,
+)
 from farthing.storage.audited import Audited
 from farthing.storage.tables import Base, Scoped, Tracked, enum_column, lower_case
 
@@ -331,6 +339,13 @@ class Invoice(Scoped, Tracked, Base):
         Index(
             "ix_invoices_recompute", "environment_id", "recompute_at", postgresql_where=text("recompute_at IS NOT NULL")
         ),
+        # how many are listed besides those that `invoice_totals` counts: few of all invoices
+        Index(
+            "ix_invoices_listed_uncounted",
+            "environment_id",
+            "customer_id",
+            postgresql_where=text(LISTED_UNCOUNTED),
+        ),
         # lists: newest first, all or of one customer or subscription
         Index("ix_invoices_created", "environment_id", "created_at", "id"),
         Index("ix_invoices_customer", "environment_id", "customer_id", "created_at", "id"),
@@ -360,16 +375,24 @@ class Invoice(Scoped, Tracked, Base):
 
     def composed_metadata(self) -> dict[str, str]:
         """The metadata keys that the wire shows for columns."""
-        composed = {}
-        if self.scale_arrears:
-            composed["proration_behavior"] = "create_prorations"
-        if self.opening_credit:
-            composed["opening_credit"] = plain(self.opening_credit)
-        if self.wallet_transaction_id is not None:
-            composed["wallet_transaction_id"] = self.wallet_transaction_id
-        if self.auto_completed:
-            composed["auto_completed"] = "true"
-        return composed
+        opening_credit = plain(self.opening_credit) if self.opening_credit else None
+        return invoice_entries(self.scale_arrears, opening_credit, self.wallet_transaction_id, self.auto_completed)
+
+
+def invoice_entries(
+    scale_arrears: bool, opening_credit: str | None, wallet_transaction_id: str | None, auto_completed: bool
+) -> dict[str, str]:
+    """The metadata of an invoice that stands in its columns; `opening_credit` as it travels, None for none."""
+    composed = {}
+    if scale_arrears:
+        composed["proration_behavior"] = "create_prorations"
+    if opening_credit is not None:
+        composed["opening_credit"] = opening_credit
+    if wallet_transaction_id is not None:
+        composed["wallet_transaction_id"] = wallet_transaction_id
+    if auto_completed:
+        composed["auto_completed"] = "true"
+    return composed
 
 
 class SettlementKind(StrEnum):

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
 from farthing.api.queries.expand import expansions
-from farthing.api.queries.lists import page, read_query
+from farthing.api.queries.lists import page, read_query, reader
 from farthing.api.work import unit_of_work
 from farthing.core.clock import Clock
 from farthing.core.encoding.decoding import UNREADABLE, unreadable
@@ -54,11 +54,11 @@ class Payments(Controller):
         return Response(await reading.answer_of(session, created.payment), headers=headers)
 
     @get("/", operation_id="listPayments", guards=[READ], opt={"query": PaymentQuery})
-    async def browse(self, request: HttpRequest, session: AsyncSession) -> ListPaymentsResponse:
+    async def browse(self, request: HttpRequest) -> ListPaymentsResponse:
         """List payments."""
         query = read_query(request, PaymentQuery)
         expansions(query.expand, {})
-        items, total = await reading.browse(session, query)
+        items, total = await reading.payments_page(await reader(unit_of_work(request), query), query)
         answer: ListPaymentsResponse = page(items, total, query, next_offset=True)
         return answer
 

@@ -188,8 +188,9 @@ async def test_the_subscriptions_of_a_page_cost_one_statement(account: Account, 
             async with counted(database) as statements:
                 await account.post("/invoices/search", {"limit": limit, "expand": expand}, 200)
             counts[limit, expand] = len(statements)
-    assert counts[1, ""] == counts[4, ""]
-    assert counts[1, "subscription"] == counts[4, "subscription"] == counts[1, ""] + 1
+    # a page alone is read past the session; here it is the session's, with its scope
+    assert counts[1, ""] == counts[4, ""] == 0
+    assert counts[1, "subscription"] == counts[4, "subscription"] == 2
 
 
 async def test_one_invoice(account: Account) -> None:

@@ -1,6 +1,7 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0059": "DROP INDEX ix_invoices_listed_uncounted;",
     "0058": """
         ALTER TABLE customers DROP COLUMN language;
         ALTER TABLE alert_settings DROP COLUMN set_by;

@@ -11,9 +11,11 @@ import msgspec
 from litestar import Request as HttpRequest
 
 from farthing.api.ignored_fields import note_ignored_fields
+from farthing.api.work import UnitOfWork
 from farthing.core.encoding.decoding import convert
 from farthing.core.encoding.wire import Request, Response
 from farthing.storage.queries.listing import ListQuery, Pagination
+from farthing.storage.queries.pages import Read, rows_of
 
 Item = TypeVar("Item")
 Query = TypeVar("Query", bound=Request)
@@ -34,6 +36,11 @@ def page(items: Sequence[Any], total: int, query: ListQuery, *, next_offset: boo
     """
     offset = query.skip + (query.page_size if next_offset else 0)
     return Page(items=list(items), pagination=Pagination(total=total, limit=query.page_size, offset=offset))
+
+
+async def reader(work: UnitOfWork, query: ListQuery) -> Read:
+    """How a page is read: by itself where it is plain, else in the request's session, planned for its values."""
+    return work.read_once if query.is_plain else rows_of(await work.admitted_session())
 
 
 def read_query(request: HttpRequest[Any, Any, Any], struct: type[Query]) -> Query:

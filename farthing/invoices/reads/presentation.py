@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from types import MappingProxyType
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,7 +14,7 @@ from farthing.core.encoding.wire import as_wire
 from farthing.core.money import EXACT, plain
 from farthing.customers.schemas import CustomerResponse
 from farthing.customers.tables import Customer
-from farthing.invoices.line_tables import InvoiceLineItem, TaxAppliedRow
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.parts import InvoiceParts, parts_of_all
 from farthing.invoices.reads.conversions import ShownConversion, conversions_of
 from farthing.invoices.receivable import PaymentStatus
@@ -27,11 +26,10 @@ from farthing.invoices.schemas import (
 )
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import clock_of
+from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.reads.answers import Wanted, subscription_answers
 from farthing.subscriptions.schemas.responses import SubscriptionResponse
 from farthing.subscriptions.tables import Subscription
-
-_NO_RATES: Mapping[str, TaxRateResponse] = MappingProxyType({})
 
 
 async def shown(session: AsyncSession, invoice: Invoice) -> InvoiceResponse:
@@ -39,15 +37,9 @@ async def shown(session: AsyncSession, invoice: Invoice) -> InvoiceResponse:
     return (await all_shown(session, [invoice]))[0]
 
 
-async def all_shown(
-    session: AsyncSession, invoices: Sequence[Invoice], *, with_lines: bool = True, with_tax_rates: bool = False
-) -> list[InvoiceResponse]:
-    """Invoices in the order given; as many queries for a page as for one.
-
-    `with_tax_rates` adds to each tax its rate as the catalogue has it now.
-    """
-    parts = await parts_of_all(session, invoices, with_lines=with_lines)
-    rates = await _rates_of(session, [tax for part in parts for tax in part.taxes]) if with_tax_rates else {}
+async def all_shown(session: AsyncSession, invoices: Sequence[Invoice]) -> list[InvoiceResponse]:
+    """Invoices in the order given; as many queries for a page as for one."""
+    parts = await parts_of_all(session, invoices)
     conversions = await conversions_of(session, invoices, parts, clock_of(session).now())
     # one customer's invoices are what is listed most: whoever pays several of them is shaped once
     payers = {payer.id: CustomerResponse.of(payer) for payer in _payers(parts)}
@@ -55,8 +47,6 @@ async def all_shown(
         whole(
             invoice,
             part,
-            with_lines=with_lines,
-            rates=rates,
             conversion=conversions.get(invoice.id),
             payer=payers.get(invoice.customer_id),
         )
@@ -83,16 +73,38 @@ async def with_subscriptions(
         answer.subscription = found.get(answer.subscription_id)
 
 
+async def with_conversions(session: AsyncSession, answers: Sequence[InvoiceResponse]) -> None:
+    """Add to invoices and their lines how they were converted, or, drafts, would be now."""
+    if not answers:
+        return
+    ids = [answer.id for answer in answers]
+    rows = {row.id: row for row in await session.scalars(select(Invoice).where(in_array(Invoice.id, ids)))}
+    invoices = [rows[invoice_id] for invoice_id in ids]
+    parts = await parts_of_all(session, invoices)
+    conversions = await conversions_of(session, invoices, parts, clock_of(session).now())
+    for answer, invoice, part in zip(answers, invoices, parts, strict=True):
+        conversion = conversions.get(invoice.id)
+        answer.fx_conversion = None if conversion is None else conversion.of_invoice(invoice)
+        for shown_line, line in zip(answer.line_items or (), part.lines, strict=False):
+            shown_line.fx_conversion = None if conversion is None else conversion.of_line(line)
+
+
+async def with_tax_rates(session: AsyncSession, answers: Sequence[InvoiceResponse]) -> None:
+    """Add to each tax its rate as the catalogue has it now; one query for all."""
+    taxes = [tax for answer in answers for tax in answer.taxes or ()]
+    rates = await _rates_of(session, {tax.tax_rate_id for tax in taxes})
+    for tax in taxes:
+        tax.tax_rate = rates.get(tax.tax_rate_id)
+
+
 def whole(
     invoice: Invoice,
     parts: InvoiceParts,
     *,
     conversion: ShownConversion | None,
-    with_lines: bool = True,
-    rates: Mapping[str, TaxRateResponse] = _NO_RATES,
     payer: CustomerResponse | None = None,
 ) -> InvoiceResponse:
-    """An invoice with its parts, as they stand in memory; `rates` are those of the catalogue, by id.
+    """An invoice with its parts, as they stand in memory.
 
     `payer` is the one of `parts`, where it is shaped already.
     """
@@ -105,9 +117,9 @@ def whole(
         issue_date=as_wire(invoice.issue_date or invoice.created_at),
         description=invoice.description or None,
         fx_conversion=None if conversion is None else conversion.of_invoice(invoice),
-        line_items=[_line(line, conversion) for line in parts.lines] if with_lines else None,
+        line_items=[_line(line, conversion) for line in parts.lines],
         coupon_applications=[CouponApplicationResponse.of(row) for row in parts.coupon_applications],
-        taxes=[TaxAppliedResponse.of(row, tax_rate=rates.get(row.tax_rate_id)) for row in parts.taxes],
+        taxes=[TaxAppliedResponse.of(row) for row in parts.taxes],
         customer=payer or (None if parts.payer is None else CustomerResponse.of(parts.payer)),
     )
 
@@ -118,8 +130,8 @@ def _line(line: InvoiceLineItem, conversion: ShownConversion | None) -> InvoiceL
     return InvoiceLineItemResponse.of(line, fx_conversion=conversion.of_line(line))
 
 
-async def _rates_of(session: AsyncSession, taxes: Sequence[TaxAppliedRow]) -> dict[str, TaxRateResponse]:
-    if not taxes:
+async def _rates_of(session: AsyncSession, ids: Collection[str]) -> dict[str, TaxRateResponse]:
+    if not ids:
         return {}
-    found = await session.scalars(select(TaxRateRow).where(TaxRateRow.id.in_({row.tax_rate_id for row in taxes})))
+    found = await session.scalars(select(TaxRateRow).where(in_array(TaxRateRow.id, ids)))
     return {rate.id: TaxRateResponse.of(rate) for rate in found}

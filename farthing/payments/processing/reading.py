@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.core.encoding.wire import Response
 from farthing.invoices.tables import Invoice
 from farthing.payments.schemas import PaymentAttemptResponse, PaymentQuery, PaymentResponse
 from farthing.payments.tables import DestinationType, Payment, PaymentAttempt
-from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.listing import one_of, page_statements
+from farthing.storage.queries.pages import Belonging, PageShape, Read, read_page
+from farthing.storage.queries.shapes import RowShape
 
 SEARCHABLE = (
     "id",
@@ -42,17 +45,50 @@ _EXACT = (
 )
 
 
-async def browse(session: AsyncSession, query: PaymentQuery) -> tuple[list[PaymentResponse], int]:
+class InvoiceNumber(Response):
+    """The number of an invoice that is paid; None for a draft."""
+
+    id: str
+    invoice_number: str | None
+
+
+_PAYMENTS = PageShape(
+    RowShape(
+        PaymentResponse,
+        Payment,
+        expressions={"gateway_metadata": "nullif(r.gateway_metadata, '{}')"},
+        left_out=frozenset({"attempts", "invoice_number"}),
+    ),
+    (
+        Belonging(
+            RowShape(PaymentAttemptResponse, PaymentAttempt),
+            "payment_id",
+            only="page.track_attempts",
+            order="r.attempt_number",
+        ),
+        Belonging(
+            RowShape(InvoiceNumber, Invoice), "id", key="destination_id", only="page.destination_type = 'INVOICE'"
+        ),
+    ),
+)
+
+
+async def payments_page(read: Read, query: PaymentQuery) -> tuple[list[PaymentResponse], int]:
     """One page of payments and the count of all that match."""
     statement = select(Payment)
     if query.payment_ids is not None:
-        statement = statement.where(Payment.id.in_(query.payment_ids))
+        statement = statement.where(one_of(Payment.id, query.payment_ids))
     for name in _EXACT:
         wanted = getattr(query, name)
         if wanted is not None:
             statement = statement.where(getattr(Payment, name) == wanted)
-    rows, total = await select_page(session, Payment, query, SEARCHABLE, statement)
-    return await answers_of(session, rows), total
+    found = await read_page(read, _PAYMENTS, page_statements(Payment, query, SEARCHABLE, statement))
+    attempts, invoices = found.parts
+    for payment in found.rows:
+        payment.attempts = attempts.get(payment.id)
+        for invoice in invoices.get(payment.destination_id, ()):
+            payment.invoice_number = invoice.invoice_number
+    return found.rows, found.total
 
 
 async def answers_of(session: AsyncSession, payments: Sequence[Payment]) -> list[PaymentResponse]:

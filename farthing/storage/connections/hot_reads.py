@@ -26,11 +26,16 @@ from farthing.storage.connections.liveness import KEEPALIVES, was_cut
 from farthing.storage.scope import Scope
 
 HOT_READS = 10
+MOST_PREPARED = 100
+"""How many statements a connection remembers: lists have one for each combination of conditions."""
 _WAIT_SECONDS = 1.0
 _OPEN_SECONDS = 2.0
 _TRY_AGAIN_SECONDS = 5.0
-SETTINGS = "SET statement_timeout = '30s'; SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off"
-"""Of each of these connections: what a read may take at most, and that it is planned once.
+SETTINGS = (
+    "SET statement_timeout = '30s'; SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; "
+    "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'"
+)
+"""Of each of these connections: what a read may take at most, that it is planned once, and times as JSON has them.
 
 Left to itself PostgreSQL weighs one plan for any arguments against plans for those at hand. Where a few customers have
 most of what is unpaid, their share makes the plan for any customer look dear, and every read of every other is planned
@@ -57,11 +62,12 @@ class Prepared:
     @property
     def execute(self) -> str:
         arguments = ", ".join(f"%s::{kind}" for kind in self.types)
-        return f"{_BEGIN}EXECUTE {self.name}({arguments}); COMMIT"
+        return f"{_BEGIN}EXECUTE {self.name}{f'({arguments})' if arguments else ''}; COMMIT"
 
     @property
     def prepare(self) -> str:
-        return f"PREPARE {self.name}({', '.join(self.types)}) AS {self.sql}"
+        types = f"({', '.join(self.types)})" if self.types else ""
+        return f"PREPARE {self.name}{types} AS {self.sql}"
 
 
 class NoHotConnection(Exception):
@@ -92,6 +98,9 @@ class HotReads:
     async def _prepare(self, connection: Connection, statement: Prepared) -> None:
         known = self._prepared.setdefault(connection, set())
         if statement.name not in known:
+            if len(known) >= MOST_PREPARED:
+                await connection.execute("DEALLOCATE ALL")
+                known.clear()
             await connection.execute(statement.prepare)
             known.add(statement.name)
 
@@ -151,5 +160,7 @@ async def configure(connection: Connection) -> None:
 async def rows_in_transaction(connection: Connection, statement: Prepared, *arguments: Any) -> list[TupleRow]:
     """The same rows in a transaction that has its scope already, without preparing anything."""
     cursor = psycopg.AsyncRawCursor(connection)
+    # as on connections for hot reads: statements may write times as text
+    await cursor.execute("SELECT set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO', true)")
     await cursor.execute(statement.sql, arguments)
     return await cursor.fetchall()

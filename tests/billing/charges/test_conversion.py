@@ -15,6 +15,7 @@ from tests.account import Account
 from tests.billing.counter import Body, coupon, credited, do, drop, open_items, opened, owed
 from tests.billing.late_usage.lateness import send, settled
 from tests.billing.office import ARREAR, Office
+from tests.invoices.listed import require_lists_as_reads
 from tests.subscriptions.shop import fixed
 
 RATE = "83.125"
@@ -138,6 +139,7 @@ class TestWhatIsConverted:
         assert invoice["fx_conversion"]["source"] == {
             "subtotal": "19.99", "total_discount": "2", "total_prepaid_credits_applied": "1", "net": "16.99",
         }  # fmt: skip
+        await require_lists_as_reads(bureau.account)
         await bureau.require_sound()
 
     @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.thresholds import invoice_thresholds
 from tests.billing.late_usage.lateness import settled
 from tests.billing.office import ARREAR, Office
+from tests.invoices.listed import require_lists_as_reads
 from tests.subscriptions.shop import at, fixed
 
 COMPOSED = (
@@ -265,3 +266,4 @@ async def test_what_columns_say_is_shown_and_wins(office: Office) -> None:
     again = await office.account.get(path)
     new = await office.account.get(f"/invoices/{again['recalculated_invoice_id']}")
     assert (new["total"], new["metadata"]) == (opening["total"], {"opening_credit": credit})
+    await require_lists_as_reads(office.account)
