@@ -33,9 +33,9 @@ from farthing.core.enums import Status
 from farthing.credits.grants.proof import grant_differences
 from farthing.credits.reads.derivation import ledger_differences
 from farthing.doctor.files import describe_master_key, unsafe_files
-from farthing.events.tables import StoredEvent
 from farthing.events.upkeep import reconcile
 from farthing.events.upkeep.retention import cutoff
+from farthing.events.usage.event_store import EventSelection, store_of
 from farthing.invoices.figures.derivation import Difference, all_differences, total_differences
 from farthing.invoices.tables import Invoice
 from farthing.jobs.duties import environments
@@ -255,8 +255,7 @@ async def audit(
 async def _measured_again(database: Database, scope: Scope) -> AsyncIterator[list[Difference]]:
     """Day by day (UTC), where stored usage is not what the stored events measure."""
     async with database.transaction(scope, read_only=True) as session:
-        first = await session.scalar(select(func.min(StoredEvent.timestamp)))
-        last = await session.scalar(select(func.max(StoredEvent.timestamp)))
+        first, last = await store_of(session).events.span(session, EventSelection())
     if first is None or last is None:
         return
     day = first.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

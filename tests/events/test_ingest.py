@@ -14,7 +14,7 @@ from sqlalchemy import text
 from farthing.core.errors import ServiceUnavailable, TooManyRequests
 from farthing.events.ingest.group_commit import Ingest
 from farthing.events.ingest.incoming import LARGEST_EVENT_BYTES
-from farthing.events.ingest.store import Arrival
+from farthing.events.ingest.store import Arrival, append_measured
 from farthing.metering.event import UsageEvent
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
@@ -277,7 +277,7 @@ async def test_the_ingestion_filter_leaves_other_customers_out(account: Account)
 
 
 async def test_a_full_queue_tells_clients_to_come_back(database: Database, account: Account) -> None:
-    ingest = Ingest(database.url)  # not started: nothing is taken from the queue
+    ingest = Ingest(database.url, append_measured)  # not started: nothing is taken from the queue
     arrival = Arrival(
         UsageEvent(id="e", event_name="call", external_customer_id="c", timestamp=datetime(2024, 1, 1, tzinfo=UTC)),
         datetime(2024, 1, 1, tzinfo=UTC),
@@ -293,7 +293,7 @@ async def test_a_full_queue_tells_clients_to_come_back(database: Database, accou
 
 async def test_without_a_store_nothing_is_accepted() -> None:
     database = Database("postgresql://farthing@/nothing?host=/nowhere", wire())
-    ingest = Ingest(database.url)
+    ingest = Ingest(database.url, append_measured)
     await ingest.start()
     moment = datetime(2024, 1, 1, tzinfo=UTC)
     event = UsageEvent(id="e", event_name="call", external_customer_id="c", timestamp=moment)

@@ -21,7 +21,8 @@ from farthing.catalogue.products.tables import MeterRow
 from farthing.events.corrections.changing import delete_event
 from farthing.events.ingest.arrival import watermark
 from farthing.events.ingest.meters import MeterMemory
-from farthing.events.ingest.store import Arrival, append
+from farthing.events.ingest.store import Arrival, append, append_measured
+from farthing.events.stores import postgres_upkeep
 from farthing.events.upkeep import backfill, retention
 from farthing.events.upkeep.reconcile import differences
 from farthing.events.usage import usage_query
@@ -162,7 +163,7 @@ async def test_parallel_appends_that_share_ids_neither_deadlock_nor_double(datab
                 for round_ in range(6):
                     some = chance.sample(names, 40)
                     arrivals = [Arrival(event(name, number * 10 + round_), DAY) for name in some]
-                    await append(connection, books.scope, arrivals, MeterMemory())
+                    await append(connection, books.scope, arrivals, MeterMemory(), append_measured)
 
         await asyncio.gather(*(sender(number) for number in range(8)))
         async with database.transaction(books.scope, read_only=True) as session:
@@ -237,7 +238,8 @@ async def test_an_append_in_flight_and_a_new_meter_do_not_miss_each_other(databa
             memory = MeterMemory()
             async with connection:
                 for n in range(40):
-                    await append(connection, books.scope, [Arrival(event(f"{id(memory)}-{n}", 1), DAY)], memory)
+                    arrival = Arrival(event(f"{id(memory)}-{n}", 1), DAY)
+                    await append(connection, books.scope, [arrival], memory, append_measured)
 
         async def maker() -> None:
             await asyncio.sleep(0.02)
@@ -262,7 +264,7 @@ async def test_old_events_are_forgotten_but_not_what_is_needed(
         ports = wire()
         narrowed = replace(ports, events=replace(ports.events, find_earliest_needed=needed))
         monkeypatch.setattr(database, "ports", narrowed)
-        monkeypatch.setattr(retention, "BATCH", 4)
+        monkeypatch.setattr(postgres_upkeep, "FORGOTTEN_AT_ONCE", 4)
         duty = retention.retention(timedelta(days=1))
         deleted = []
         for _ in range(3):

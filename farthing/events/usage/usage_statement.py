@@ -39,12 +39,10 @@ from farthing.calendar.zones import UTC
 from farthing.events.groupings import CUSTOMER, PROPERTY, SOURCE
 from farthing.events.tables import MeterUsage, StoredEvent
 from farthing.events.usage.cuts import INSTANT, WindowExpression, Windows
-from farthing.events.usage.ownership import OwnedEvents, Ownership
+from farthing.events.usage.ownership import END_OF_ARRIVALS, OwnedEvents, Ownership
 from farthing.events.usage.stretch import Stretch
 from farthing.metering.filters import Conditions
 from farthing.metering.meter import AggregationType, Meter
-
-END_OF_ARRIVALS = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +170,16 @@ def statement(
     )
 
 
+def in_windows(
+    rows: Sequence[Sequence[Any]], shape: StatementShape, cut: WindowExpression | None
+) -> Sequence[Sequence[Any]]:
+    """Rows of a statement with the start of each window in the place of its name."""
+    if cut is None:
+        return rows
+    place = 1 + len(shape.group_by)
+    return [(*row[:place], cut.start_of(row[place]), *row[place + 1 :]) for row in rows]
+
+
 def _measures(how: AggregationType, rows: FromClause) -> list[ColumnElement[Any]]:
     """What is kept of one customer's rows."""
     quantity: ColumnElement[Any] = rows.c.quantity
@@ -296,7 +304,7 @@ def _pairs(asked: Sequence[tuple[int, UsageQuery]], shape: StatementShape, owner
     arrived_since: list[int] = []
     arrived_until: list[int] = []
     for number, query in asked:
-        for some, start, end in _stretches(query):
+        for some, start, end in stretches_of(query):
             for part in [None] if shape.everyone else owned(some, ownership):
                 numbers.append(number)
                 meters.append(query.meter.id)
@@ -304,7 +312,7 @@ def _pairs(asked: Sequence[tuple[int, UsageQuery]], shape: StatementShape, owner
                 since.append(start)
                 until.append(end)
                 arrived_since.append(part.since if part else 0)
-                arrived_until.append(END_OF_ARRIVALS if part is None or part.until is None else part.until)
+                arrived_until.append(END_OF_ARRIVALS if part is None else part.until_or_end)
     return (
         func.unnest(
             cast(numbers, ARRAY(Integer)),
@@ -322,7 +330,8 @@ def _pairs(asked: Sequence[tuple[int, UsageQuery]], shape: StatementShape, owner
     )
 
 
-def _stretches(query: UsageQuery) -> Iterator[tuple[frozenset[str] | None, datetime, datetime]]:
+def stretches_of(query: UsageQuery) -> Iterator[tuple[frozenset[str] | None, datetime, datetime]]:
+    """Whose usage and when: the stretches that count as one."""
     yield query.customers, query.start, query.end
     for stretch in query.more:
         yield stretch.customers, stretch.start, stretch.end

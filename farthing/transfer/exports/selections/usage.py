@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from decimal import Decimal
 
-from sqlalchemy import select
+from sqlalchemy import select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.products.tables import Feature, GroupRow, MeterRow
@@ -17,6 +17,7 @@ from farthing.events.groupings import SOURCE
 from farthing.events.requests import GetUsageAnalyticsRequest
 from farthing.events.schemas import UsageAnalyticItem
 from farthing.events.tables import StoredEvent
+from farthing.events.usage.event_store import store_of
 from farthing.storage.postgres import scope_of
 from farthing.transfer.exports.selections.selection import Column, ExportRequest, ExportSelection, Rows, texts
 
@@ -62,7 +63,8 @@ async def _portions(session: AsyncSession, request: ExportRequest) -> AsyncItera
                 Customer.environment_id == environment_id,
                 Customer.status == Status.PUBLISHED,
                 Customer.id > reached,
-                used,
+                # where events are elsewhere everybody is looked at: who has used nothing has no rows either way
+                used if store_of(session).in_postgres else true(),
             )
             .order_by(Customer.id)
             .limit(CUSTOMERS_AT_ONCE)
