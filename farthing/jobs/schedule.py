@@ -31,6 +31,7 @@ from farthing.erasure.documents import erase_old_documents
 from farthing.events.upkeep.backfill import backfill
 from farthing.events.upkeep.reconcile import reconcile as reconcile_usage
 from farthing.events.upkeep.retention import retention
+from farthing.events.upkeep.unfinished import finish_writes
 from farthing.invoices.lifecycle.overdue import notify_overdue
 from farthing.invoices.ports import InvoicePorts
 from farthing.jobs.duties import Counts, Duty, environments, everywhere, rotated
@@ -120,6 +121,7 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         Duty("activity_retention", "45 4 * * *", everywhere(forget_old_activities)),
         Duty("document_erasure", "15 5 * * *", everywhere(erase_old_documents)),
         Duty("meter_backfill", "* * * * *", everywhere(backfill)),
+        Duty("event_writes", "* * * * *", everywhere(finish_writes)),
         Duty("usage_reconciliation", "0 5 * * *", everywhere(reconcile_usage)),
         Duty("email_notices", "*/15 * * * *", everywhere(queue_notices)),
         *_email_delivery(settings),

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import structlog
 
+from farthing.clickhouse_address import ClickHouseAddress
 from farthing.core.errors import DatabaseFailed, ServiceUnavailable
-from farthing.events.stores.clickhouse.address import ClickHouseAddress
 
 AT_ONCE = 8
 """Statements of this process that a server works on at the same time."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from farthing.events.stores.clickhouse.address import ClickHouseAddress
+from farthing.clickhouse_address import ClickHouseAddress
 
 EVENTS, USAGE, IDS, STORE = "events", "meter_usage", "event_ids", "event_store"
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
+from farthing.core.money import EXACT
 from farthing.events.groupings import CUSTOMER, PROPERTY, SOURCE
 from farthing.events.stores.clickhouse.client import ClickHouse
 from farthing.events.stores.clickhouse.conditions import Conditions, property_conditions
@@ -28,6 +30,8 @@ from farthing.storage.postgres import scope_of
 MOST_PAIRS = 5_000
 """Questions times external ids of one statement, unless a single question has more."""
 EVENTS_AT_ONCE = 20_000
+_MICROSECONDS = Decimal(1000)
+"""In a millisecond."""
 
 _MEASURES = {
     AggregationType.COUNT: (),
@@ -90,7 +94,7 @@ def _answered(row: Sequence[Any], shape: StatementShape, place: int) -> Sequence
     if shape.windows is not None:
         values[place] = at_millisecond(values[place])
     if shape.how is AggregationType.WEIGHTED_SUM:
-        values[-1] *= 1000
+        values[-1] = EXACT.multiply(values[-1], _MICROSECONDS)
     return values
 
 
