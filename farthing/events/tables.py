@@ -208,6 +208,8 @@ class EventStorePlace(Base):
     """Where it was when it was first used, without who may enter."""
     token: Mapped[str] = mapped_column(String(40))
     """What the store itself says that it is, so that no other is taken for it."""
+    reached: Mapped[str] = mapped_column(Text, default="", server_default="")
+    """How far a move of the events has come, as JSON."""
 
 
 class EventArrival(Base):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tempfile
 from collections.abc import Callable
@@ -39,8 +40,10 @@ class FaultyClickHouse(ClickHouse):
     `breaks_at` is given the table that is inserted into, or "" for anything else, and says whether it is away.
     """
 
-    def __init__(self) -> None:
-        super().__init__(address())
+    def __init__(self, database: str = "") -> None:
+        super().__init__(dataclasses.replace(address(), database=database) if database else address())
+        self.loses = ""
+        """A table whose rows are acknowledged and not stored."""
         self.breaks_at: Callable[[str], bool] = lambda _: False
         self.is_done_first = False
         """Whether what breaks was done, and only the answer is lost."""
@@ -51,7 +54,8 @@ class FaultyClickHouse(ClickHouse):
 
     async def insert(self, table: str, columns: Any, rows: Any, token: str) -> None:
         self._break(table, done=False)
-        await super().insert(table, columns, rows, token)
+        if table != self.loses:
+            await super().insert(table, columns, rows, token)
         self._break(table, done=True)
 
     def _break(self, table: str, *, done: bool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -24,6 +24,7 @@ from sqlalchemy import text
 from farthing.calendar.windows import WindowSize
 from farthing.clickhouse_address import BadAddress, ClickHouseAddress, read_address
 from farthing.core.caller import RequestTerms
+from farthing.core.clock import FIRST_INSTANT, LAST_INSTANT
 from farthing.core.errors import ServiceUnavailable
 from farthing.events.analytics import listing
 from farthing.events.corrections.changing import Amendment, amend_events, delete_event, void_events
@@ -31,18 +32,20 @@ from farthing.events.corrections.schemas import AmendedEventRequest
 from farthing.events.ingest.incoming import AcceptedTimes
 from farthing.events.ingest.store import sender_named
 from farthing.events.requests import GetEventsRequest
+from farthing.events.stores import moving
 from farthing.events.stores.clickhouse.client import statement_settings
 from farthing.events.stores.clickhouse.schema import EVENTS, IDS, USAGE, table_statements
 from farthing.events.stores.clickhouse.store import clickhouse_store
+from farthing.events.stores.place import StoresDiffer, confirm_place
 from farthing.events.upkeep import reconcile
 from farthing.events.upkeep.unfinished import finish_writes
 from farthing.events.usage import usage_query
-from farthing.events.usage.event_store import store_of
+from farthing.events.usage.event_store import EventSelection, event_of, store_of
 from farthing.events.usage.usage_statement import UsageQuery
 from farthing.metering.event import UsageEvent
 from farthing.metering.meter import Aggregation, AggregationType, Meter
 from farthing.settings import BadSettings, Settings, load
-from farthing.storage.postgres import Database
+from farthing.storage.postgres import Database, UnsafeDatabase
 from farthing.wiring import wire
 from tests.account import Account
 from tests.billing.office import Office
@@ -91,9 +94,10 @@ async def correct(books: Books, changes: Sequence[tuple[str, UsageEvent]]) -> li
     outcomes: list[Any] = []
     terms = AcceptedTimes.at(NOW, RequestTerms(False, datetime(1970, 1, 1, tzinfo=UTC), 1))
     for what, content in changes:
-        async with books.database.transaction(books.scope) as session:
+        async with books.database.session(books.scope) as session:
             if what == "delete":
                 outcomes.append(await delete_event(session, content.id))
+                await session.commit()
                 continue
             known = await store_of(session).events.find(session, [content.id])
             if not known and what == "void":
@@ -111,6 +115,7 @@ async def correct(books: Books, changes: Sequence[tuple[str, UsageEvent]]) -> li
                 )
                 asked = Amendment([amended], "wrong", sender_named("tests", corrects_all=True), terms)
                 outcomes.append(await amend_events(session, books.memory, asked))
+            await session.commit()
     return outcomes
 
 
@@ -252,9 +257,10 @@ async def test_a_write_that_was_cut_off_is_finished_by_whoever_comes_next(
             clickhouse.breaks_at = lambda _: False
             mark = await store_of(session).usage.watermark(session)
             # all that arrived up to the mark is what was acknowledged
-            late = [row.sequence > mark for row in await store_of(session).events.find(session, ["e1", "e3"])]
-            assert late[0] is False
-            assert all(late[1:])
+            found = await store_of(session).events.find(session, ["e1", "e3"])
+            is_late = {row.id: row.sequence > mark for row in found}
+            assert not is_late["e1"]
+            assert is_late.get("e3", True)
         # the same process, or another, goes on
         books.database = in_clickhouse
         if table == USAGE:
@@ -408,3 +414,71 @@ def test_on_one_server_what_is_acknowledged_is_on_disk() -> None:
     for table in (EVENTS, USAGE, IDS):
         (made,) = [statement for statement in statements if f"books.{table} (" in statement]
         assert "fsync_after_insert = 1, fsync_part_directory = 1" in made
+
+
+async def _everything(books: Books) -> Any:
+    async with books.database.transaction(books.scope, read_only=True) as session:
+        store, found = store_of(session), []
+        async for rows in store.events.stream(session, EventSelection(), None, None):
+            found += [(row.id, row.timestamp, row.sequence, row.arrival, event_of(row).properties) for row in rows]
+        meters = (await session.scalars(text("SELECT id FROM meters"))).all()
+        totals = await store.upkeep.totals(session, meters, FIRST_INSTANT, LAST_INSTANT)
+    return sorted(found), totals
+
+
+async def test_events_move_there_and_back_and_an_interrupted_move_goes_on(
+    new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deployment of its own: a move takes all of its events along."""
+    url = new_database()
+    clickhouse = FaultyClickHouse(f"moved_{uuid.uuid4().hex[:8]}")
+    here, there = Database(url, wire(), pool_size=4), Database(url, wire(clickhouse_store(clickhouse)), pool_size=4)
+    monkeypatch.setattr(moving, "BATCH", 7)
+    await confirm_place(here, None)
+    async with Account("http://nowhere", settings_for(url), here) as account, opened(here) as books:
+        books.scope = account.scope
+        level = dataclasses.replace(summed(), aggregation=Aggregation(AggregationType.WEIGHTED_SUM, "x"))
+        await books.add_meters([summed(), level])
+        await books.send([event(f"e{n}", Decimal("1.25") + n, minute=n * 60 * 24 * 9) for n in range(40)])
+        await books.send([event(f"e{n}", n, minute=n, customer="c2") for n in range(5)])
+        before = await _everything(books)
+        with pytest.raises(UnsafeDatabase, match="events are stored in PostgreSQL"):
+            await confirm_place(here, clickhouse)
+        copied: list[int] = []
+        clickhouse.breaks_at = lambda table: table == USAGE and len(copied) > 8
+        with pytest.raises(ServiceUnavailable):
+            await moving.move_to_clickhouse(here, clickhouse, copied.append)
+        with pytest.raises(UnsafeDatabase, match="being moved"):
+            await confirm_place(here, None)
+        clickhouse.breaks_at = lambda _: False
+        assert await moving.move_to_clickhouse(here, clickhouse, copied.append) < sum(copied) == 40 + 80
+        books.database = there
+        assert await _everything(books) == before
+        await confirm_place(there, clickhouse)
+        with pytest.raises(UnsafeDatabase, match="set FARTHING_EVENTS_URL"):
+            await confirm_place(here, None)
+        assert (await books.send([event("e9", 1), event("new", 3)])).replaced == 1
+        before = await _everything(books)
+        await moving.move_to_postgres(here, clickhouse, copied.append)
+        books.database = here
+        assert await _everything(books) == before
+        await confirm_place(here, None)
+    await here.close()
+    await there.close()
+
+
+async def test_a_copy_that_lacks_something_is_not_switched_to(new_database: Callable[..., str]) -> None:
+    url = new_database()
+    clickhouse = FaultyClickHouse(f"moved_{uuid.uuid4().hex[:8]}")
+    here = Database(url, wire(), pool_size=4)
+    async with Account("http://nowhere", settings_for(url), here) as account, opened(here) as books:
+        books.scope = account.scope
+        await books.add_meters([summed()])
+        await books.send([event("e1", 5), event("e2", 7)])
+        clickhouse.loses = USAGE
+        with pytest.raises(StoresDiffer, match="usage of meter"):
+            await moving.move_to_clickhouse(here, clickhouse, lambda _: None)
+        await moving.give_up(here, clickhouse)
+        await confirm_place(here, None)
+        assert len((await _everything(books))[0]) == 2
+    await here.close()

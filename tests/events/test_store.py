@@ -188,9 +188,10 @@ async def test_a_removed_event_counts_no_more_and_its_id_is_free(each_store: Dat
         one = meter()
         await books.add_meters([one])
         await books.send([event("e1", 5)])
-        async with each_store.transaction(books.scope) as session:
+        async with each_store.session(books.scope) as session:
             assert await delete_event(session, "e1")
             assert not await delete_event(session, "e1")
+            await session.commit()
         assert await rows(books) == 0
         await books.send([event("e1", 5)])
         assert await total(books, one) == 5

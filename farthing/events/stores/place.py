@@ -31,6 +31,10 @@ _ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended('place of e
 log = structlog.get_logger(__name__)
 
 
+class StoresDiffer(UnsafeDatabase):
+    """What was copied is not what was there; the message says where, and nothing was switched."""
+
+
 def clickhouse_at(url: str | None, cluster: str | None) -> ClickHouse | None:
     """The ClickHouse that settings name; None for PostgreSQL. Raises BadAddress."""
     return None if url is None else ClickHouse(read_address(url, cluster or ""))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 
@@ -114,7 +115,7 @@ class EventWrite(msgspec.Struct):
                 event.customer_id,
                 event.source,
                 written(event.properties),
-                texts_of(event),
+                text_of_properties(event.properties),
                 microseconds(arrival.at),
                 sequence,
                 owner_sequence,
@@ -178,16 +179,10 @@ def usage_record(
     )  # fmt: skip
 
 
-def texts_of(event: UsageEvent) -> dict[str, str]:
-    """The text by which each of an event's properties is compared; those without one are left out."""
-    return dict(_texts(event))
-
-
-def _texts(event: UsageEvent) -> Iterator[tuple[str, str]]:
-    for name, value in event.properties.items():
-        text = canonical_text(value)
-        if text is not None:
-            yield name, text
+def text_of_properties(properties: Mapping[str, Any]) -> dict[str, str]:
+    """The text by which each property is compared; those without one are left out."""
+    texts = ((name, canonical_text(value)) for name, value in properties.items())
+    return {name: text for name, text in texts if text is not None}
 
 
 def row_of(stored: StoredVersion, environment: str) -> EventRow:

@@ -20,6 +20,7 @@ _STATEMENTS = (
         id VARCHAR(10) NOT NULL,
         address TEXT NOT NULL,
         token VARCHAR(40) NOT NULL,
+        reached TEXT DEFAULT '' NOT NULL,
         CONSTRAINT pk_event_store PRIMARY KEY (id)
     )""",
 )
