@@ -13,6 +13,7 @@ from typing import Any
 from farthing.clickhouse_address import ClickHouseAddress, read_address
 from farthing.core.errors import ServiceUnavailable
 from farthing.events.stores.clickhouse.client import UNREACHABLE, ClickHouse
+from farthing.events.stores.clickhouse.schema import TABLES
 from farthing.events.stores.place import make_tables
 
 
@@ -29,9 +30,13 @@ def clickhouse() -> ClickHouse:
 
 
 async def opened_clickhouse() -> ClickHouse:
-    """This process's, with its tables. Environments keep tests apart, as they do elsewhere."""
-    await make_tables(clickhouse())
-    return clickhouse()
+    """This process's, with its tables, which do not wait for the disk. Environments keep tests apart, as elsewhere."""
+    found = clickhouse()
+    await make_tables(found)
+    for table in TABLES:
+        settings = "fsync_after_insert = 0, fsync_part_directory = 0"
+        await found.command(f"ALTER TABLE {found.database}.{table.name} MODIFY SETTING {settings}")
+    return found
 
 
 class FaultyClickHouse(ClickHouse):
