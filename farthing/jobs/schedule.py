@@ -121,12 +121,12 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         Duty("activity_retention", "45 4 * * *", everywhere(forget_old_activities)),
         Duty("document_erasure", "15 5 * * *", everywhere(erase_old_documents)),
         Duty("meter_backfill", "* * * * *", everywhere(backfill)),
-        Duty("event_writes", "* * * * *", everywhere(finish_writes)),
         Duty("usage_reconciliation", "0 5 * * *", everywhere(reconcile_usage)),
         Duty("email_notices", "*/15 * * * *", everywhere(queue_notices)),
         *_email_delivery(settings),
         *_own_billing(settings),
         *_event_retention(settings),
+        *_event_writes(settings),
         Duty("scheduled_exports", "* * * * *", everywhere(begin_due)),
         Duty(TASK_RUNS, "* * * * *", _task_runs(settings)),
         Duty("transfer_retention", "50 4 * * *", _transfer_retention(settings)),
@@ -168,6 +168,11 @@ def _transfer_retention(settings: Settings) -> Callable[[Database, datetime], Aw
         return Counter(files) + Counter(problems) + Counter(succeeded=exported)
 
     return forget
+
+
+def _event_writes(settings: Settings) -> Sequence[Duty]:
+    """The duty of a deployment whose events are stored outside PostgreSQL, where a write may be cut off midway."""
+    return () if settings.events_url is None else (Duty("event_writes", "* * * * *", everywhere(finish_writes)),)
 
 
 def _event_retention(settings: Settings) -> Sequence[Duty]:

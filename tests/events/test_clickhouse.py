@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -21,6 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+import farthing
 from farthing.calendar.windows import WindowSize
 from farthing.clickhouse_address import BadAddress, ClickHouseAddress, read_address
 from farthing.core.caller import RequestTerms
@@ -459,6 +462,9 @@ async def test_events_move_there_and_back_and_an_interrupted_move_goes_on(
             await confirm_place(here, None)
         assert (await books.send([event("e9", 1), event("new", 3)])).replaced == 1
         before = await _everything(books)
+        with pytest.raises(UnsafeDatabase, match="stop all its processes"):
+            await moving.move_to_postgres(here, clickhouse, copied.append)
+        await there.close()
         await moving.move_to_postgres(here, clickhouse, copied.append)
         books.database = here
         assert await _everything(books) == before
@@ -482,3 +488,27 @@ async def test_a_copy_that_lacks_something_is_not_switched_to(new_database: Call
         await confirm_place(here, None)
         assert len((await _everything(books))[0]) == 2
     await here.close()
+
+
+READ_THE_TABLES = {
+    "erasure/usage.py",  # refused where events are elsewhere
+    "events/ingest/statements.py",
+    "events/tables.py",
+    "events/usage/usage_statement.py",
+    "reporting/analytics/metrics/usage_metrics.py",
+    "transfer/exports/selections/events.py",
+    "transfer/exports/selections/usage.py",
+}
+"""What knows the tables of events: each asks the store before it reads them, or is asked by PostgreSQL's alone."""
+
+
+def test_nothing_else_reads_the_tables_of_events_in_postgresql() -> None:
+    """It would find nothing there while events are stored elsewhere, and answer wrong without a word."""
+    root = Path(farthing.__file__).parent
+    reading = re.compile(r"\b(?:FROM|JOIN|UPDATE|INTO|USING) (?:events|meter_usage)\b|\b(?:StoredEvent|MeterUsage)\b")
+    found = {
+        str(path.relative_to(root))
+        for path in root.rglob("*.py")
+        if "versions" not in path.parts and "stores" not in path.parts and reading.search(path.read_text())
+    }
+    assert found == READ_THE_TABLES

@@ -304,7 +304,7 @@ async def test_without_a_store_nothing_is_accepted() -> None:
 
 
 async def test_a_meter_made_in_one_process_counts_in_another_at_once(account: Account, database_url: str) -> None:
-    other_database = Database(database_url, wire(), pool_size=5)
+    other_database = Database(database_url, account.database.ports, pool_size=5)
     settings = settings_for(database_url)
     async with running(settings, other_database) as url:
         other = Account(url, account.settings, other_database)

@@ -27,7 +27,7 @@ from farthing.events.stores import postgres_upkeep
 from farthing.events.upkeep import backfill, retention
 from farthing.events.upkeep.reconcile import differences
 from farthing.events.usage import usage_query
-from farthing.events.usage.event_store import EventStore, store_of
+from farthing.events.usage.event_store import EventStore, event_of, store_of
 from farthing.events.usage.usage_statement import UsageQuery
 from farthing.metering.event import UsageEvent
 from farthing.metering.filters import Filter
@@ -176,11 +176,11 @@ async def test_parallel_appends_that_share_ids_neither_deadlock_nor_double(each_
                     await append(connection, books.scope, arrivals, MeterMemory(), appending(books))
 
         await asyncio.gather(*(sender(number) for number in range(8)))
+        assert await rows(books) == 60
         async with each_store.transaction(books.scope, read_only=True) as session:
-            counted = await session.execute(text("SELECT count(*), count(DISTINCT sequence) FROM meter_usage"))
-            assert counted.one() == (60, 60)
-            stored = await session.execute(text("SELECT sum((properties->>'x')::numeric) FROM events"))
-            assert await total(books, one) == stored.scalar_one()
+            stored = await store_of(session).events.find(session, names)
+        assert len({row.sequence for row in stored}) == 60
+        assert await total(books, one) == sum(event_of(row).properties["x"] for row in stored)
 
 
 async def test_a_removed_event_counts_no_more_and_its_id_is_free(each_store: Database) -> None:

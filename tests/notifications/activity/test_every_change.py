@@ -59,6 +59,7 @@ NOT_AUDITED = {
     "entitlement_grants": "follow from entitlements",
     "euro_reference_rates": "figures of a bank; rates that follow them are audited",
     "event_arrival": "a counter",
+    "event_store": "where events are",
     "events": "usage",
     "event_versions": "usage",
     "events_withdrawn": "usage",
