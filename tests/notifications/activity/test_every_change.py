@@ -82,6 +82,7 @@ NOT_AUDITED = {
     "password_links": "lead to a change of a user",
     "password_mails": "lead to a change of a user",
     "payment_attempts": "part of a payment",
+    "pending_event_writes": "usage on its way to a store elsewhere",
     "proration_settlements": "part of a change of a subscription",
     "provider_events": "a journal",
     "saved_list_views": "how a person looks at a list",

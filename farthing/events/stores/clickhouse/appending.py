@@ -115,8 +115,9 @@ async def _decide(
     write = EventWrite(await first_sequence_of(connection))
     replace(write, environment, changed, stored, measured, await meters_of(connection, environment, stored.values()))
     add(write, environment, new, measured)
-    await record(connection, environment, write.settled())
-    return done, write.settled()
+    write = write.settled()
+    await record(connection, environment, write)
+    return done, write
 
 
 async def first_sequence_of(connection: Connection) -> int:

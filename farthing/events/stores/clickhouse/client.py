@@ -15,13 +15,19 @@ import structlog
 
 from farthing.clickhouse_address import ClickHouseAddress
 from farthing.core.errors import DatabaseFailed, ServiceUnavailable
+from farthing.storage.postgres import UnsafeDatabase
 
 AT_ONCE = 8
 """Statements of this process that a server works on at the same time."""
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 60
 LARGEST_STATEMENT_BYTES = 64 * 1024 * 1024
+MOST_ELEMENTS = 5_000_000
+"""A statement names thousands of ids, customers and times."""
 UNREACHABLE = "The event store cannot be reached; nothing was accepted"
+
+_NO_CLIENT = "FARTHING_EVENTS_URL needs ClickHouse's client: install the package with its extra, farthing[clickhouse]"
+_NO_ENGINE = "FARTHING_EVENTS_URL with chdb:/// needs ClickHouse's engine as a module: pip install chdb"
 
 _CODE = re.compile(r"\bCode: (\d+)\b|\bcode[: ]+(\d+)\b")
 _PASSING = frozenset({
@@ -72,13 +78,20 @@ class ClickHouse:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._now, work)
 
     def _now(self, work: Callable[[Any], Result]) -> Result:
-        from clickhouse_connect.driver.exceptions import Error
-        from urllib3.exceptions import HTTPError
+        try:
+            from clickhouse_connect.driver.exceptions import Error
+            from urllib3.exceptions import HTTPError
+        except ModuleNotFoundError as error:
+            raise UnsafeDatabase(_NO_CLIENT) from error
 
         try:
             if self._client is None:
                 self._client = _opened(self.address)
             return work(self._client)
+        except ImportError as error:
+            raise UnsafeDatabase(
+                f"chdb:/// needs ClickHouse's engine as a module: pip install chdb ({error})"
+            ) from error
         except (Error, HTTPError, OSError) as error:
             raise _meaning(error) from error
 
@@ -90,6 +103,8 @@ def statement_settings(address: ClickHouseAddress) -> dict[str, Any]:
         "wait_for_async_insert": 1,
         "max_partitions_per_insert_block": 0,  # a batch may hold events of many months
         "max_query_size": LARGEST_STATEMENT_BYTES,
+        "max_ast_elements": MOST_ELEMENTS,
+        "max_expanded_ast_elements": MOST_ELEMENTS,
         "join_use_nulls": 1,
     }
     if address.cluster:

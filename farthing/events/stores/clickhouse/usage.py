@@ -121,9 +121,10 @@ async def stream_usage(
     """Each question is asked by itself, in portions that begin after the last row of the one before."""
     shape = StatementShape(AggregationType.SUM, False, None, (), (), None, False, bounded)
     for question in asked:
-        source, where = _source(
-            clickhouse, scope_of(session).environment_id, shape, list(_pairs([question], shape, ownership))
-        )
+        pairs = list(_pairs([question], shape, ownership))
+        if not pairs:
+            continue
+        source, where = _source(clickhouse, scope_of(session).environment_id, shape, pairs)
         after: dict[str, Any] = {}
         while True:
             further = " AND (u.timestamp, u.sequence) > (%(after)s, %(after_sequence)s)" if after else ""
