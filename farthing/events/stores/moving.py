@@ -27,7 +27,7 @@ from farthing.events.stores.clickhouse.moments import (
     microseconds,
     milliseconds,
 )
-from farthing.events.stores.clickhouse.records import EventRecord, IdRecord, text_of_properties, usage_record
+from farthing.events.stores.clickhouse.records import EventTableRow, IdTableRow, text_of_properties, usage_record
 from farthing.events.stores.clickhouse.schema import BY_NAME, EVENTS, IDS, STORE, TABLES, USAGE, local_name
 from farthing.events.stores.clickhouse.store import clickhouse_store
 from farthing.events.stores.place import HERE, MOVING, StoresDiffer, make_tables, scopes_of, set_place, take, token_of
@@ -100,7 +100,7 @@ class _Reached(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class _Page:
+class _CopiedPage:
     """A batch of a table, copied; and the key of its last row."""
 
     rows: int
@@ -206,10 +206,10 @@ async def _pages(
     table: str,
     key: list[Any],
     copy: Callable[[AsyncSession, str, list[Any]], Any],
-) -> AsyncIterator[_Page]:
+) -> AsyncIterator[_CopiedPage]:
     while True:
         async with database.transaction(scope) as session:
-            page: _Page = await copy(session, table, key)
+            page: _CopiedPage = await copy(session, table, key)
         if not page.rows:
             return
         yield page
@@ -222,13 +222,13 @@ async def _keep_reached(database: Database, reached: _Reached) -> None:
         place.reached = msgspec.json.encode(reached).decode()
 
 
-async def _to_clickhouse(session: AsyncSession, clickhouse: ClickHouse, table: str, key: list[Any]) -> _Page:
+async def _to_clickhouse(session: AsyncSession, clickhouse: ClickHouse, table: str, key: list[Any]) -> _CopiedPage:
     environment = scope_of(session).environment_id
     if table == EVENTS:
         given = {"environment": environment, "id": key[0] if key else "", "batch": BATCH}
         events = (await session.execute(_EVENTS, given)).all()
         records = [
-            EventRecord(
+            EventTableRow(
                 environment, row.event_name, row.external_customer_id, milliseconds(row.timestamp), row.id,
                 row.customer_id, row.source, row.properties, text_of_properties(read(row.properties)),
                 microseconds(row.ingested_at), row.sequence, row.owner_sequence, row.sent_by, row.sequence,
@@ -236,12 +236,12 @@ async def _to_clickhouse(session: AsyncSession, clickhouse: ClickHouse, table: s
             for row in events
         ]  # fmt: skip
         ids = [
-            IdRecord(environment, row.id, row.event_name, row.external_customer_id, row.timestamp, row.version)
+            IdTableRow(environment, row.id, row.event_name, row.external_customer_id, row.timestamp, row.version)
             for row in records
         ]
         await _insert(clickhouse, EVENTS, records)
         await _insert(clickhouse, IDS, ids)
-        return _Page(len(records), [events[-1].id] if events else [])
+        return _CopiedPage(len(records), [events[-1].id] if events else [])
     meter_id, customer, moment, sequence = key or ["", "", milliseconds(FIRST_INSTANT), 0]
     given = {
         "environment": environment,
@@ -262,9 +262,9 @@ async def _to_clickhouse(session: AsyncSession, clickhouse: ClickHouse, table: s
     ]  # fmt: skip
     await _insert(clickhouse, USAGE, usage)
     if not usage:
-        return _Page(0, [])
+        return _CopiedPage(0, [])
     last = usage[-1]
-    return _Page(len(usage), [last.meter_id, last.external_customer_id, last.timestamp, last.sequence])
+    return _CopiedPage(len(usage), [last.meter_id, last.external_customer_id, last.timestamp, last.sequence])
 
 
 async def _insert(clickhouse: ClickHouse, table: str, records: Sequence[Any]) -> None:
@@ -276,7 +276,7 @@ async def _insert(clickhouse: ClickHouse, table: str, records: Sequence[Any]) ->
         )
 
 
-async def _to_postgres(session: AsyncSession, clickhouse: ClickHouse, table: str, key: list[Any]) -> _Page:
+async def _to_postgres(session: AsyncSession, clickhouse: ClickHouse, table: str, key: list[Any]) -> _CopiedPage:
     environment = scope_of(session).environment_id
     leading = "event_name" if table == EVENTS else "meter_id"
     order = f"{leading}, external_customer_id, timestamp, id"
@@ -295,10 +295,10 @@ async def _to_postgres(session: AsyncSession, clickhouse: ClickHouse, table: str
         if table == EVENTS:
             row["ingested_at"] = at_microsecond(row["ingested_at"])
     if not rows:
-        return _Page(0, [])
+        return _CopiedPage(0, [])
     await session.execute(_ADD_EVENT if table == EVENTS else _ADD_USAGE, rows)
     last = rows[-1]
-    return _Page(len(rows), [last[leading], last["customer"], last["moment"], last["id"]])
+    return _CopiedPage(len(rows), [last[leading], last["customer"], last["moment"], last["id"]])
 
 
 _ByDay = dict[tuple[str, datetime], tuple[int, Any]]
@@ -342,11 +342,11 @@ async def _events_by_day(clickhouse: ClickHouse, scope: Scope, table: str) -> _B
 
 def _require_same(scope: Scope, what: str, first: _ByDay, second: _ByDay) -> None:
     for name, day in sorted(first.keys() | second.keys()):
-        one, other = first.get((name, day), (0, 0)), second.get((name, day), (0, 0))
-        if one != other:
+        here, there = first.get((name, day), (0, 0)), second.get((name, day), (0, 0))
+        if here != there:
             raise StoresDiffer(
-                f"{what} {name} on {day:%Y-%m-%d} in {scope.environment_id}: {one[0]} rows, {one[1]} in PostgreSQL; "
-                f"{other[0]} rows, {other[1]} in ClickHouse; nothing was switched"
+                f"{what} {name} on {day:%Y-%m-%d} in {scope.environment_id}: {here[0]} rows, {here[1]} in PostgreSQL; "
+                f"{there[0]} rows, {there[1]} in ClickHouse; nothing was switched"
             )
 
 

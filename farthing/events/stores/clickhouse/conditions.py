@@ -1,4 +1,4 @@
-"""Conditions of a statement in ClickHouse, with the values that they name."""
+"""WhereClause of a statement in ClickHouse, with the values that they name."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from farthing.events.usage.event_store import EventSelection
 from farthing.events.usage.ownership import OwnedEvents
 
 
-class Conditions:
-    """Conditions that all have to be met; the environment is always the first."""
+class WhereClause:
+    """WhereClause that all have to be met; the environment is always the first."""
 
     def __init__(self, environment: str) -> None:
         self.texts = ["environment_id = %(environment)s"]
@@ -26,9 +26,9 @@ class Conditions:
         return " AND ".join(self.texts)
 
 
-def selected(environment: str, selection: EventSelection) -> Conditions:
+def selected(environment: str, selection: EventSelection) -> WhereClause:
     """The conditions of a selection of events."""
-    where = Conditions(environment)
+    where = WhereClause(environment)
     if selection.start is not None:
         where.add("timestamp >= %(start)s", start=first_millisecond_from(selection.start))
     if selection.end is not None:
@@ -56,7 +56,7 @@ def selected(environment: str, selection: EventSelection) -> Conditions:
     return where
 
 
-def property_conditions(where: Conditions, texts: str, conditions: Collection[tuple[str, frozenset[str]]]) -> None:
+def property_conditions(where: WhereClause, texts: str, conditions: Collection[tuple[str, frozenset[str]]]) -> None:
     """Each property must be one of its values; `texts` is the column of what properties are compared by."""
     for number, (key, values) in enumerate(conditions):
         where.add(
@@ -65,7 +65,7 @@ def property_conditions(where: Conditions, texts: str, conditions: Collection[tu
         )
 
 
-def belongs(where: Conditions, owned: Collection[OwnedEvents]) -> None:
+def belongs(where: WhereClause, owned: Collection[OwnedEvents]) -> None:
     """Only what is among these; nothing where there are none."""
     alternatives = []
     for number, part in enumerate(sorted(owned, key=lambda part: (part.external_id, part.since))):

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.calendar.period import Period
 from farthing.events.ingest.store import stored_event
 from farthing.events.stores.clickhouse.client import ClickHouse
-from farthing.events.stores.clickhouse.conditions import Conditions, belongs, selected
+from farthing.events.stores.clickhouse.conditions import WhereClause, belongs, selected
 from farthing.events.stores.clickhouse.moments import at_microsecond, at_millisecond, microseconds, milliseconds
 from farthing.events.stores.clickhouse.records import StoredVersion, row_of
 from farthing.events.stores.clickhouse.windows import window_of
@@ -202,7 +202,7 @@ async def stream_events(
         after = {"after": rows[-1][3], "after_id": rows[-1][0]}
 
 
-async def _count(clickhouse: ClickHouse, where: Conditions) -> int:
+async def _count(clickhouse: ClickHouse, where: WhereClause) -> int:
     rows = await clickhouse.rows(
         f"SELECT count() FROM {clickhouse.database}.events FINAL WHERE {where.text}", where.parameters
     )

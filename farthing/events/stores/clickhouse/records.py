@@ -19,7 +19,7 @@ from farthing.metering.canonical import canonical_text
 from farthing.metering.event import UsageEvent
 
 
-class EventRecord(msgspec.Struct, frozen=True, array_like=True):
+class EventTableRow(msgspec.Struct, frozen=True, array_like=True):
     """A row of `events`, in the order of its columns."""
 
     environment_id: str
@@ -39,7 +39,7 @@ class EventRecord(msgspec.Struct, frozen=True, array_like=True):
     is_deleted: int = 0
 
 
-class UsageRecord(msgspec.Struct, frozen=True, array_like=True):
+class UsageTableRow(msgspec.Struct, frozen=True, array_like=True):
     """A row of `meter_usage`, in the order of its columns."""
 
     environment_id: str
@@ -57,7 +57,7 @@ class UsageRecord(msgspec.Struct, frozen=True, array_like=True):
     is_deleted: int = 0
 
 
-class IdRecord(msgspec.Struct, frozen=True, array_like=True):
+class IdTableRow(msgspec.Struct, frozen=True, array_like=True):
     """A row of `event_ids`, in the order of its columns."""
 
     environment_id: str
@@ -87,9 +87,9 @@ class EventWrite(msgspec.Struct):
     """
 
     sequence: int
-    events: list[EventRecord] = []
-    usage: list[UsageRecord] = []
-    ids: list[IdRecord] = []
+    events: list[EventTableRow] = []
+    usage: list[UsageTableRow] = []
+    ids: list[IdTableRow] = []
     arrived_at: datetime | None = None
     customers: list[str] = []
     withdrawn: list[tuple[str, datetime]] = []
@@ -106,7 +106,7 @@ class EventWrite(msgspec.Struct):
         event = arrival.event
         at = milliseconds(event.timestamp)
         self.events.append(
-            EventRecord(
+            EventTableRow(
                 environment,
                 event.event_name,
                 event.external_customer_id,
@@ -123,7 +123,7 @@ class EventWrite(msgspec.Struct):
                 sequence,
             )
         )
-        self.ids.append(IdRecord(environment, event.id, event.event_name, event.external_customer_id, at, sequence))
+        self.ids.append(IdTableRow(environment, event.id, event.event_name, event.external_customer_id, at, sequence))
         for _, meter_id, measured in counted:
             self.usage.append(
                 usage_record(
@@ -140,11 +140,11 @@ class EventWrite(msgspec.Struct):
         at = milliseconds(stored.timestamp)
         place = (stored.external_customer_id, at, stored.id)
         self.events.append(
-            EventRecord(environment, stored.event_name, *place, "", "", "", {}, 0, 0, None, None, version, 1)
+            EventTableRow(environment, stored.event_name, *place, "", "", "", {}, 0, 0, None, None, version, 1)
         )
-        self.ids.append(IdRecord(environment, stored.id, stored.event_name, *place[:2], version, 1))
+        self.ids.append(IdTableRow(environment, stored.id, stored.event_name, *place[:2], version, 1))
         self.usage += [
-            UsageRecord(environment, meter_id, *place, ZERO, ZERO, "", None, 0, None, version, 1)
+            UsageTableRow(environment, meter_id, *place, ZERO, ZERO, "", None, 0, None, version, 1)
             for meter_id in meter_ids
         ]
 
@@ -170,10 +170,10 @@ def usage_record(
     sequence: int,
     owner_sequence: int | None,
     version: int,
-) -> UsageRecord:
+) -> UsageTableRow:
     """What an event counts for a meter; `at` is its millisecond."""
     moment = EXACT.multiply(quantity, Decimal(at))
-    return UsageRecord(
+    return UsageTableRow(
         environment, meter_id, external_customer_id, at, event_id, quantity, moment, key, quantity_error, sequence,
         owner_sequence, version,
     )  # fmt: skip

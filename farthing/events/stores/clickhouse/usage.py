@@ -18,7 +18,7 @@ from farthing.calendar.period import Period
 from farthing.core.money import EXACT
 from farthing.events.groupings import CUSTOMER, PROPERTY, SOURCE
 from farthing.events.stores.clickhouse.client import ClickHouse
-from farthing.events.stores.clickhouse.conditions import Conditions, property_conditions
+from farthing.events.stores.clickhouse.conditions import WhereClause, property_conditions
 from farthing.events.stores.clickhouse.moments import at_millisecond, first_millisecond_from
 from farthing.events.stores.clickhouse.windows import window_of
 from farthing.events.usage.event_store import Asked
@@ -150,9 +150,9 @@ def _dimension(name: str, number: int) -> str:
 
 def _source(
     clickhouse: ClickHouse, environment: str, shape: StatementShape, pairs: Sequence[tuple[_Pair, str]]
-) -> tuple[str, Conditions]:
+) -> tuple[str, WhereClause]:
     """FROM and WHERE: rows `u` with the question `asked` that each answers, and the event `e` where it is asked for."""
-    where = Conditions(environment)
+    where = WhereClause(environment)
     where.parameters |= _columns([pair for pair, _ in pairs])
     where.parameters |= {
         "meters": tuple(sorted({pair.meter_id for pair, _ in pairs})),
@@ -178,7 +178,7 @@ def _source(
             "ON e.external_customer_id = u.external_customer_id AND e.timestamp = u.timestamp AND e.id = u.id "
             "AND e.sequence = u.sequence"
         )
-    about_events = Conditions(environment)
+    about_events = WhereClause(environment)
     if shape.sources is not None:
         about_events.add("e.source IN %(sources)s", sources=tuple(sorted(shape.sources)))
     property_conditions(about_events, "e.texts", shape.properties)
