@@ -1,4 +1,4 @@
-"""WhereClause of a statement in ClickHouse, with the values that they name."""
+"""Conditions of a statement in ClickHouse, with the values that they name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from farthing.events.usage.ownership import OwnedEvents
 
 
 class WhereClause:
-    """WhereClause that all have to be met; the environment is always the first."""
+    """Conditions that all have to be met; that of the environment is always the first."""
 
     def __init__(self, environment: str) -> None:
         self.texts = ["environment_id = %(environment)s"]
