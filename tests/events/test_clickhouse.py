@@ -127,7 +127,7 @@ def _values(found: Any) -> Any:
 
 
 @pytest.mark.slow
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(
     batches=st.lists(st.lists(events, min_size=1, max_size=12), min_size=1, max_size=4),
     changes=st.lists(st.tuples(st.sampled_from(["void", "delete", "amend"]), events), max_size=6),
