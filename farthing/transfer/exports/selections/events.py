@@ -118,7 +118,7 @@ async def _counted_here(session: AsyncSession, window: Period) -> AsyncIterator[
         yield portion
 
 
-class _CountedEvent(NamedTuple):
+class _ExportedEvent(NamedTuple):
     """A row of `_QUERY`."""
 
     id: str
@@ -144,7 +144,7 @@ async def _counted_elsewhere(session: AsyncSession, window: Period) -> AsyncIter
         for event_id, meter_id, quantity, key in await events.quantities(session, rows, meters):
             counted.setdefault(event_id, []).append((meter_id, quantity, key))
         yield [
-            _CountedEvent(
+            _ExportedEvent(
                 row.id, row.external_customer_id, row.event_name, row.source, row.timestamp, row.ingested_at,
                 row.properties, row.arrival, *part,
             )
