@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+ENGINE := $(VENV)/.engine
 
-.PHONY: install serve test browser lint format types check-imports unit quick audit bench lock clean screenshots
+.PHONY: install engine serve test browser lint format types check-imports unit quick audit bench lock clean screenshots
 
 install: $(STAMP)
 
@@ -17,10 +18,17 @@ $(STAMP): requirements.lock rules.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
+# ClickHouse as a module, for the tests of events that are stored in it; large, and nothing that serves needs it
+engine: $(ENGINE)
+
+$(ENGINE): $(STAMP) engine.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r engine.lock
+	@touch $(ENGINE)
+
 serve: install
 	$(BIN)/farthing serve --demo $(ARGS)
 
-test: install browser lint types check-imports unit
+test: install engine browser lint types check-imports unit
 
 # the pages are tested in Debian's Chromium; where it is missing and cannot be installed, those tests say so and fail
 browser:
@@ -44,7 +52,7 @@ types: install
 check-imports: install
 	$(BIN)/lint-imports
 
-unit: install
+unit: install engine
 	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
 # what needs neither database nor browser nor patience: about a minute

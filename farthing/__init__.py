@@ -8,7 +8,7 @@ Read the packages in this order, lowest layer first; none imports one that stand
 `health` says how a process fares; `app` puts the application together, `listener` opens its socket, `server` runs it,
 `supervisor` runs several of it, `rotation` changes its master key, `doctor` examines it, `demo` fills it, `backup`
 keeps and restores it, `assistants` answers who asks through an assistant, and `cli` with its `commands` is the command
-line. `settings`, `mail_server`, `secret_file` and `logs` are the deployment's.
+line. `settings`, `mail_server`, `clickhouse_address`, `secret_file` and `logs` are the deployment's.
 """
 
 __version__ = "0.1.0"

@@ -65,6 +65,7 @@ from farthing.erasure.routes import CustomerErasure
 from farthing.events.corrections.routes import EventCorrections
 from farthing.events.ingest.group_commit import Ingest
 from farthing.events.routes import EventIngestion, EventQueries
+from farthing.events.usage.event_store import EventStore
 from farthing.health import Health, health, metrics_page, posted_health, ready
 from farthing.identity.authentication import HeaderAuthenticator
 from farthing.identity.credentials.api_keys import record_rehashed, record_used
@@ -406,7 +407,7 @@ def _services(
             SecretsBox.under(settings.master_key()),
             database.clock,
         ),
-        ingest=Ingest(database.url),
+        ingest=Ingest(database.url, database.ports.part(EventStore).append_measured),
         authenticator=authenticator,
         access=AccessControl(authenticator, limits.requests, limits.sign_in),
         master_keys=authenticator.keys,

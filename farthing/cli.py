@@ -14,7 +14,20 @@ import cyclopts
 from rich.markup import escape
 
 import farthing
-from farthing.commands import billing, erase, files, jobs, keys, mcp, migrate_from, operations, secret, serving, users
+from farthing.commands import (
+    billing,
+    erase,
+    events,
+    files,
+    jobs,
+    keys,
+    mcp,
+    migrate_from,
+    operations,
+    secret,
+    serving,
+    users,
+)
 from farthing.commands.running import errors
 from farthing.core.errors import FarthingError, NotFound, ValidationFailed
 from farthing.settings import BadSettings
@@ -41,6 +54,7 @@ COMMANDS: Mapping[str, Callable[..., None] | cyclopts.App] = MappingProxyType(
         "users": users.users,
         "secret": secret.secret,
         "billing": billing.billing,
+        "events": events.events,
         "erase": erase.erase,
         "migrate-from": migrate_from.migrate_from,
         "mcp": mcp.mcp,

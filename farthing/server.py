@@ -25,6 +25,7 @@ from farthing import secret_file
 from farthing.api.transport.edge import Edge, Json, Receive, Send
 from farthing.api.transport.ratelimit import RateLimits
 from farthing.app import create_app
+from farthing.events.stores.place import clickhouse_at, confirm_place, store_at
 from farthing.identity.bootstrap import FirstStart, first_start
 from farthing.identity.credentials.master_key import settle
 from farthing.jobs.pace import Pace, WorkerState, pace_for, shared_worker_state
@@ -38,7 +39,7 @@ from farthing.storage.connections.unusable import UnusableDatabase
 from farthing.storage.embedded import MAX_CONNECTIONS, EmbeddedFailed, EmbeddedPostgres
 from farthing.storage.migrations import upgrade
 from farthing.storage.postgres import Database
-from farthing.wiring import wire
+from farthing.wiring import Wiring, wire
 
 log = structlog.get_logger(__name__)
 
@@ -91,6 +92,7 @@ async def opened(settings: Settings, engine: Engine, demand: Demand | None = Non
     """
     async with unlocked(settings, engine, demand) as database:
         await settle(settings, database)
+        await confirm_place(database, clickhouse_at(settings.events_url, settings.events_cluster))
         yield database
 
 
@@ -122,7 +124,7 @@ def bring_up_to_date(url: str) -> None:
 def _sized(settings: Settings, engine: Engine, demand: Demand | None) -> Database:
     """The database with pools that the server grants. Raises TooFewConnections."""
     if demand is None:
-        return Database(engine.url, wire(), settings.pool_size, timeouts=settings.worker_timeouts)
+        return Database(engine.url, wired(settings), settings.pool_size, timeouts=settings.worker_timeouts)
     grant = granted(engine.url)
     sizes = fitted(demand, grant)
     if sizes != demand:
@@ -130,11 +132,16 @@ def _sized(settings: Settings, engine: Engine, demand: Demand | None) -> Databas
     return database_of(settings, engine, sizes)
 
 
+def wired(settings: Settings) -> Wiring:
+    """The wiring of a process with the store of events that its settings name."""
+    return wire(store_at(settings.events_url, settings.events_cluster))
+
+
 def database_of(settings: Settings, engine: Engine, sizes: Demand) -> Database:
     """The database with pools of these sizes, of which no connection is open yet."""
     return Database(
         engine.url,
-        wire(),
+        wired(settings),
         sizes.pool,
         overflow=sizes.overflow,
         hot_reads=sizes.hot_reads,

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from farthing import secret_file
+from farthing.clickhouse_address import BadAddress, read_address
 from farthing.mail_server import MailServer, UnusableMailServer, mail_server
 from farthing.storage.connections.timeouts import Timeouts
 
@@ -51,6 +52,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     database_url: str | None = None
     """Any PostgreSQL 15+; without it an embedded one runs in the data folder."""
+    events_url: str | None = None
+    """A ClickHouse that stores the events; without it PostgreSQL does."""
+    events_cluster: str | None = None
+    """The cluster of that ClickHouse on which the tables are made."""
     data_dir: str = "farthing-data"
     wal_archive_dir: str | None = None
     """Where the embedded PostgreSQL copies its write-ahead log to, for recovery to a point in time."""
@@ -260,6 +265,7 @@ def _cross_check(settings: Settings) -> None:
         if not settings.wal_archive_dir.isprintable():
             raise BadSettings("FARTHING_WAL_ARCHIVE_DIR must be a path without control characters")
     _check_master_keys(settings)
+    _check_event_store(settings)
     try:
         settings.proxies()
     except ValueError as error:
@@ -293,6 +299,19 @@ def _check_url(url: str) -> None:
             "FARTHING_DATABASE_URL must look like postgresql://role:password@host:5432/database; "
             "write characters such as @, : and / of a password as %40, %3A and %2F"
         ) from error
+
+
+def _check_event_store(settings: Settings) -> None:
+    if settings.events_url is None:
+        if settings.events_cluster is not None:
+            raise BadSettings("FARTHING_EVENTS_CLUSTER needs FARTHING_EVENTS_URL: it is a cluster of that ClickHouse")
+        return
+    try:
+        address = read_address(settings.events_url, settings.events_cluster or "")
+    except BadAddress as error:
+        raise BadSettings(f"FARTHING_EVENTS_URL {error}") from error
+    if address.folder and settings.processes != 1:
+        raise BadSettings("FARTHING_EVENTS_URL is one process with chdb:///, so FARTHING_PROCESSES must be 1")
 
 
 def _check_master_keys(settings: Settings) -> None:

@@ -33,7 +33,9 @@ from farthing.credits.ports import BalanceAlerts, CreditPorts
 from farthing.credits.wallets.lifecycle import require_no_open_wallet
 from farthing.customers.ports import CustomerPorts
 from farthing.events.ports import EventPorts
+from farthing.events.stores.postgres import POSTGRES
 from farthing.events.upkeep.backfill import fill_new_meter
+from farthing.events.usage.event_store import EventStore
 from farthing.identity.ports import CallerCaches, IdentityPorts
 from farthing.invoices.obstacles import require_invoices_settled, was_tax_rate_charged
 from farthing.invoices.ports import InvoiceCheckouts, InvoicePorts
@@ -70,6 +72,7 @@ class Wiring(Composition):
     customers: CustomerPorts
     catalogue: CataloguePorts
     events: EventPorts
+    event_store: EventStore
     subscriptions: SubscriptionPorts
     invoices: InvoicePorts
     payments: PaymentPorts
@@ -77,8 +80,8 @@ class Wiring(Composition):
     billing: BillingPorts
 
 
-def wire() -> Wiring:
-    """The wiring of a process, for each of its databases."""
+def wire(event_store: EventStore = POSTGRES) -> Wiring:
+    """The wiring of a process, for each of its databases; `event_store` holds their events."""
     return Wiring(
         outbox=OutboxPorts(write_beside=queue_recorded),
         identity=IdentityPorts(caller_caches=CallerCaches()),
@@ -93,6 +96,7 @@ def wire() -> Wiring:
         events=EventPorts(
             list_charged_items=items_of_customers, find_zone=zone_of_customer, find_earliest_needed=find_earliest_needed
         ),
+        event_store=event_store,
         subscriptions=_subscriptions(),
         invoices=InvoicePorts(
             hooks=BillingHooks(),

@@ -23,6 +23,7 @@ from farthing.demo.subscriptions import METERED, Deal
 from farthing.events.ingest.arrival import settle_in
 from farthing.events.ingest.meters import MeterMemory
 from farthing.events.ingest.store import Arrival, append
+from farthing.events.usage.event_store import EventStore, store_of
 from farthing.metering.event import UsageEvent
 
 EVENTS = 1_000_000
@@ -132,33 +133,24 @@ async def load_events(
     `progress` is told of every event, also of those that were there.
     """
     appended = 0
-    memory = MeterMemory()
+    memory, store = MeterMemory(), ledger.database.ports.part(EventStore)
     connection = await psycopg.AsyncConnection.connect(ledger.database.url, autocommit=True)
     async with connection:
         await settle_in(connection)
-        there = await _there(connection, ledger, story)
+        there = await _there(ledger, story)
         for number, count in batches(story.events):
             if number not in there:
                 # a story's events arrive as they happen
                 arrivals = [Arrival(event, event.timestamp) for event in events(deals, number, count, story)]
-                await append(connection, ledger.scope, arrivals, memory)
+                await append(connection, ledger.scope, arrivals, memory, store.append_measured)
                 appended += count
                 await asyncio.sleep(0)  # whoever asks the server something meanwhile comes first
             progress(count)
     return appended
 
 
-async def _there(
-    connection: psycopg.AsyncConnection[tuple[object, ...]], ledger: Ledger, story: CatalogueOffer
-) -> set[int]:
+async def _there(ledger: Ledger, story: CatalogueOffer) -> set[int]:
+    """The batches whose first event is stored."""
     firsts = {_id(story.seed, number, 0): number for number, _ in batches(story.events)}
-    async with connection.transaction():
-        scope = ledger.scope
-        await connection.execute(
-            "SELECT set_config('farthing.tenant_id', %s, true), set_config('farthing.environment_id', %s, true)",
-            (scope.tenant_id, scope.environment_id),
-        )
-        cursor = await connection.execute(
-            "SELECT id FROM events WHERE environment_id = %s AND id = ANY(%s)", (scope.environment_id, list(firsts))
-        )
-        return {firsts[str(row[0])] for row in await cursor.fetchall()}
+    async with ledger.database.transaction(ledger.scope, read_only=True) as session:
+        return {firsts[row.id] for row in await store_of(session).events.find(session, list(firsts))}

@@ -33,9 +33,10 @@ from farthing.core.enums import Status
 from farthing.credits.grants.proof import grant_differences
 from farthing.credits.reads.derivation import ledger_differences
 from farthing.doctor.files import describe_master_key, unsafe_files
-from farthing.events.tables import StoredEvent
+from farthing.events.stores.place import clickhouse_at
 from farthing.events.upkeep import reconcile
 from farthing.events.upkeep.retention import cutoff
+from farthing.events.usage.event_store import EventSelection, store_of
 from farthing.invoices.figures.derivation import Difference, all_differences, total_differences
 from farthing.invoices.tables import Invoice
 from farthing.jobs.duties import environments
@@ -89,6 +90,7 @@ async def examine(settings: Settings, database: Database, console: Console) -> i
     console.print("engine          ok (PostgreSQL, row-level security holds for this role)")
     enough = _connections(settings, database, console)
     console.print(f"schema          {'ok' if current == wanted else 'NOT current'} ({current}, needs {wanted})")
+    await _event_store(settings, console)
     not_well = await examine_duties(settings, database, console)
     await _webhooks(database, console)
     await _undelivered(database, console)
@@ -125,6 +127,14 @@ async def examine(settings: Settings, database: Database, console: Console) -> i
         console.print(f"  ... and {len(findings.differences) - SHOWN} more")
     console.print(f"differences     {len(findings.differences)}")
     return 0 if enough and current == wanted and not findings.differences and not not_well and not files else 1
+
+
+async def _event_store(settings: Settings, console: Console) -> None:
+    """Say where events are stored, if that is not PostgreSQL. Raises ServiceUnavailable while it cannot be reached."""
+    clickhouse = clickhouse_at(settings.events_url, settings.events_cluster)
+    if clickhouse is not None:
+        ((version,),) = await clickhouse.rows("SELECT version()")
+        console.print(f"events          ok (ClickHouse {version} at {clickhouse.address})")
 
 
 def _connections(settings: Settings, database: Database, console: Console) -> bool:
@@ -255,8 +265,7 @@ async def audit(
 async def _measured_again(database: Database, scope: Scope) -> AsyncIterator[list[Difference]]:
     """Day by day (UTC), where stored usage is not what the stored events measure."""
     async with database.transaction(scope, read_only=True) as session:
-        first = await session.scalar(select(func.min(StoredEvent.timestamp)))
-        last = await session.scalar(select(func.max(StoredEvent.timestamp)))
+        first, last = await store_of(session).events.span(session, EventSelection())
     if first is None or last is None:
         return
     day = first.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -176,6 +176,42 @@ class MeterBackfill(Scoped, Base):
     )
 
 
+class PendingEventWrite(InEnvironment, Base):
+    """A write to a store outside this database that was decided, and may not have reached it whole.
+
+    Crossed out when it has; whoever finds one that nobody works on finishes it. See `events.stores.clickhouse.pending`.
+    """
+
+    __tablename__ = "pending_event_writes"
+    label = "Pending write of events"
+
+    id = None  # type: ignore[assignment]  # a row is its write
+    sequence: Mapped[int] = mapped_column(BigInteger)
+    """Where the write stands in the order of acceptance; what an invoice reads ends before it."""
+    content: Mapped[bytes]
+    """Every row that it consists of."""
+
+    __table_args__ = (
+        # finished in the order of acceptance; the first one bounds the watermark
+        PrimaryKeyConstraint("environment_id", "sequence"),
+    )
+
+
+class EventStorePlace(Base):
+    """One row where events are not stored in this database: where they are. See `events.stores.place`."""
+
+    __tablename__ = "event_store"
+    label = "Event store"
+
+    id: Mapped[str] = mapped_column(String(10), primary_key=True)
+    address: Mapped[str] = mapped_column(Text)
+    """Where it was when it was first used, without who may enter."""
+    token: Mapped[str] = mapped_column(String(40))
+    """What the store itself says that it is, so that no other is taken for it."""
+    reached: Mapped[str] = mapped_column(Text, default="", server_default="")
+    """How far a move of the events has come, as JSON."""
+
+
 class EventArrival(Base):
     """One row: which cluster the database lives in, and how often it moved to another. See `arrival`."""
 

@@ -30,6 +30,7 @@ from farthing.erasure.documents import erase_old_documents
 from farthing.events.upkeep.backfill import backfill
 from farthing.events.upkeep.reconcile import reconcile as reconcile_usage
 from farthing.events.upkeep.retention import retention
+from farthing.events.upkeep.unfinished import finish_writes
 from farthing.invoices.lifecycle.overdue import notify_overdue
 from farthing.invoices.ports import InvoicePorts
 from farthing.jobs.duties import Counts, Duty, environments, everywhere, rotated
@@ -120,6 +121,7 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         *_email_delivery(settings),
         *_own_billing(settings),
         *_event_retention(settings),
+        *_event_writes(settings),
         Duty("scheduled_exports", "* * * * *", everywhere(begin_due)),
         Duty(TASK_RUNS, "* * * * *", _task_runs(settings)),
         Duty("transfer_retention", "50 4 * * *", _transfer_retention(settings)),
@@ -161,6 +163,11 @@ def _transfer_retention(settings: Settings) -> Callable[[Database, datetime], Aw
         return Counter(files) + Counter(problems) + Counter(succeeded=exported)
 
     return forget
+
+
+def _event_writes(settings: Settings) -> Sequence[Duty]:
+    """The duty of a deployment whose events are stored outside PostgreSQL, where a write may be cut off midway."""
+    return () if settings.events_url is None else (Duty("event_writes", "* * * * *", everywhere(finish_writes)),)
 
 
 def _event_retention(settings: Settings) -> Sequence[Duty]:

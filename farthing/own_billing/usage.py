@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 
-from sqlalchemy import ColumnElement, func, select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import func, select
 
 from farthing.core.ids import Kind, stable_id
 from farthing.customers.tables import Customer
 from farthing.events.ingest.group_commit import Ingest
 from farthing.events.ingest.store import Arrival
-from farthing.events.tables import StoredEvent
+from farthing.events.usage.event_store import EventStore, store_of
 from farthing.identity.tables import Environment
 from farthing.invoices.tables import Invoice
 from farthing.metering.event import UsageEvent
@@ -27,7 +26,6 @@ INVOICES, EVENTS = "farthing.invoices", "farthing.events"
 DAY = timedelta(days=1)
 _SOURCE = "farthing"
 AT_ONCE = 500
-_Moment = ColumnElement[datetime] | ColumnElement[datetime | None]
 
 
 async def send_daily_usage(host: BillingHost, now: datetime) -> int:
@@ -36,7 +34,7 @@ async def send_daily_usage(host: BillingHost, now: datetime) -> int:
     async with host.session(read_only=True) as session:
         tenants = (await session.scalars(select(Customer.external_id).where(is_tenant()))).all()
     events = [event for tenant_id in tenants for event in await _events_of(host, tenant_id, end)]
-    ingest = Ingest(host.database.url)
+    ingest = Ingest(host.database.url, host.database.ports.part(EventStore).append_measured)
     await ingest.start()
     try:
         for first in range(0, len(events), AT_ONCE):
@@ -52,8 +50,9 @@ async def _events_of(host: BillingHost, tenant_id: str, end: datetime) -> list[U
     for environment_id in await _environments(host, tenant_id):
         scope = Scope(tenant_id, environment_id)
         async with host.database.session(scope, read_only=True) as session:
-            counts[INVOICES] += await _count(session, Invoice.finalized_at.expression, end)
-            counts[EVENTS] += await _count(session, StoredEvent.ingested_at.expression, end)
+            finalized = select(func.count()).where(Invoice.finalized_at >= end - DAY, Invoice.finalized_at < end)
+            counts[INVOICES] += await session.scalar(finalized) or 0
+            counts[EVENTS] += await store_of(session).events.count_ingested(session, end - DAY, end)
     day = f"{end - DAY:%Y-%m-%d}"
     return [
         UsageEvent(
@@ -67,11 +66,6 @@ async def _events_of(host: BillingHost, tenant_id: str, end: datetime) -> list[U
         for name, count in counts.items()
         if count
     ]
-
-
-async def _count(session: AsyncSession, at: _Moment, end: datetime) -> int:
-    """How many rows have their time within the day that ends at `end`."""
-    return await session.scalar(select(func.count()).where(at >= end - DAY, at < end)) or 0
 
 
 async def _environments(host: BillingHost, tenant_id: str) -> Sequence[str]:

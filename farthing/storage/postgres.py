@@ -242,6 +242,14 @@ def real_clock_of(session: AsyncSession) -> Clock:
     return clock
 
 
+async def driver_connection(session: AsyncSession) -> psycopg.AsyncConnection[TupleRow]:
+    """The connection of the session's transaction, for what is quicker in the driver's own words."""
+    raw = await (await session.connection()).get_raw_connection()
+    connection = raw.driver_connection
+    assert isinstance(connection, psycopg.AsyncConnection), "the engine runs on psycopg"
+    return connection
+
+
 def act_as(session: AsyncSession, actor: Actor) -> None:
     """Say who causes what the session does, where that shows only in the middle of it."""
     session.info[ORIGIN] = replace(session.info[ORIGIN], actor=actor)

@@ -14,6 +14,7 @@ from psycopg.rows import TupleRow
 from farthing.catalogue.products.tables import MeterRow
 from farthing.events.ingest.meters import MeterMemory
 from farthing.events.ingest.store import Appended, Arrival, append
+from farthing.events.usage.event_store import EventStore
 from farthing.metering.event import UsageEvent
 from farthing.metering.meter import Meter
 from farthing.storage.postgres import Database
@@ -36,7 +37,9 @@ class Books:
 
     async def send(self, events: Sequence[UsageEvent], at: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> Appended:
         """Append in one transaction."""
-        return await append(self.connection, self.scope, [Arrival(event, at) for event in events], self.memory)
+        arrivals = [Arrival(event, at) for event in events]
+        store = self.database.ports.part(EventStore)
+        return await append(self.connection, self.scope, arrivals, self.memory, store.append_measured)
 
 
 @asynccontextmanager

@@ -107,7 +107,7 @@ def _by(size: WindowSize, zone: ZoneInfo, month_day: int) -> Callable[[datetime]
     month_day=st.sampled_from([1, 5, 31]),
 )
 async def test_every_query_answers_what_the_model_says(
-    database: Database,
+    each_store: Database,
     arrivals: list[list[UsageEvent]],
     asked: Selection,
     zone: str,
@@ -116,13 +116,13 @@ async def test_every_query_answers_what_the_model_says(
 ) -> None:
     wall = ZoneInfo(zone)
     sent = [event for batch in arrivals for event in batch]
-    async with opened(database) as books:
+    async with opened(each_store) as books:
         meters = [dataclasses.replace(meter, id=f"meter_{uuid.uuid4().hex}") for meter in METERS]
         await books.add_meters(meters)
         for batch in arrivals:
             if batch:
                 await books.send(batch)
-        async with database.transaction(books.scope, read_only=True) as session:
+        async with each_store.transaction(books.scope, read_only=True) as session:
             queries = [
                 UsageQuery(
                     meter,
@@ -156,13 +156,13 @@ async def test_every_query_answers_what_the_model_says(
 @settings(max_examples=20)
 @given(sent=st.lists(events, min_size=1, max_size=15), asked=selections())
 async def test_groups_are_the_same_query_narrowed_to_each_of_them(
-    database: Database, sent: list[UsageEvent], asked: Selection
+    each_store: Database, sent: list[UsageEvent], asked: Selection
 ) -> None:
-    async with opened(database) as books:
+    async with opened(each_store) as books:
         meters = [dataclasses.replace(meter, id=f"meter_{uuid.uuid4().hex}") for meter in METERS]
         await books.add_meters(meters)
         await books.send(sent)
-        async with database.transaction(books.scope, read_only=True) as session:
+        async with each_store.transaction(books.scope, read_only=True) as session:
             for meter in meters:
                 query = UsageQuery(meter, asked.start, asked.end, asked.customers, group_by=("source",))
                 bucket = meter.aggregation.bucket_size

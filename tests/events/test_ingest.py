@@ -14,7 +14,7 @@ from sqlalchemy import text
 from farthing.core.errors import ServiceUnavailable, TooManyRequests
 from farthing.events.ingest.group_commit import Ingest
 from farthing.events.ingest.incoming import LARGEST_EVENT_BYTES
-from farthing.events.ingest.store import Arrival
+from farthing.events.ingest.store import Arrival, append_measured
 from farthing.metering.event import UsageEvent
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
@@ -291,7 +291,7 @@ async def test_what_the_filter_leaves_out_takes_nothing_of_what_others_count(acc
 
 
 async def test_a_full_queue_tells_clients_to_come_back(database: Database, account: Account) -> None:
-    ingest = Ingest(database.url)  # not started: nothing is taken from the queue
+    ingest = Ingest(database.url, append_measured)  # not started: nothing is taken from the queue
     arrival = Arrival(
         UsageEvent(id="e", event_name="call", external_customer_id="c", timestamp=datetime(2024, 1, 1, tzinfo=UTC)),
         datetime(2024, 1, 1, tzinfo=UTC),
@@ -307,7 +307,7 @@ async def test_a_full_queue_tells_clients_to_come_back(database: Database, accou
 
 async def test_without_a_store_nothing_is_accepted() -> None:
     database = Database("postgresql://farthing@/nothing?host=/nowhere", wire())
-    ingest = Ingest(database.url)
+    ingest = Ingest(database.url, append_measured)
     await ingest.start()
     moment = datetime(2024, 1, 1, tzinfo=UTC)
     event = UsageEvent(id="e", event_name="call", external_customer_id="c", timestamp=moment)
@@ -318,7 +318,7 @@ async def test_without_a_store_nothing_is_accepted() -> None:
 
 
 async def test_a_meter_made_in_one_process_counts_in_another_at_once(account: Account, database_url: str) -> None:
-    other_database = Database(database_url, wire(), pool_size=5)
+    other_database = Database(database_url, account.database.ports, pool_size=5)
     settings = settings_for(database_url)
     async with running(settings, other_database) as url:
         other = Account(url, account.settings, other_database)

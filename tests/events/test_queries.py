@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -15,12 +16,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.calendar.windows import WindowSize
 from farthing.catalogue.prices.tables import Price
 from farthing.events.charged_items import ChargedItem
+from farthing.events.stores.clickhouse.store import clickhouse_store
+from farthing.events.stores.postgres import POSTGRES
 from farthing.events.upkeep import backfill
+from farthing.events.usage.event_store import EventStore
 from farthing.rating.commitments.line_commitment import LineCommitment
+from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.wiring import wire
 from tests.account import Account
 from tests.conftest import running, settings_for
+from tests.events.clickhouse import opened_clickhouse
 from tests.events.counter import at, new_meter, post, send, sent
 
 JANUARY = ("2024-01-01T00:00", "2024-02-01T00:00")
@@ -63,9 +69,11 @@ def charged_terms() -> list[dict[str, Any]]:
     return []
 
 
-@pytest.fixture(scope="module")
-async def base_url(database_url: str, charged_terms: list[dict[str, Any]]) -> AsyncIterator[str]:
-    """A server whose port for charged items answers what a test says, as subscriptions do in the real wiring."""
+@asynccontextmanager
+async def _serving(
+    database_url: str, charged_terms: list[dict[str, Any]], event_store: EventStore
+) -> AsyncIterator[tuple[str, Settings]]:
+    """A server that charges for what the tests say, with its events in this store."""
 
     async def list_charged_items(
         session: AsyncSession, customers: Collection[str], start: datetime, end: datetime, include_children: bool
@@ -86,12 +94,27 @@ async def base_url(database_url: str, charged_terms: list[dict[str, Any]]) -> As
                 items.append(ChargedItem(price=price, **terms))
         return items
 
-    ports = wire()
+    ports = wire(event_store)
     ports = replace(ports, events=replace(ports.events, list_charged_items=list_charged_items))
     database = Database(database_url, ports, 20)
-    async with running(settings_for(database_url), database) as url:
-        yield url
+    settings = settings_for(database_url)
+    async with running(settings, database) as url:
+        yield url, settings
     await database.close()
+
+
+@pytest.fixture(scope="module")
+async def base_url(database_url: str, charged_terms: list[dict[str, Any]]) -> AsyncIterator[str]:
+    async with _serving(database_url, charged_terms, POSTGRES) as (url, _):
+        yield url
+
+
+@pytest.fixture(scope="module")
+async def clickhouse_server(
+    database_url: str, charged_terms: list[dict[str, Any]]
+) -> AsyncIterator[tuple[str, Settings]]:
+    async with _serving(database_url, charged_terms, clickhouse_store(await opened_clickhouse())) as served:
+        yield served
 
 
 @pytest.fixture

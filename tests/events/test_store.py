@@ -15,16 +15,19 @@ import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text, update
+from sqlalchemy import select, text, update
 
 from farthing.catalogue.products.tables import MeterRow
+from farthing.core.clock import FIRST_INSTANT, LAST_INSTANT
 from farthing.events.corrections.changing import delete_event
 from farthing.events.ingest.arrival import watermark
 from farthing.events.ingest.meters import MeterMemory
-from farthing.events.ingest.store import Arrival, append
+from farthing.events.ingest.store import AppendMeasured, Arrival, append
+from farthing.events.stores import postgres_upkeep
 from farthing.events.upkeep import backfill, retention
 from farthing.events.upkeep.reconcile import differences
 from farthing.events.usage import usage_query
+from farthing.events.usage.event_store import EventStore, event_of, store_of
 from farthing.events.usage.usage_statement import UsageQuery
 from farthing.metering.event import UsageEvent
 from farthing.metering.filters import Filter
@@ -61,8 +64,16 @@ async def total(books: Books, one: Meter, *customers: str) -> Decimal:
 
 
 async def rows(books: Books) -> int:
+    """How many rows of usage are stored."""
     async with books.database.transaction(books.scope, read_only=True) as session:
-        return int((await session.execute(text("SELECT count(*) FROM meter_usage"))).scalar_one())
+        meters = (await session.scalars(select(MeterRow.id))).all()
+        totals = await store_of(session).upkeep.totals(session, meters, FIRST_INSTANT, LAST_INSTANT)
+    return sum(count for count, _ in totals.values())
+
+
+def appending(books: Books) -> AppendMeasured:
+    """How the store of these books appends."""
+    return books.database.ports.part(EventStore).append_measured
 
 
 class _Interrupted(Exception):
@@ -96,8 +107,8 @@ async def fill(books: Books) -> int:
         pytest.param({"source": "web"}, id="source"),
     ],
 )
-async def test_a_changed_event_replaces_the_earlier_version(database: Database, changed: dict[str, Any]) -> None:
-    async with opened(database) as books:
+async def test_a_changed_event_replaces_the_earlier_version(each_store: Database, changed: dict[str, Any]) -> None:
+    async with opened(each_store) as books:
         meters = meter(), meter("other")
         await books.add_meters(meters)
         first = event("e1", 5)
@@ -114,8 +125,8 @@ async def test_a_changed_event_replaces_the_earlier_version(database: Database, 
         assert await rows(books) == 2
 
 
-async def test_the_same_content_changes_nothing_not_even_the_order(database: Database) -> None:
-    async with opened(database) as books:
+async def test_the_same_content_changes_nothing_not_even_the_order(each_store: Database) -> None:
+    async with opened(each_store) as books:
         latest = replace(meter(), aggregation=Aggregation(AggregationType.LATEST, "x"))
         await books.add_meters([latest])
         await books.send([event("e1", 1)])
@@ -131,12 +142,12 @@ async def test_the_same_content_changes_nothing_not_even_the_order(database: Dat
     st.randoms(use_true_random=False),
 )
 async def test_any_repetition_and_order_of_the_same_events_counts_the_same(
-    database: Database, given: list[tuple[str, int, int]], chance: random.Random
+    each_store: Database, given: list[tuple[str, int, int]], chance: random.Random
 ) -> None:
     distinct = {name: event(name, x, minute) for name, x, minute in given}
     sent = [*distinct.values(), *chance.choices(list(distinct.values()), k=5)]
     chance.shuffle(sent)
-    async with opened(database) as books:
+    async with opened(each_store) as books:
         one = meter()
         await books.add_meters([one])
         while sent:
@@ -147,8 +158,8 @@ async def test_any_repetition_and_order_of_the_same_events_counts_the_same(
         assert await rows(books) == len(distinct)
 
 
-async def test_parallel_appends_that_share_ids_neither_deadlock_nor_double(database: Database) -> None:
-    async with opened(database) as books:
+async def test_parallel_appends_that_share_ids_neither_deadlock_nor_double(each_store: Database) -> None:
+    async with opened(each_store) as books:
         one = meter()
         await books.add_meters([one])
         chance = random.Random(7)
@@ -156,40 +167,41 @@ async def test_parallel_appends_that_share_ids_neither_deadlock_nor_double(datab
 
         async def sender(number: int) -> None:
             connection: psycopg.AsyncConnection[Any] = await psycopg.AsyncConnection.connect(
-                database.url, autocommit=True
+                each_store.url, autocommit=True
             )
             async with connection:
                 for round_ in range(6):
                     some = chance.sample(names, 40)
                     arrivals = [Arrival(event(name, number * 10 + round_), DAY) for name in some]
-                    await append(connection, books.scope, arrivals, MeterMemory())
+                    await append(connection, books.scope, arrivals, MeterMemory(), appending(books))
 
         await asyncio.gather(*(sender(number) for number in range(8)))
-        async with database.transaction(books.scope, read_only=True) as session:
-            counted = await session.execute(text("SELECT count(*), count(DISTINCT sequence) FROM meter_usage"))
-            assert counted.one() == (60, 60)
-            stored = await session.execute(text("SELECT sum((properties->>'x')::numeric) FROM events"))
-            assert await total(books, one) == stored.scalar_one()
+        assert await rows(books) == 60
+        async with each_store.transaction(books.scope, read_only=True) as session:
+            stored = await store_of(session).events.find(session, names)
+        assert len({row.sequence for row in stored}) == 60
+        assert await total(books, one) == sum(event_of(row).properties["x"] for row in stored)
 
 
-async def test_a_removed_event_counts_no_more_and_its_id_is_free(database: Database) -> None:
-    async with opened(database) as books:
+async def test_a_removed_event_counts_no_more_and_its_id_is_free(each_store: Database) -> None:
+    async with opened(each_store) as books:
         one = meter()
         await books.add_meters([one])
         await books.send([event("e1", 5)])
-        async with database.transaction(books.scope) as session:
+        async with each_store.session(books.scope) as session:
             assert await delete_event(session, "e1")
             assert not await delete_event(session, "e1")
+            await session.commit()
         assert await rows(books) == 0
         await books.send([event("e1", 5)])
         assert await total(books, one) == 5
 
 
 async def test_a_new_meter_finds_stored_events_and_a_widened_one_more_of_them(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    each_store: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backfill, "BATCH", 10)
-    async with opened(database) as books:
+    async with opened(each_store) as books:
         await books.send([event(f"e{n:02}", 1, n, kind="a" if n % 2 else "b") for n in range(45)])
         one = meter("call", Filter("kind", ("a",)))
         await books.add_meters([one])
@@ -197,7 +209,7 @@ async def test_a_new_meter_finds_stored_events_and_a_widened_one_more_of_them(
         assert await total(books, one) == 100
         assert await fill(books) == 6
         assert await total(books, one) == 122
-        async with database.transaction(books.scope) as session:
+        async with each_store.transaction(books.scope) as session:
             await session.execute(
                 update(MeterRow).where(MeterRow.id == one.id).values(filters=[{"key": "kind", "values": ["a", "b"]}])
             )
@@ -207,17 +219,17 @@ async def test_a_new_meter_finds_stored_events_and_a_widened_one_more_of_them(
 
 
 async def test_an_interrupted_backfill_goes_on_where_it_stopped(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    each_store: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backfill, "BATCH", 7)
-    async with opened(database) as books:
+    async with opened(each_store) as books:
         await books.send([event(f"e{n:02}", 1, n) for n in range(30)])
         one = meter()
         await books.add_meters([one])
         for _ in range(3):
             with pytest.raises(_Interrupted):
                 await interrupted(books)
-            async with database.transaction(books.scope) as session:
+            async with each_store.transaction(books.scope) as session:
                 await backfill.backfill(session, LATER)
         # corrections in the middle of it, before and after what was visited
         await books.send([event("e00", 10), event("e29", 10)])
@@ -226,18 +238,19 @@ async def test_an_interrupted_backfill_goes_on_where_it_stopped(
         assert await rows(books) == 30
 
 
-async def test_an_append_in_flight_and_a_new_meter_do_not_miss_each_other(database: Database) -> None:
-    async with opened(database) as books:
+async def test_an_append_in_flight_and_a_new_meter_do_not_miss_each_other(each_store: Database) -> None:
+    async with opened(each_store) as books:
         one = meter()
 
         async def sender() -> None:
             connection: psycopg.AsyncConnection[Any] = await psycopg.AsyncConnection.connect(
-                database.url, autocommit=True
+                each_store.url, autocommit=True
             )
             memory = MeterMemory()
             async with connection:
                 for n in range(40):
-                    await append(connection, books.scope, [Arrival(event(f"{id(memory)}-{n}", 1), DAY)], memory)
+                    arrival = Arrival(event(f"{id(memory)}-{n}", 1), DAY)
+                    await append(connection, books.scope, [arrival], memory, appending(books))
 
         async def maker() -> None:
             await asyncio.sleep(0.02)
@@ -262,7 +275,7 @@ async def test_old_events_are_forgotten_but_not_what_is_needed(
         ports = wire()
         narrowed = replace(ports, events=replace(ports.events, find_earliest_needed=needed))
         monkeypatch.setattr(database, "ports", narrowed)
-        monkeypatch.setattr(retention, "BATCH", 4)
+        monkeypatch.setattr(postgres_upkeep, "FORGOTTEN_AT_ONCE", 4)
         duty = retention.retention(timedelta(days=1))
         deleted = []
         for _ in range(3):

@@ -1,6 +1,7 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0060": "DROP TABLE pending_event_writes, event_store;",
     "0059": "DROP INDEX ix_invoices_listed_uncounted;",
     "0058": """
         ALTER TABLE customers DROP COLUMN language;

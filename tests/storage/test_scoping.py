@@ -44,8 +44,8 @@ async def test_every_table_with_an_owner_is_confined_for_its_owner_too(database:
 async def test_only_the_job_queue_and_its_journal_belong_to_nobody(database: Database) -> None:
     _load_all_tables()
     unowned = {name for name in Base.metadata.tables if owner_column(name) is None}
-    # counts of runs, the clock of arrivals, fingerprints of master keys, and counts by hashes of emails
-    assert unowned <= {"job_runs", "event_arrival", "master_keys", "sign_in_attempts"}
+    # counts of runs, the clock of arrivals, where events are, fingerprints of master keys, counts by hashes of emails
+    assert unowned <= {"job_runs", "event_arrival", "event_store", "master_keys", "sign_in_attempts"}
 
 
 async def test_a_select_without_a_scope_gets_no_rows(account: Account) -> None:

@@ -32,8 +32,8 @@ from farthing.catalogue.taxes.choosing import auto_apply_associations_of
 from farthing.catalogue.taxes.enums import TaxEntityType
 from farthing.core.enums import LineKind, Status
 from farthing.core.money import ZERO
-from farthing.events.ingest.arrival import watermark
 from farthing.events.ingest.meters import meter_of
+from farthing.events.usage.event_store import store_of
 from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.identity.settings.current import read
 from farthing.invoices.figures.conversion import billing_currencies
@@ -133,7 +133,7 @@ async def gather(
             invoice_input.known, planned=plan_members(invoice_input.work, invoice_input.known)
         )
     is_whole = parts is GatheredParts.INVOICE
-    mark = await watermark(session) if is_whole and _asks_for_usage(found) else None
+    mark = await store_of(session).usage.watermark(session) if is_whole and _asks_for_usage(found) else None
     await _usage(session, found, await _late(session, asked, with_corrections=is_whole), mark)
     if parts is not GatheredParts.CHARGES:
         await _coupons(session, asked, found)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.usage_charges import Answers, UsagePlan, plan, rate, value_of
@@ -27,6 +27,7 @@ from farthing.core.enums import Status
 from farthing.core.money import plain
 from farthing.customers.tables import ExternalIdTenure
 from farthing.events.tables import MeterBackfill
+from farthing.events.usage.event_store import LateQuestion, store_of
 from farthing.events.usage.stretch import Stretch
 from farthing.invoices.figures.derivation import Difference
 from farthing.invoices.line_tables import InvoiceLineItem
@@ -35,7 +36,6 @@ from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceTy
 from farthing.invoices.tables import Invoice
 from farthing.metering.meter import AggregationType, ResetUsage
 from farthing.metering.model import BEGINNING
-from farthing.storage.postgres import scope_of
 from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.enums import SubscriptionType
 from farthing.subscriptions.snapshot import loading
@@ -316,53 +316,16 @@ def _customers(recheck: _Again) -> set[str]:
     return {customer for customer, _, _ in _stretches(recheck)}
 
 
-# events of a customer, whatever their name: what no longer counts came late just as what counts now
-_ARRIVED = text(
-    """
-    SELECT DISTINCT asked.line
-    FROM unnest(CAST(:lines AS text[]), CAST(:customers AS text[]), CAST(:since AS timestamptz[]),
-                CAST(:until AS timestamptz[]), CAST(:marks AS bigint[]))
-        AS asked (line, customer, since, until, mark)
-    CROSS JOIN LATERAL (
-        SELECT external_id FROM external_id_tenures
-        WHERE environment_id = :environment AND customer_id = asked.customer
-    ) AS tenure
-    CROSS JOIN LATERAL (
-        SELECT FROM events
-        WHERE environment_id = :environment AND external_customer_id = tenure.external_id
-            AND timestamp >= asked.since AND timestamp < asked.until AND sequence > asked.mark
-        UNION ALL
-        SELECT FROM events_withdrawn
-        WHERE environment_id = :environment AND external_customer_id = tenure.external_id
-            AND timestamp >= asked.since AND timestamp < asked.until AND sequence > asked.mark
-        LIMIT 1
-    ) AS came
-    """
-)
-
-
 async def _arrived(session: AsyncSession, changed: Sequence[_Again]) -> set[str]:
     """The lines for which an event came, or was withdrawn, after their invoice had read usage; without a watermark
     nobody can tell."""
     late = {recheck.line.id for recheck in changed if recheck.invoice.usage_watermark is None}
     asked = [
-        (recheck.line.id, customer, since, until, recheck.invoice.usage_watermark)
+        LateQuestion(recheck.line.id, customer, since, until, recheck.invoice.usage_watermark)
         for recheck in changed
         if recheck.invoice.usage_watermark is not None
         for customer, since, until in _stretches(recheck)
     ]
     if asked:
-        ids, customers, since, until, marks = zip(*asked, strict=True)
-        rows = await session.scalars(
-            _ARRIVED,
-            {
-                "environment": scope_of(session).environment_id,
-                "lines": list(ids),
-                "customers": list(customers),
-                "since": list(since),
-                "until": list(until),
-                "marks": list(marks),
-            },
-        )
-        late |= set(rows)
+        late |= await store_of(session).usage.find_late(session, asked)
     return late

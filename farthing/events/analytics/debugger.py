@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.answers.prices import price_answers
@@ -21,7 +19,7 @@ from farthing.core.errors import NotFound
 from farthing.core.money import plain
 from farthing.customers.schemas import CustomerResponse
 from farthing.customers.tables import Customer
-from farthing.events.analytics.listing import COLUMNS, answer
+from farthing.events.analytics.listing import answer
 from farthing.events.charged_items import ChargedItem
 from farthing.events.ports import EventPorts
 from farthing.events.schemas import (
@@ -44,13 +42,11 @@ from farthing.events.schemas import (
     StepErrorCode,
     SubscriptionLineItemLookupResult,
 )
-from farthing.events.tables import MeterBackfill, MeterUsage, StoredEvent
+from farthing.events.tables import MeterBackfill
+from farthing.events.usage.event_store import EventRow, store_of
 from farthing.events.usage.ownership import holders_of
-from farthing.events.usage.usage_statement import arrival_of
-from farthing.storage.postgres import ports_of, scope_of
+from farthing.storage.postgres import ports_of
 
-_EVENTS = StoredEvent.__table__
-_USAGE = MeterUsage.__table__
 _INSTANT = timedelta(milliseconds=1)
 FOUND, NOT_FOUND, UNPROCESSED = DebugTrackerStatus.FOUND, DebugTrackerStatus.NOT_FOUND, DebugTrackerStatus.UNPROCESSED
 
@@ -59,7 +55,7 @@ FOUND, NOT_FOUND, UNPROCESSED = DebugTrackerStatus.FOUND, DebugTrackerStatus.NOT
 class _EventFacts:
     """What is known of one event."""
 
-    event: Row[Any]
+    event: EventRow
     quantities: dict[str, Decimal]
     """Its quantity by meter."""
     meters: Sequence[tables.MeterRow]
@@ -92,24 +88,14 @@ async def debugged(session: AsyncSession, event_id: str) -> GetEventByIDResponse
 
 
 async def _facts(session: AsyncSession, event_id: str) -> _EventFacts:
-    environment_id = scope_of(session).environment_id
-    found = select(*COLUMNS, _EVENTS.c.sequence, arrival_of(_EVENTS).label("arrival")).where(
-        _EVENTS.c.environment_id == environment_id, _EVENTS.c.id == event_id
-    )
-    event = (await session.execute(found)).one_or_none()
+    events = store_of(session).events
+    found = await events.find(session, [event_id])
+    event = found[0] if found else None
     if event is None:
         raise NotFound(f"Event with ID {event_id} was not found", {"event_id": event_id})
     named = (await session.scalars(select(tables.MeterRow).where(tables.MeterRow.event_name == event.event_name))).all()
-    rows = await session.execute(
-        select(_USAGE.c.meter_id, _USAGE.c.quantity).where(
-            _USAGE.c.environment_id == environment_id,
-            _USAGE.c.meter_id.in_([meter.id for meter in named]),
-            _USAGE.c.external_customer_id == event.external_customer_id,
-            _USAGE.c.timestamp == event.timestamp,
-            _USAGE.c.sequence == event.sequence,
-        )
-    )
-    quantities: dict[str, Decimal] = dict(rows.all())
+    counted = await events.quantities(session, [event], [meter.id for meter in named])
+    quantities = {quantity.meter_id: quantity.quantity for quantity in counted}
     features = await session.execute(
         select(tables.Feature.meter_id, tables.Feature.id).where(
             tables.Feature.meter_id.in_(quantities), tables.Feature.status == Status.PUBLISHED

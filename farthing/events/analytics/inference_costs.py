@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
 
-from sqlalchemy import and_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.prices.rated import rated
@@ -16,28 +15,18 @@ from farthing.core.money import EXACT, ZERO, exact_sum, plain
 from farthing.events.charged_items import ChargedItem
 from farthing.events.ports import EventPorts
 from farthing.events.schemas import EventCostInfo, GetHuggingFaceBillingDataResponse
-from farthing.events.tables import MeterUsage, StoredEvent
+from farthing.events.usage.event_store import store_of
 from farthing.events.usage.ownership import holders_of
-from farthing.events.usage.usage_statement import arrival_of
 from farthing.rating.pricing.cost import price_quantity
-from farthing.storage.postgres import ports_of, scope_of
+from farthing.storage.postgres import ports_of
 
 NANO = Decimal(10**9)
-_EVENTS = StoredEvent.__table__
-_USAGE = MeterUsage.__table__
 
 
 async def costs(session: AsyncSession, event_ids: Sequence[str]) -> GetHuggingFaceBillingDataResponse:
     """The cost of each event at the price in force when it happened, in input order; 0 for what nobody charges."""
-    environment_id = scope_of(session).environment_id
-    arrival = arrival_of(_EVENTS).label("arrival")
-    events = (
-        await session.execute(
-            select(_EVENTS.c.id, _EVENTS.c.external_customer_id, _EVENTS.c.timestamp, arrival).where(
-                _EVENTS.c.environment_id == environment_id, _EVENTS.c.id.in_(event_ids)
-            )
-        )
-    ).all()
+    stored = store_of(session).events
+    events = await stored.find(session, event_ids)
     found: dict[str, Decimal] = {}
     if events:
         first = min(row.timestamp for row in events)
@@ -47,25 +36,8 @@ async def costs(session: AsyncSession, event_ids: Sequence[str]) -> GetHuggingFa
         list_charged_items = ports_of(session, EventPorts).list_charged_items
         for item in await list_charged_items(session, ownership, first, end, False):
             items[item.meter_id].append(item)
-        quantities = await session.execute(
-            select(_EVENTS.c.id, _USAGE.c.meter_id, _USAGE.c.quantity)
-            .join(
-                _USAGE,
-                and_(
-                    _USAGE.c.environment_id == _EVENTS.c.environment_id,
-                    _USAGE.c.external_customer_id == _EVENTS.c.external_customer_id,
-                    _USAGE.c.timestamp == _EVENTS.c.timestamp,
-                    _USAGE.c.sequence == _EVENTS.c.sequence,
-                ),
-            )
-            .where(
-                _EVENTS.c.environment_id == environment_id,
-                _EVENTS.c.id.in_(event_ids),
-                _USAGE.c.meter_id.in_(sorted(items)),
-            )
-        )
         by_id = {row.id: row for row in events}
-        for event_id, meter_id, quantity in quantities:
+        for event_id, meter_id, quantity, _ in await stored.quantities(session, events, list(items)):
             event = by_id[event_id]
             for item in items[meter_id]:
                 owned = (part for customer in item.customers for part in ownership.get(customer, ()))

@@ -13,29 +13,22 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
-import psycopg
-from psycopg.rows import TupleRow
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.errors import NotFound
-from farthing.events.corrections.history import keep_versions, lock_void, restore
+from farthing.events.changes import EventChange
+from farthing.events.corrections.history import lock_void
 from farthing.events.corrections.schemas import AmendedEventRequest, CorrectedEvent, CorrectionOutcome
-from farthing.events.corrections.tables import EventChange
 from farthing.events.ingest import store
 from farthing.events.ingest.incoming import AcceptedTimes, IngestEventRequest, arrivals_of
 from farthing.events.ingest.meters import MeterMemory
 from farthing.events.ingest.store import Arrival, Sender
-from farthing.storage.postgres import clock_of, scope_of
+from farthing.events.usage.event_store import store_of
+from farthing.storage.postgres import clock_of, driver_connection, scope_of
 from farthing.storage.record.outbox import record_activity
 
 _TAKE_TURN = text("SELECT pg_advisory_xact_lock(hashtextextended('corrections of events ' || :environment, 0))")
-_LOCK = text(
-    """
-    SELECT id, timestamp FROM events WHERE environment_id = :environment AND id = ANY(:ids)
-    ORDER BY id COLLATE "C" FOR UPDATE
-    """
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +47,19 @@ async def void_events(session: AsyncSession, ids: Sequence[str], reason: str) ->
     stored, _ = await _lock_known(session, ids)
     if stored:
         await _remove(session, sorted(stored), EventChange.VOIDED, reason)
+    await store_of(session).changes.finish(session)
     return _outcomes(ids, stored, CorrectionOutcome.VOIDED)
 
 
 async def delete_event(session: AsyncSession, event_id: str) -> bool:
     """Delete an event and all that it counts; whether there was one. Its id may be used again."""
     await _take_turn(session)
-    if not await _lock(session, [event_id]):
-        return False
-    await _remove(session, [event_id], EventChange.DELETED, "")
-    return True
+    changes = store_of(session).changes
+    is_stored = bool(await changes.lock(session, [event_id]))
+    if is_stored:
+        await _remove(session, [event_id], EventChange.DELETED, "")
+    await changes.finish(session)
+    return is_stored
 
 
 async def amend_events(session: AsyncSession, memory: MeterMemory, amendment: Amendment) -> list[CorrectedEvent]:
@@ -77,22 +73,22 @@ async def amend_events(session: AsyncSession, memory: MeterMemory, amendment: Am
     )
     ids = [event.id for event in amendment.events]
     await _take_turn(session)
-    connection = await _driver_connection(session)
-    environment = scope_of(session).environment_id
-    meters = await store.current_meters(connection, environment, memory)
+    changes, environment = store_of(session).changes, scope_of(session).environment_id
+    meters = await store.current_meters(await driver_connection(session), environment, memory)
     stored, void = await _lock_known(session, ids)
     if void:
-        await restore(session, void)
-        stored |= await _lock(session, void)
+        await changes.restore(session, void)
+        stored |= await changes.lock(session, void)
     placed = _placed(amendment.events, arrivals, stored)
     measured = await store.measure_placed(environment, placed, meters)
-    changed = {*await store.find_changed(connection, environment, placed), *void}
+    changed = {*await changes.find_changed(session, placed), *void}
     if changed:
-        await keep_versions(session, sorted(changed), EventChange.AMENDED, amendment.reason)
+        await changes.keep(session, sorted(changed), EventChange.AMENDED, amendment.reason)
         again = [numbered for numbered in placed if numbered[1].event.id in changed]
-        await store.replace_stored(connection, environment, again, measured)
+        await changes.replace(session, again, measured)
     for event_id in sorted(changed):
         await record_activity(session, "event.amended", "event", event_id, label=event_id)
+    await changes.finish(session)
     return _outcomes(ids, changed, CorrectionOutcome.AMENDED)
 
 
@@ -105,7 +101,7 @@ def _outcomes(ids: Sequence[str], changed: Container[str], outcome: CorrectionOu
 
 async def _lock_known(session: AsyncSession, ids: Sequence[str]) -> tuple[dict[str, datetime], list[str]]:
     """The times of the events that are stored, and the ids of void ones, locked. Raises NotFound for all others."""
-    stored = await _lock(session, ids)
+    stored = await store_of(session).changes.lock(session, ids)
     void = await lock_void(session, [event_id for event_id in ids if event_id not in stored])
     unknown = [event_id for event_id in ids if event_id not in stored and event_id not in void]
     if unknown:
@@ -116,27 +112,15 @@ async def _lock_known(session: AsyncSession, ids: Sequence[str]) -> tuple[dict[s
 async def _take_turn(session: AsyncSession) -> None:
     """Wait until no other correction is underway here; taken before any other lock, so that none waits in a circle."""
     await session.execute(_TAKE_TURN, {"environment": scope_of(session).environment_id})
-
-
-async def _lock(session: AsyncSession, ids: Sequence[str]) -> dict[str, datetime]:
-    """The times of those events that are stored, locked."""
-    rows = await session.execute(_LOCK, {"environment": scope_of(session).environment_id, "ids": list(ids)})
-    return dict(rows.all())
+    await store_of(session).changes.hold(session)
 
 
 async def _remove(session: AsyncSession, ids: Sequence[str], change: EventChange, reason: str) -> None:
-    await keep_versions(session, ids, change, reason)
-    await store.remove_stored(session, ids, scope_of(session).environment_id)
+    changes = store_of(session).changes
+    await changes.keep(session, ids, change, reason)
+    await changes.remove(session, ids)
     for event_id in ids:
         await record_activity(session, f"event.{change.value}", "event", event_id, label=event_id)
-
-
-async def _driver_connection(session: AsyncSession) -> psycopg.AsyncConnection[TupleRow]:
-    """The connection of the session's transaction, for the statements of the event store."""
-    raw = await (await session.connection()).get_raw_connection()
-    connection = raw.driver_connection
-    assert isinstance(connection, psycopg.AsyncConnection), "the engine runs on psycopg"
-    return connection
 
 
 def _as_sent(event: AmendedEventRequest) -> IngestEventRequest:

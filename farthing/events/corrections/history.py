@@ -1,4 +1,4 @@
-"""Keeping what events were before a change, and reading it.
+"""Reading what events were before a change; a store keeps it as it makes the change.
 
 Rule: docs/rules/metering.md#corrections-of-events
 """
@@ -8,61 +8,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Text, cast, select, text
+from sqlalchemy import Text, cast, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import instant
-from farthing.core.origin import ChangeOrigin
 from farthing.events.analytics.listing import answer
 from farthing.events.corrections.schemas import EventVersionResponse
-from farthing.events.corrections.tables import EventChange, EventVersion
-from farthing.events.ingest.arrival import FIRST_SEQUENCE
+from farthing.events.corrections.tables import EventVersion
 from farthing.events.schemas import Event
-from farthing.storage.postgres import ORIGIN, clock_of, scope_of
+from farthing.storage.postgres import scope_of
 
 MOST_VERSIONS = 100
 """How many changes of an event are answered at once, the newest; each may hold 256 KiB."""
-_CONTENT = (
-    "timestamp, ingested_at, external_customer_id, event_name, customer_id, source, properties, owner_sequence, sent_by"
-)
-_KEEP = text(
-    f"""
-    INSERT INTO event_versions (environment_id, event_id, sequence, change, blocks_id, reason, changed_at, actor_type,
-        actor_id, actor_label, former_sequence, {_CONTENT})
-    SELECT environment_id, id, (SELECT {FIRST_SEQUENCE}), :change, :blocks, :reason, :now, :actor_type, :actor_id,
-        :actor_label, sequence, {_CONTENT}
-    FROM events WHERE environment_id = :environment AND id = ANY(:ids)
-    """
-)
-_RESTORE = text(
-    f"""
-    WITH restored AS (
-        UPDATE event_versions SET blocks_id = false
-        WHERE environment_id = :environment AND event_id = ANY(:ids) AND blocks_id
-        RETURNING environment_id, event_id, former_sequence, {_CONTENT}
-    )
-    INSERT INTO events (environment_id, id, sequence, {_CONTENT})
-    SELECT environment_id, event_id, former_sequence, {_CONTENT} FROM restored
-    """
-)
 _VERSIONS = EventVersion.__table__
-
-
-async def keep_versions(session: AsyncSession, ids: Sequence[str], change: EventChange, reason: str) -> None:
-    """Keep these locked events as they are now, before they are changed."""
-    origin: ChangeOrigin = session.info[ORIGIN]
-    values = {
-        "environment": scope_of(session).environment_id,
-        "ids": list(ids),
-        "change": change.value,
-        "blocks": change is EventChange.VOIDED,
-        "reason": reason,
-        "now": clock_of(session).now(),
-        "actor_type": origin.actor.type.value,
-        "actor_id": origin.actor.id,
-        "actor_label": origin.actor.label,
-    }
-    await session.execute(_KEEP, values)
 
 
 async def lock_void(session: AsyncSession, ids: Sequence[str]) -> list[str]:
@@ -72,11 +30,6 @@ async def lock_void(session: AsyncSession, ids: Sequence[str]) -> list[str]:
         row.environment_id == scope_of(session).environment_id, row.event_id.in_(ids), row.blocks_id
     )
     return list(await session.scalars(query.order_by(row.event_id).with_for_update()))
-
-
-async def restore(session: AsyncSession, ids: Sequence[str]) -> None:
-    """Store void events again as they were, counting nothing yet."""
-    await session.execute(_RESTORE, {"environment": scope_of(session).environment_id, "ids": list(ids)})
 
 
 async def versions_of(session: AsyncSession, event_id: str) -> list[EventVersionResponse]:

@@ -13,7 +13,7 @@ from farthing.core.encoding.shapes import shape_of, unknown_paths
 from farthing.core.encoding.times import Moment
 from farthing.core.encoding.wire import BadField, Request, Response, Timestamp
 from farthing.core.errors import ValidationFailed
-from farthing.events.corrections.tables import EventChange
+from farthing.events.changes import EventChange
 from farthing.events.ingest.incoming import holds_nul
 from farthing.events.schemas import Event
 from farthing.metering.canonical import json_number

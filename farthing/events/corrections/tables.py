@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import BigInteger, Index, PrimaryKeyConstraint, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from farthing.events.changes import EventChange
 from farthing.storage.tables import Base, InEnvironment, enum_column
-
-
-class EventChange(StrEnum):
-    """What ended a version of an event."""
-
-    VOIDED = "voided"
-    AMENDED = "amended"
-    DELETED = "deleted"
 
 
 class EventVersion(InEnvironment, Base):

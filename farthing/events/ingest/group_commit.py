@@ -33,11 +33,11 @@ from farthing.events.ingest.measuring import UNMEASURED, Counted, Measurements
 from farthing.events.ingest.meters import MeterMemory
 from farthing.events.ingest.store import (
     Appended,
+    AppendMeasured,
     Arrival,
     EventsOfOthers,
     MetersChanged,
     VoidedEvents,
-    append_measured,
     measure_arrivals,
     measure_arrivals_if_cheap,
 )
@@ -99,8 +99,9 @@ class _Waiting:
 class Ingest:
     """The way in for events of this process. `start` and `stop` with the application."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, append: AppendMeasured) -> None:
         self._url = url
+        self.append = append
         self._queues: OrderedDict[str, deque[_Waiting]] = OrderedDict()
         self._waiting: dict[str, int] = {}
         self._total = 0
@@ -298,11 +299,13 @@ class _Writer:
         for last_try in (False, True):
             try:
                 connection = await self._connected()
-                _observe(await append_measured(connection, batch[0].scope, arrivals, measured, self._ingest.memory))
+                _observe(await self._ingest.append(connection, batch[0].scope, arrivals, measured, self._ingest.memory))
             except MetersChanged:
                 raise
             except (EventsOfOthers, VoidedEvents) as error:
                 return _refused(arrivals, error)
+            except ServiceUnavailable as error:  # of a store elsewhere
+                return error
             except psycopg.DataError as error:
                 log.warning("ingest.refused", error=str(error))
                 return ValidationFailed("A value is out of the range that can be stored")

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -107,14 +107,24 @@ class _Filtered(Exception):
     """Events were stored before it was known that the environment's filter may leave some out."""
 
 
+AppendMeasured = Callable[
+    [psycopg.AsyncConnection[TupleRow], Scope, Sequence[Arrival], Measurements, MeterMemory], Awaitable[Appended]
+]
+"""Stores arrivals as `append_measured` does; what stores them elsewhere may raise ServiceUnavailable besides."""
+
+
 async def append(
-    connection: psycopg.AsyncConnection[TupleRow], scope: Scope, arrivals: Sequence[Arrival], memory: MeterMemory
+    connection: psycopg.AsyncConnection[TupleRow],
+    scope: Scope,
+    arrivals: Sequence[Arrival],
+    memory: MeterMemory,
+    store_measured: AppendMeasured,
 ) -> Appended:
     """Measure arrivals and store them; again when the meters have changed meanwhile. Raises as `append_measured`."""
     while True:
         measured = await measure_arrivals(scope.environment_id, arrivals, memory)
         try:
-            return await append_measured(connection, scope, arrivals, measured, memory)
+            return await store_measured(connection, scope, arrivals, measured, memory)
         except MetersChanged:
             continue
 
@@ -224,7 +234,7 @@ async def _append(
     stores them; it is undone where they should have been stored otherwise, which is seldom.
     """
     environment = scope.environment_id
-    latest, rewritten = _last_of_each(enumerate(arrivals))
+    latest, rewritten = last_of_each(enumerate(arrivals))
     batch = _Batch(latest, measured)
     at_once = measured.version >= 0 and environment not in memory.filtering
     async with connection.pipeline():
@@ -236,14 +246,14 @@ async def _append(
     if (version or 0) != measured.version:
         await memory.at(connection, environment, version or 0)
         raise MetersChanged
-    admitted = _admitted(arrivals, rule)
-    if admitted is None:
+    taken = admitted(arrivals, rule)
+    if taken is None:
         memory.filtering.discard(environment)
     else:
         memory.filtering.add(environment)
         if stored is not None:
             raise _Filtered
-        latest, rewritten = _last_of_each(admitted)
+        latest, rewritten = last_of_each(taken)
         batch = _Batch(latest, measured)
         if not latest:
             return Appended(refused=len(arrivals))
@@ -289,7 +299,7 @@ async def _insert(
     )
 
 
-def _admitted(arrivals: Sequence[Arrival], rule: Mapping[str, Any] | None) -> list[Placed] | None:
+def admitted(arrivals: Sequence[Arrival], rule: Mapping[str, Any] | None) -> list[Placed] | None:
     """Those of the customers that the environment's ingestion filter names; None where it is off and all are taken."""
     if not rule or not rule.get("enabled"):
         return None
@@ -297,7 +307,7 @@ def _admitted(arrivals: Sequence[Arrival], rule: Mapping[str, Any] | None) -> li
     return [placed for placed in enumerate(arrivals) if placed[1].event.external_customer_id in wanted]
 
 
-def _last_of_each(arrivals: Iterable[Placed]) -> tuple[list[Placed], set[str]]:
+def last_of_each(arrivals: Iterable[Placed]) -> tuple[list[Placed], set[str]]:
     """The last version of each id with its place, in the order of ids; and the ids that came with several contents."""
     found: dict[str, Placed] = {}
     rewritten: set[str] = set()
@@ -307,14 +317,14 @@ def _last_of_each(arrivals: Iterable[Placed]) -> tuple[list[Placed], set[str]]:
         if earlier is not None:
             if same_content(earlier[1].event, arrival.event):
                 continue
-            if not _may_replace(arrival.sender, earlier[1].sender.id):
+            if not may_replace(arrival.sender, earlier[1].sender.id):
                 raise EventsOfOthers([name])
             rewritten.add(name)
         found[name] = (place, arrival)
     return [found[name] for name in sorted(found)], rewritten
 
 
-def _may_replace(sender: Sender, earlier: int | None) -> bool:
+def may_replace(sender: Sender, earlier: int | None) -> bool:
     return sender.corrects_all or (earlier is not None and earlier == sender.id)
 
 
@@ -323,7 +333,7 @@ class _Batch:
 
     def __init__(self, placed: Sequence[Placed], measured: Measurements) -> None:
         self._placed = placed
-        self._metered_names = measured.metered_names
+        self._measured = measured
         places = {place for place, _ in placed}
         self._counted = [counted for counted in measured.counted if counted[0] in places]
 
@@ -365,12 +375,18 @@ class _Batch:
 
     def unmetered(self, places: set[int] | None) -> Counter[str]:
         """Events among `places` (None: all) that nothing counts, by reason."""
-        counted = {place for place, _, _ in self._counted}
-        return Counter(
-            "no_matching_meter" if arrival.event.event_name in self._metered_names else "no_meter_for_event_name"
-            for place, arrival in self._placed
-            if place not in counted and (places is None or place in places)
-        )
+        placed = self._placed if places is None else [numbered for numbered in self._placed if numbered[0] in places]
+        return count_unmetered(placed, self._measured)
+
+
+def count_unmetered(placed: Iterable[Placed], measured: Measurements) -> Counter[str]:
+    """Events that nothing counts, by reason."""
+    counted = {place for place, _, _ in measured.counted}
+    return Counter(
+        "no_matching_meter" if arrival.event.event_name in measured.metered_names else "no_meter_for_event_name"
+        for place, arrival in placed
+        if place not in counted
+    )
 
 
 async def find_changed(
@@ -414,7 +430,7 @@ async def _changed(
         if arrival.keeps_stored_time:
             given = msgspec.structs.replace(given, timestamp=earlier.timestamp)
         if earlier.id in rewritten or not same_content(earlier, given):
-            if not _may_replace(by_id[earlier.id][1].sender, sent_by):
+            if not may_replace(by_id[earlier.id][1].sender, sent_by):
                 foreign.append(earlier.id)
             changed.append(by_id[earlier.id])
             gone.append((earlier.event_name, earlier.external_customer_id, earlier.timestamp, sequence))

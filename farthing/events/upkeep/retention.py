@@ -16,26 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.products import tables
 from farthing.events.ports import EventPorts
+from farthing.events.usage.event_store import store_of
 from farthing.metering.meter import AggregationType, ResetUsage
 from farthing.storage.postgres import ports_of, scope_of
 
 BATCH = 5_000
 
-_OLD = text(
-    """
-    SELECT id FROM events WHERE environment_id = :environment AND timestamp < :before
-    ORDER BY timestamp LIMIT :batch FOR UPDATE SKIP LOCKED
-    """
-)
-_UNCOUNT = text(
-    """
-    DELETE FROM meter_usage AS u USING events AS e, meters AS m
-    WHERE e.environment_id = :environment AND e.id = ANY(:ids)
-        AND m.environment_id = :environment AND m.event_name = e.event_name AND m.id <> ALL(:kept)
-        AND u.environment_id = :environment AND u.meter_id = m.id
-        AND u.external_customer_id = e.external_customer_id AND u.timestamp = e.timestamp AND u.sequence = e.sequence
-    """
-)
 _FORGET_WITHDRAWN = text(
     """
     DELETE FROM events_withdrawn WHERE ctid = ANY(ARRAY(
@@ -52,7 +38,6 @@ _FORGET_VERSIONS = text(
     )) RETURNING timestamp
     """
 )
-_FORGET = text("DELETE FROM events WHERE environment_id = :environment AND id = ANY(:ids)")
 
 
 def retention(keep: timedelta) -> Callable[[AsyncSession, datetime], Awaitable[int]]:
@@ -73,19 +58,14 @@ async def cutoff(session: AsyncSession, now: datetime, keep: timedelta) -> datet
 async def forget_before(session: AsyncSession, before: datetime) -> int:
     """Delete one batch of events older than `before`, oldest first, with what they count, and as many at most of the
     marks of withdrawn ones and of former versions; how many of all."""
-    environment_id = scope_of(session).environment_id
-    here = {"environment": environment_id}
-    bounds = {**here, "before": before, "batch": BATCH}
-    ids = list(await session.scalars(_OLD, bounds))
+    bounds = {"environment": scope_of(session).environment_id, "before": before, "batch": BATCH}
     withdrawn = (await session.execute(_FORGET_WITHDRAWN, bounds)).all()
     versions = (await session.execute(_FORGET_VERSIONS, bounds)).all()
-    if ids:
-        kept = await session.scalars(
-            select(tables.MeterRow.id).where(
-                tables.MeterRow.aggregation_type == AggregationType.WEIGHTED_SUM,
-                tables.MeterRow.reset_usage == ResetUsage.NEVER,
-            )
+    kept = await session.scalars(
+        select(tables.MeterRow.id).where(
+            tables.MeterRow.aggregation_type == AggregationType.WEIGHTED_SUM,
+            tables.MeterRow.reset_usage == ResetUsage.NEVER,
         )
-        await session.execute(_UNCOUNT, {**here, "ids": ids, "kept": list(kept)})
-        await session.execute(_FORGET, {**here, "ids": ids})
-    return len(ids) + len(withdrawn) + len(versions)
+    )
+    events = await store_of(session).upkeep.forget(session, before, kept.all())
+    return events + len(withdrawn) + len(versions)

@@ -9,27 +9,23 @@ import dataclasses
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import ColumnElement, Text, and_, cast, false, or_, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.events.groupings import PROPERTY
 from farthing.events.ingest.measuring import measure_with
 from farthing.events.ingest.meters import live_meters
-from farthing.events.ingest.store import stored_event
 from farthing.events.requests import GetUsageRequest, size_of
-from farthing.events.tables import MeterBackfill, StoredEvent
-from farthing.events.usage.ownership import OwnedEvents
+from farthing.events.tables import MeterBackfill
+from farthing.events.usage.event_store import EventSelection, event_of, store_of
 from farthing.events.usage.usage_query import ownership_of
-from farthing.events.usage.usage_statement import MeasuredRows, UsageQuery, arrival_of, owned
+from farthing.events.usage.usage_statement import MeasuredRows, UsageQuery, owned
 from farthing.metering.filters import matches
 from farthing.metering.meter import Aggregation, AggregationType, Meter
 from farthing.storage.postgres import scope_of
 
 MOST_EVENTS = 1_000_000
-CHUNK = 5_000
-
-_EVENTS = StoredEvent.__table__
 
 
 def meter_asked_for(request: GetUsageRequest) -> Meter:
@@ -80,42 +76,23 @@ async def _complete(session: AsyncSession, meter_id: str) -> bool:
 
 
 async def _measured(session: AsyncSession, query: UsageQuery) -> MeasuredRows:
-    statement = (
-        select(
-            _EVENTS.c.id,
-            _EVENTS.c.event_name,
-            _EVENTS.c.external_customer_id,
-            _EVENTS.c.timestamp,
-            cast(_EVENTS.c.properties, Text),
-            _EVENTS.c.source,
-            _EVENTS.c.customer_id,
-            _EVENTS.c.sequence,
-        )
-        .where(
-            _EVENTS.c.environment_id == scope_of(session).environment_id,
-            _EVENTS.c.event_name == query.meter.event_name,
-            _EVENTS.c.timestamp >= query.start,
-            _EVENTS.c.timestamp < query.end,
-        )
-        .limit(MOST_EVENTS + 1)
-    )
+    parts = None
     if query.customers is not None:
-        ownership = (await ownership_of(session, [query]))[query.customers_are_ids]
-        statement = statement.where(or_(false(), *map(_belongs, owned(query.customers, ownership))))
+        parts = owned(query.customers, (await ownership_of(session, [query]))[query.customers_are_ids])
+    selection = EventSelection(start=query.start, end=query.end)
     timestamps: list[datetime] = []
     sequences: list[int] = []
     quantities: list[Decimal] = []
     keys: list[str] = []
     seen = 0
-    result = await session.stream(statement.execution_options(yield_per=CHUNK))
-    async for rows in result.partitions():
+    async for rows in store_of(session).events.stream(session, selection, parts, [query.meter.event_name]):
         seen += len(rows)
         if seen > MOST_EVENTS:
             raise InvalidOperation(
                 "The query spans too many events to be measured at once: narrow it, or create a meter for it",
                 {"most_events": MOST_EVENTS},
             )
-        stored = ((row.sequence, stored_event(*row[:-1])) for row in rows)
+        stored = ((row.sequence, event_of(row)) for row in rows)
         asked_for = (found for found in stored if matches(query.properties, found[1].properties))
         for sequence, event, measured in await measure_with(scope_of(session).environment_id, query.meter, asked_for):
             timestamps.append(event.timestamp)
@@ -123,16 +100,6 @@ async def _measured(session: AsyncSession, query: UsageQuery) -> MeasuredRows:
             quantities.append(measured.quantity)
             keys.append(measured.key)
     return MeasuredRows(timestamps, sequences, quantities, keys)
-
-
-def _belongs(part: OwnedEvents) -> ColumnElement[bool]:
-    """Whether an event is among these."""
-    conditions = [_EVENTS.c.external_customer_id == part.external_id]
-    if part.since:
-        conditions.append(arrival_of(_EVENTS) >= part.since)
-    if part.until is not None:
-        conditions.append(arrival_of(_EVENTS) < part.until)
-    return and_(*conditions)
 
 
 def narrowed(query: UsageQuery, measured: MeasuredRows | None) -> UsageQuery:

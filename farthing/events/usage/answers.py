@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
@@ -34,14 +34,15 @@ from farthing.events.schemas import (
     GetUsageResponse,
     UsageResult,
 )
-from farthing.events.tables import MeterBackfill, StoredEvent
+from farthing.events.tables import MeterBackfill
 from farthing.events.usage import adhoc, usage_query
-from farthing.events.usage.cuts import Windows, cut
+from farthing.events.usage.cuts import Windows
+from farthing.events.usage.event_store import EventSelection, store_of
 from farthing.events.usage.ownership import owners_of
 from farthing.events.usage.usage_statement import UsageQuery
 from farthing.metering.meter import Meter
 from farthing.metering.model import BucketValue, Point
-from farthing.storage.postgres import ports_of, scope_of
+from farthing.storage.postgres import ports_of
 from farthing.storage.queries.rows import find, missing
 
 MONITORED_BY_DEFAULT = timedelta(hours=24)
@@ -118,41 +119,28 @@ async def monitoring(
     if until < since:
         raise ValidationFailed("end time must be after start time", {"end_time": "must not be before start_time"})
     size = size_of(asked)
-    events = StoredEvent.__table__
-    within = (
-        events.c.environment_id == scope_of(session).environment_id,
-        events.c.timestamp >= since,
-        events.c.timestamp < until,
-    )
+    events = store_of(session).events
+    within = EventSelection(start=since, end=until)
     answer = EventMonitoringResponse(
-        total_count=(await session.execute(select(func.count()).select_from(events).where(*within))).scalar_one(),
+        total_count=await events.count(session, within),
         consumption_lag=0,
         post_processing_lag=await _left_to_visit(session),
     )
     if size is not None and answer.total_count:
-        first, last = (
-            await session.execute(select(func.min(events.c.timestamp), func.max(events.c.timestamp)).where(*within))
-        ).one()
-        how = cut(Windows(size), Period(first, shifted(last, timedelta(milliseconds=1))))
-        window = how.name_of(events.c.timestamp).label("window")
-        inner = select(window).where(*within).subquery()
-        counted = select(inner.c.window, func.count()).group_by(inner.c.window).order_by(inner.c.window)
-        answer.points = [
-            EventMonitoringPoint(timestamp=instant(how.start_of(name)), event_count=count)
-            for name, count in (await session.execute(counted))
-        ]
+        first, last = await events.span(session, within)
+        if first is not None and last is not None:
+            span = Period(first, shifted(last, timedelta(milliseconds=1)))
+            answer.points = [
+                EventMonitoringPoint(timestamp=instant(start), event_count=count)
+                for start, count in await events.count_in_windows(session, Windows(size), span)
+            ]
     return answer
 
 
 async def _left_to_visit(session: AsyncSession) -> int:
-    events = StoredEvent.__table__
-    environment_id = scope_of(session).environment_id
     running = await session.scalars(select(MeterBackfill.reached).where(MeterBackfill.finished_at.is_(None)))
-    left = 0
-    for reached in running:
-        beyond = select(func.count()).where(events.c.environment_id == environment_id, events.c.id > reached)
-        left += (await session.execute(beyond)).scalar_one()
-    return left
+    count_beyond = store_of(session).events.count_beyond
+    return sum([await count_beyond(session, reached) for reached in running.all()])
 
 
 async def _customers(

@@ -47,17 +47,23 @@ def cut(how: Windows, span: Period) -> WindowExpression:
     Edges on the wall are computed here and handed over; windows of elapsed time follow `date_bin` within each stretch
     of one offset. Raises ValidationFailed when there would be too many.
     """
+    require_few_windows(how, span)
     if how.size in ELAPSED:
-        if span.end - span.start > LONGEST_SPAN:
-            raise ValidationFailed.of("window_size", f"is for ranges of {LONGEST_SPAN.days} days; narrow the range")
         return WindowExpression(lambda timestamp: _elapsed(timestamp, ELAPSED[how.size], span, how.zone), as_utc)
-    if (span.end - span.start) // ON_THE_WALL.get(how.size, LONGEST_MONTH) > MOST_WINDOWS:
-        raise ValidationFailed.of("window_size", f"would give more than {MOST_WINDOWS} windows; narrow the range")
     edges = [window.start for window in windows(span, how.size, how.zone, how.month_day)]
     return WindowExpression(
         lambda timestamp: func.width_bucket(timestamp, cast(edges, ARRAY(INSTANT))),
         lambda number: edges[number - 1],
     )
+
+
+def require_few_windows(how: Windows, span: Period) -> None:
+    """Raises ValidationFailed when `span` has too many windows."""
+    if how.size in ELAPSED:
+        if span.end - span.start > LONGEST_SPAN:
+            raise ValidationFailed.of("window_size", f"is for ranges of {LONGEST_SPAN.days} days; narrow the range")
+    elif (span.end - span.start) // ON_THE_WALL.get(how.size, LONGEST_MONTH) > MOST_WINDOWS:
+        raise ValidationFailed.of("window_size", f"would give more than {MOST_WINDOWS} windows; narrow the range")
 
 
 def _elapsed(

@@ -9,13 +9,10 @@ from typing import NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.events.usage.event_store import store_of
 from farthing.events.usage.ownership import Ownership
 from farthing.events.usage.usage_query import ownership_of
-from farthing.events.usage.usage_statement import UsageQuery, events_statement, owned, parameters_of
-from farthing.storage.postgres import scope_of
-
-AT_ONCE = 5_000
-"""How many events are held at a time."""
+from farthing.events.usage.usage_statement import UsageQuery, owned
 
 
 class CountedEvent(NamedTuple):
@@ -30,7 +27,7 @@ class CountedEvent(NamedTuple):
 async def measured_events(session: AsyncSession, queries: Sequence[UsageQuery]) -> AsyncIterator[CountedEvent]:
     """The events of each query in turn, in time order, then in the order of their acceptance.
 
-    One statement, whose rows are read as they are wanted. Customers must be named; nothing but customers and times
+    Rows are read as they are wanted. Customers must be named; nothing but customers and times
     narrows a query.
     """
     asked = [(place, query) for place, query in enumerate(queries) if query.customers and query.start < query.end]
@@ -42,7 +39,5 @@ async def measured_events(session: AsyncSession, queries: Sequence[UsageQuery]) 
     customers = {customer for _, query in asked for customer in query.customers or ()}
     customers |= {customer for _, query in asked for stretch in query.more for customer in stretch.customers}
     bounded = any(part.is_bounded for part in owned(frozenset(customers), whose))
-    statement = events_statement(bounded=bounded).execution_options(yield_per=AT_ONCE)
-    rows = await session.stream(statement, parameters_of(scope_of(session).environment_id, asked, whose))
-    async for row in rows:
+    async for row in store_of(session).usage.stream(session, asked, whose, bounded):
         yield CountedEvent(*row)

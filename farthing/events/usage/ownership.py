@@ -18,6 +18,8 @@ from farthing.customers.tables import ExternalIdTenure
 from farthing.storage.postgres import scope_of
 from farthing.storage.queries.rows import in_array, in_given_array
 
+END_OF_ARRIVALS = (1 << 63) - 1
+
 
 @dataclass(frozen=True, slots=True)
 class OwnedEvents:
@@ -32,6 +34,11 @@ class OwnedEvents:
         return (
             self.external_id == external_id and self.since <= arrival and (self.until is None or arrival < self.until)
         )
+
+    @property
+    def until_or_end(self) -> int:
+        """The number before which they arrived; beyond all numbers where it is open."""
+        return END_OF_ARRIVALS if self.until is None else self.until
 
     @property
     def is_bounded(self) -> bool:

@@ -21,15 +21,15 @@ from farthing.calendar.windows import WindowSize, window_containing
 from farthing.core.clock import shifted
 from farthing.core.money import ZERO, exact_sum, round_to
 from farthing.events.usage.cuts import Windows, cut
+from farthing.events.usage.event_store import store_of
 from farthing.events.usage.ownership import Ownership, owned_by_external_ids, owned_by_ids
 from farthing.events.usage.usage_statement import (
     MeasuredRows,
     StatementShape,
     UsageQuery,
-    bounds,
+    in_windows,
     owned,
     parameters_of,
-    plain_statement,
     statement,
 )
 from farthing.metering.meter import AggregationType, ResetUsage
@@ -193,25 +193,40 @@ async def _rows(
             whose = ownership[query.customers_are_ids]
             by_shape[_shape(query, windows, whose, keyed=by_bucket)].append((number, query))
     found: list[_UsageRow] = []
-    environment_id = scope_of(session).environment_id
     for shape, some in by_shape.items():
-        how = None
+        span = None
         whose = ownership[shape.customers_are_ids]
         if shape.windows is not None:
-            span = await _span(session, environment_id, shape, some, whose, measured)
+            span = await _span(session, shape, some, whose, measured)
             if span is None:
                 continue
-            how = cut(shape.windows, span)
         queries = dict(some)
-        made = plain_statement(shape) if how is None and measured is None else statement(shape, how, measured)
-        result = await session.execute(made, parameters_of(environment_id, some, whose))
+        if measured is None:
+            result = await store_of(session).usage.read(session, shape, some, whose, span)
+        else:
+            result = await _read_measured(session, shape, some, whose, span, measured)
         for number, *columns in result:
             values = iter(columns)
             group = tuple(next(values) for _ in shape.group_by)
-            window = _NO_WINDOW if how is None else how.start_of(next(values))
+            window = _NO_WINDOW if span is None else next(values)
             key = next(values) if by_bucket else ""
             found.append(_UsageRow(number, group, window, key, next(values), list(values), queries[number]))
     return found
+
+
+async def _read_measured(
+    session: AsyncSession,
+    shape: StatementShape,
+    asked: _Asked,
+    ownership: Ownership,
+    span: Period | None,
+    measured: MeasuredRows,
+) -> Sequence[Sequence[Any]]:
+    """The same of rows that no store holds, which PostgreSQL adds up wherever events are stored."""
+    how = None if shape.windows is None or span is None else cut(shape.windows, span)
+    parameters = parameters_of(scope_of(session).environment_id, asked, ownership)
+    result = await session.execute(statement(shape, how, measured), parameters)
+    return in_windows(result.all(), shape, how)
 
 
 async def _bucket_rows(
@@ -256,7 +271,6 @@ def _shape(query: UsageQuery, windows: Windows | None, ownership: Ownership, *, 
 
 async def _span(
     session: AsyncSession,
-    environment_id: str,
     shape: StatementShape,
     asked: _Asked,
     ownership: Ownership,
@@ -271,8 +285,7 @@ async def _span(
     if measured is not None:
         first, last = min(measured.timestamps, default=None), max(measured.timestamps, default=None)
     else:
-        parameters = parameters_of(environment_id, asked, ownership)
-        first, last = (await session.execute(bounds(shape), parameters)).one()
+        first, last = await store_of(session).usage.find_span(session, shape, asked, ownership)
     if first is None or last is None:
         return None
     return Period(max(start, first), min(end, shifted(last, timedelta(milliseconds=1))))

@@ -41,12 +41,10 @@ from farthing.calendar.zones import UTC
 from farthing.events.groupings import CUSTOMER, PROPERTY, SOURCE
 from farthing.events.tables import MeterUsage, StoredEvent
 from farthing.events.usage.cuts import INSTANT, WindowExpression, Windows
-from farthing.events.usage.ownership import OwnedEvents, Ownership
+from farthing.events.usage.ownership import END_OF_ARRIVALS, OwnedEvents, Ownership
 from farthing.events.usage.stretch import Stretch
 from farthing.metering.filters import Conditions
 from farthing.metering.meter import AggregationType, Meter
-
-END_OF_ARRIVALS = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +174,16 @@ def statement(
         .where(per_customer.c.events > 0)
         .group_by(pairs.c.number, *outer)
     )
+
+
+def in_windows(
+    rows: Sequence[Sequence[Any]], shape: StatementShape, cut: WindowExpression | None
+) -> Sequence[Sequence[Any]]:
+    """Rows of a statement with the start of each window in the place of its name."""
+    if cut is None:
+        return rows
+    place = 1 + len(shape.group_by)
+    return [(*row[:place], cut.start_of(row[place]), *row[place + 1 :]) for row in rows]
 
 
 def _measures(how: AggregationType, rows: FromClause) -> list[ColumnElement[Any]]:
@@ -319,7 +327,7 @@ def parameters_of(environment_id: str, asked: Sequence[tuple[int, UsageQuery]], 
     arrived_since: list[int] = []
     arrived_until: list[int] = []
     for number, query in asked:
-        for some, start, end in _stretches(query):
+        for some, start, end in stretches_of(query):
             for part in [None] if query.customers is None else owned(some, ownership):
                 numbers.append(number)
                 meters.append(query.meter.id)
@@ -327,14 +335,15 @@ def parameters_of(environment_id: str, asked: Sequence[tuple[int, UsageQuery]], 
                 since.append(start)
                 until.append(end)
                 arrived_since.append(part.since if part else 0)
-                arrived_until.append(END_OF_ARRIVALS if part is None or part.until is None else part.until)
+                arrived_until.append(END_OF_ARRIVALS if part is None else part.until_or_end)
     columns = (numbers, meters, customers, since, until, arrived_since, arrived_until)
     return {"environment": environment_id} | {
         f"asked_{name}": column for name, column in zip(_PAIRS, columns, strict=True)
     }
 
 
-def _stretches(query: UsageQuery) -> Iterator[tuple[frozenset[str] | None, datetime, datetime]]:
+def stretches_of(query: UsageQuery) -> Iterator[tuple[frozenset[str] | None, datetime, datetime]]:
+    """Whose usage and when: the stretches that count as one."""
     yield query.customers, query.start, query.end
     for stretch in query.more:
         yield stretch.customers, stretch.start, stretch.end

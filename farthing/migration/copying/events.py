@@ -19,6 +19,7 @@ from farthing.events.ingest.arrival import settle_in
 from farthing.events.ingest.incoming import AcceptedTimes, IngestEventRequest, arrival_of
 from farthing.events.ingest.meters import MeterMemory
 from farthing.events.ingest.store import Arrival, Sender, append
+from farthing.events.usage.event_store import EventStore
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import RequestConfig
 from farthing.migration.source.api import SourceApi, SourceFailed
@@ -51,6 +52,7 @@ async def copy_events(
     terms = RequestTerms(config.refuse_unknown_fields, config.earliest_event_time, config.event_years_ahead)
     times = AcceptedTimes.at(until, terms)
     memory, copied = MeterMemory(), 0
+    store = database.ports.part(EventStore)
     async with await psycopg.AsyncConnection.connect(
         database.url,
         autocommit=True,
@@ -70,7 +72,7 @@ async def copy_events(
                 arrival for record in records if (arrival := _arrival(record, until, times, refuse)) is not None
             ]
             if arrivals:
-                await append(connection, scope, arrivals, memory)
+                await append(connection, scope, arrivals, memory, store.append_measured)
             copied += len(arrivals)
             report(len(records))
             if not records or not answer.get("has_more") or not answer.get("iter_last_key"):

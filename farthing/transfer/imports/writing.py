@@ -17,6 +17,7 @@ from farthing.core.errors import FarthingError, NotFound
 from farthing.events.ingest.arrival import settle_in
 from farthing.events.ingest.meters import MeterMemory
 from farthing.events.ingest.store import Arrival, append
+from farthing.events.usage.event_store import EventStore
 from farthing.storage.connections.liveness import KEEPALIVES
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
@@ -134,7 +135,8 @@ class EventChunks:
         """Append the events of rows; a chunk that the database refuses is halved until the event to blame is alone."""
         connection = await self._connected()
         try:
-            await append(connection, self._scope, arrivals, self._memory)
+            store = self._database.ports.part(EventStore)
+            await append(connection, self._scope, arrivals, self._memory, store.append_measured)
         except psycopg.DataError:
             if len(rows) == 1:
                 return [rows[0].problem("", _OUT_OF_RANGE)]

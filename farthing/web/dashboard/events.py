@@ -11,7 +11,6 @@ from urllib.parse import urlencode
 import msgspec
 from litestar import Controller, Response, get, post
 from sqlalchemy import select
-from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.products.tables import Feature, MeterRow
@@ -21,14 +20,12 @@ from farthing.core.composition import Composition
 from farthing.core.encoding.decoding import convert
 from farthing.core.encoding.times import read_typed_time
 from farthing.core.errors import FarthingError, ValidationFailed
-from farthing.events.analytics.listing import COLUMNS
 from farthing.events.corrections.changing import amend_events, void_events
 from farthing.events.corrections.details import event_details
 from farthing.events.corrections.routes import amendment_of, meter_memory
 from farthing.events.corrections.schemas import AmendEventsRequest, VoidEventsRequest
 from farthing.events.schemas import FeatureUsageInfo, GetEventByIDResponse
-from farthing.events.tables import StoredEvent
-from farthing.storage.postgres import scope_of
+from farthing.events.usage.event_store import EventOrder, EventRow, EventSelection, store_of
 from farthing.storage.queries.listing import by_id
 from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.tables import SubscriptionLineItem
@@ -37,8 +34,6 @@ from farthing.web.rendering.answers import HttpRequest, done, refused, render
 
 SHOWN = 50
 NamedRow = TypeVar("NamedRow", MeterRow, Feature, SubscriptionLineItem)
-
-_EVENTS = StoredEvent.__table__
 
 
 def _time(name: str, text: str) -> datetime | None:
@@ -50,23 +45,16 @@ def _time(name: str, text: str) -> datetime | None:
         raise ValidationFailed.of(name, str(error)) from error
 
 
-async def latest(session: AsyncSession, narrowed: dict[str, str]) -> Sequence[Row[Any]]:
+async def latest(session: AsyncSession, narrowed: dict[str, str]) -> Sequence[EventRow]:
     """The newest events (by their own time) that are like this. Raises ValidationFailed for a bad time."""
-    query = select(*COLUMNS).where(_EVENTS.c.environment_id == scope_of(session).environment_id)
-    for column, wanted in (
-        (_EVENTS.c.event_name, narrowed["name"]),
-        (_EVENTS.c.external_customer_id, narrowed["customer"]),
-        (_EVENTS.c.source, narrowed["source"]),
-    ):
-        if wanted:
-            query = query.where(column == wanted)
-    start, end = _time("from", narrowed["from"]), _time("until", narrowed["until"])
-    if start is not None:
-        query = query.where(_EVENTS.c.timestamp >= start)
-    if end is not None:
-        query = query.where(_EVENTS.c.timestamp < end)
-    query = query.order_by(_EVENTS.c.timestamp.desc(), _EVENTS.c.id.desc()).limit(SHOWN)
-    return (await session.execute(query)).all()
+    selection = EventSelection(
+        event_name=narrowed["name"],
+        external_customer_id=narrowed["customer"],
+        source=narrowed["source"],
+        start=_time("from", narrowed["from"]),
+        end=_time("until", narrowed["until"]),
+    )
+    return await store_of(session).events.select(session, selection, EventOrder(limit=SHOWN))
 
 
 class Events(Controller):
@@ -81,7 +69,7 @@ class Events(Controller):
         names = ("name", "customer", "source", "from", "until")
         narrowed = {name: request.query_params.get(name, "").strip()[:255].replace("\x00", "") for name in names}
         problem = ""
-        found: Sequence[Row[Any]] = []
+        found: Sequence[EventRow] = []
         try:
             found = await latest(session, narrowed)
         except ValidationFailed as error:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.caller import WRITE
 from farthing.core.composition import Composition
+from farthing.events.usage.event_store import EventOrder, EventSelection, store_of
 from farthing.web.access.sessions import Sessions
 from farthing.web.access.visitors import Visitor, require_own_form, shows, visitor_of
 from farthing.web.rendering.answers import HttpRequest, go
@@ -41,8 +42,7 @@ _DONE = text(
         EXISTS (SELECT FROM prices WHERE entity_type = 'PLAN' AND status = 'published') AS product,
         EXISTS (SELECT FROM customers WHERE status = 'published') AS customer,
         EXISTS (SELECT FROM subscriptions WHERE status = 'published')
-            OR EXISTS (SELECT FROM invoices WHERE status = 'published') AS invoice,
-        EXISTS (SELECT FROM events) AS event
+            OR EXISTS (SELECT FROM invoices WHERE status = 'published') AS invoice
     """
 )
 
@@ -53,6 +53,7 @@ async def first_steps(session: AsyncSession, visitor: Visitor, dismissed: str | 
     if not may_begin or dismissed == visitor.environment.id:
         return []
     done = (await session.execute(_DONE, {"tenant": visitor.caller.tenant_id})).one()
+    an_event = await store_of(session).events.select(session, EventSelection(), EventOrder(limit=1))
     steps = [
         FirstStep(
             "Your letterhead",
@@ -81,7 +82,7 @@ async def first_steps(session: AsyncSession, visitor: Visitor, dismissed: str | 
             "If you charge for usage: send one event, as your program will.",
             "/events/new",
             "Send a test event",
-            done.event,
+            bool(an_event),
             is_optional=True,
         ),
     ]

@@ -13,9 +13,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.dunning.tables import OPEN_CASES
+from farthing.calendar.period import Period
+from farthing.calendar.windows import WindowSize
 from farthing.calendar.zones import first_instant_at, to_local
 from farthing.core.caller import READ
 from farthing.core.clock import Clock
+from farthing.events.usage.cuts import Windows
+from farthing.events.usage.event_store import store_of
 from farthing.invoices.reads.letterhead import seller_zone
 from farthing.invoices.receivable import UNPAID
 from farthing.reporting.analytics.catalogue import METRICS
@@ -171,20 +175,12 @@ async def states(session: AsyncSession, now: datetime) -> list[tuple[str, int]]:
     return [(state, count) for state, count in await session.execute(_STATES, {"now": now})]
 
 
-_EVENTS = text(
-    """
-    SELECT date_trunc('hour', timestamp AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS hour, count(*)
-    FROM events WHERE timestamp >= :start AND timestamp < :end GROUP BY hour
-    """
-)
-
-
 async def events_per_hour(session: AsyncSession, now: datetime) -> list[tuple[datetime, int]]:
     """How many events carry a time in each of the last `HOURS` hours, oldest first."""
     this_hour = now.replace(minute=0, second=0, microsecond=0)
     hours = [this_hour - timedelta(hours=back) for back in range(HOURS - 1, -1, -1)]
-    rows = await session.execute(_EVENTS, {"start": hours[0], "end": this_hour + timedelta(hours=1)})
-    counts: dict[datetime, int] = dict(rows.all())
+    span = Period(hours[0], this_hour + timedelta(hours=1))
+    counts = dict(await store_of(session).events.count_in_windows(session, Windows(WindowSize.HOUR), span))
     return [(hour, counts.get(hour, 0)) for hour in hours]
 
 

@@ -18,6 +18,7 @@ from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
 from farthing.customers.tables import Customer
 from farthing.events.ingest.meters import meter_of
+from farthing.events.usage.event_store import require_tables
 from farthing.events.usage.usage_query import series_of, usage_of
 from farthing.events.usage.usage_statement import UsageQuery
 from farthing.metering.meter import Meter
@@ -50,7 +51,8 @@ def _owners(question: Question) -> str:
 
 
 async def events_volume(session: AsyncSession, question: Question, timeline: Timeline) -> Cells:
-    """How many events there are."""
+    """How many events there are. Raises NotImplementedHere where they are no tables of the database."""
+    require_tables(session, "The number of events")
     owners = _owners(question)
     facts = f"""
         SELECT u.timestamp AS at {", t.customer_id" if owners else ""} FROM events AS u {owners}
@@ -60,7 +62,11 @@ async def events_volume(session: AsyncSession, question: Question, timeline: Tim
 
 
 async def events_metered(session: AsyncSession, question: Question, timeline: Timeline) -> Cells:
-    """How many events a meter counted; an event that several count is one, unless they are told apart."""
+    """How many events a meter counted; an event that several count is one, unless they are told apart.
+
+    Raises NotImplementedHere where events are no tables of the database.
+    """
+    require_tables(session, "The number of metered events")
     owners = _owners(question)
     features = "feature_id" in question.fields
     facts = f"""
@@ -157,7 +163,8 @@ async def _sources(session: AsyncSession, question: Question, timeline: Timeline
 
 
 async def _users(session: AsyncSession, meter_ids: set[str], timeline: Timeline) -> dict[str, list[str]]:
-    """Who used each meter in the time."""
+    """Who used each meter in the time. Raises NotImplementedHere where events are no tables of the database."""
+    require_tables(session, "Usage by customer")
     statement = f"""
         SELECT DISTINCT u.meter_id, t.customer_id FROM meter_usage AS u {_OWNED}
         WHERE u.environment_id = :environment AND u.meter_id = ANY(:meters)

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import select, text
@@ -22,6 +23,7 @@ from farthing.core.encoding.parquet_table import ColumnKind
 from farthing.core.enums import Status
 from farthing.events.charged_items import ChargedItem
 from farthing.events.ports import EventPorts
+from farthing.events.usage.event_store import EventSelection, store_of
 from farthing.events.usage.ownership import OwnedEvents, holders_of
 from farthing.rating.pricing.cost import price_quantity
 from farthing.rating.pricing.price import RatedPrice
@@ -90,14 +92,8 @@ async def _portions(session: AsyncSession, window: Period) -> AsyncIterator[Rows
     scope = scope_of(session)
     features = await _features(session)
     owners = _Owners(session, window)
-    given = {
-        "environment": scope.environment_id,
-        "since": window.start,
-        "until": window.end,
-        "meters": msgspec.json.encode(await _meters(session)).decode(),
-    }
-    result = await session.stream(_QUERY.execution_options(yield_per=ROWS_AT_ONCE), given)
-    async for portion in result.partitions(ROWS_AT_ONCE):
+    counted = _counted_here if store_of(session).in_postgres else _counted_elsewhere
+    async for portion in counted(session, window):
         await owners.learn({row.external_customer_id for row in portion})
         yield [
             [
@@ -121,6 +117,54 @@ async def _portions(session: AsyncSession, window: Period) -> AsyncIterator[Rows
             for row in portion
             for attribution, charges in owners.attributed(row)
         ]
+
+
+async def _counted_here(session: AsyncSession, window: Period) -> AsyncIterator[Sequence[Any]]:
+    """Events with what they count, from one statement."""
+    given = {
+        "environment": scope_of(session).environment_id,
+        "since": window.start,
+        "until": window.end,
+        "meters": msgspec.json.encode(await _meters(session)).decode(),
+    }
+    result = await session.stream(_QUERY.execution_options(yield_per=ROWS_AT_ONCE), given)
+    async for portion in result.partitions(ROWS_AT_ONCE):
+        yield portion
+
+
+class _ExportedEvent(NamedTuple):
+    """A row of `_QUERY`."""
+
+    id: str
+    external_customer_id: str
+    event_name: str
+    source: str
+    timestamp: datetime
+    ingested_at: datetime
+    properties: str
+    arrival: int
+    meter_id: str | None
+    quantity: Decimal | None
+    key: str | None
+
+
+async def _counted_elsewhere(session: AsyncSession, window: Period) -> AsyncIterator[Sequence[Any]]:
+    """The same where events are no tables of the database."""
+    events = store_of(session).events
+    meters = (await session.scalars(select(MeterRow.id))).all()
+    selection = EventSelection(start=window.start, end=window.end)
+    async for rows in events.stream(session, selection, None, None):
+        counted: dict[str, list[tuple[str | None, Decimal | None, str | None]]] = {}
+        for event_id, meter_id, quantity, key in await events.quantities(session, rows, meters):
+            counted.setdefault(event_id, []).append((meter_id, quantity, key))
+        yield [
+            _ExportedEvent(
+                row.id, row.external_customer_id, row.event_name, row.source, row.timestamp, row.ingested_at,
+                row.properties, row.arrival, *part,
+            )
+            for row in rows
+            for part in sorted(counted.get(row.id, [(None, None, None)]))
+        ]  # fmt: skip
 
 
 class _Owners:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from decimal import Decimal
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
@@ -18,6 +18,7 @@ from farthing.events.groupings import SOURCE
 from farthing.events.requests import GetUsageAnalyticsRequest
 from farthing.events.schemas import UsageAnalyticItem
 from farthing.events.tables import StoredEvent
+from farthing.events.usage.event_store import store_of
 from farthing.storage.postgres import scope_of
 from farthing.transfer.exports.selections.customer_pages import customer_pages
 from farthing.transfer.exports.selections.selection import Column, ExportRequest, ExportSelection, Rows, texts
@@ -45,8 +46,10 @@ def select_usage(session: AsyncSession, request: ExportRequest) -> ExportSelecti
 async def _portions(session: AsyncSession, request: ExportRequest) -> AsyncIterator[Rows]:
     group_names = await _group_names(session)
     fields = await _aggregated_fields(session)
-    has_events = _has_events(scope_of(session).environment_id, request.window)
-    async for customers in customer_pages(session, CUSTOMERS_AT_ONCE, Customer.status == Status.PUBLISHED, has_events):
+    # where events are elsewhere everybody is looked at: who has used nothing has no rows either way
+    in_postgres = store_of(session).in_postgres
+    used = _has_events(scope_of(session).environment_id, request.window) if in_postgres else true()
+    async for customers in customer_pages(session, CUSTOMERS_AT_ONCE, Customer.status == Status.PUBLISHED, used):
         for customer in customers:
             yield await _rows(session, request, customer, group_names, fields)
 

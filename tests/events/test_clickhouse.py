@@ -1,0 +1,514 @@
+"""Events in ClickHouse: answered as PostgreSQL answers, stored once whatever breaks, and billed to the cent.
+
+What the engine within the process cannot show (replicas, shards, a server that dies) is shown with a client that fails
+when it is told to, and by the text of the statements. `FARTHING_TEST_CLICKHOUSE_URL` lets all of it run on a server.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import re
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+import farthing
+from farthing.calendar.windows import WindowSize
+from farthing.clickhouse_address import BadAddress, ClickHouseAddress, read_address
+from farthing.core.caller import RequestTerms
+from farthing.core.clock import FIRST_INSTANT, LAST_INSTANT
+from farthing.core.errors import ServiceUnavailable
+from farthing.events.analytics import listing
+from farthing.events.corrections.changing import Amendment, amend_events, delete_event, void_events
+from farthing.events.corrections.schemas import AmendedEventRequest
+from farthing.events.ingest.incoming import AcceptedTimes
+from farthing.events.ingest.store import sender_named
+from farthing.events.requests import GetEventsRequest
+from farthing.events.stores import moving
+from farthing.events.stores.clickhouse.client import statement_settings
+from farthing.events.stores.clickhouse.schema import EVENTS, IDS, USAGE, table_statements
+from farthing.events.stores.clickhouse.store import clickhouse_store
+from farthing.events.stores.place import StoresDiffer, confirm_place
+from farthing.events.upkeep import reconcile
+from farthing.events.upkeep.unfinished import finish_writes
+from farthing.events.usage import usage_query
+from farthing.events.usage.event_store import EventSelection, event_of, store_of
+from farthing.events.usage.usage_statement import UsageQuery
+from farthing.metering.event import UsageEvent
+from farthing.metering.meter import Aggregation, AggregationType, Meter
+from farthing.settings import BadSettings, Settings, load
+from farthing.storage.postgres import Database, UnsafeDatabase
+from farthing.wiring import wire
+from tests.account import Account
+from tests.billing.office import Office
+from tests.conftest import running, settings_for
+from tests.events.books import Books, opened
+from tests.events.clickhouse import FaultyClickHouse, opened_clickhouse
+from tests.events.test_against_the_model import METERS, ZONES, events, selections
+from tests.subscriptions.shop import fixed
+
+DAY = datetime(2025, 3, 9, tzinfo=UTC)
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def event(name: str, x: Any = 1, minute: int = 0, customer: str = "c1") -> UsageEvent:
+    return UsageEvent(
+        id=name,
+        event_name="call",
+        external_customer_id=customer,
+        timestamp=DAY + timedelta(minutes=minute),
+        properties={"x": x},
+    )
+
+
+def summed() -> Meter:
+    return Meter(f"meter_{uuid.uuid4().hex}", "call", Aggregation(AggregationType.SUM, "x"))
+
+
+async def total(books: Books, meter: Meter, *customers: str) -> Decimal:
+    query = UsageQuery(meter, DAY - timedelta(days=90), DAY + timedelta(days=90), frozenset(customers or {"c1"}))
+    async with books.database.transaction(books.scope, read_only=True) as session:
+        return (await usage_query.usage(session, query)).value
+
+
+async def pending(books: Books) -> int:
+    async with books.database.transaction(books.scope, read_only=True) as session:
+        return int(await session.scalar(text("SELECT count(*) FROM pending_event_writes")) or 0)
+
+
+async def finish(books: Books) -> int:
+    async with books.database.transaction(books.scope) as session:
+        return await finish_writes(session, NOW)
+
+
+async def correct(books: Books, changes: Sequence[tuple[str, UsageEvent]]) -> list[Any]:
+    """Void, delete or amend events, and what came of it."""
+    outcomes: list[Any] = []
+    terms = AcceptedTimes.at(NOW, RequestTerms(False, datetime(1970, 1, 1, tzinfo=UTC), 1))
+    for what, content in changes:
+        async with books.database.session(books.scope) as session:
+            if what == "delete":
+                outcomes.append(await delete_event(session, content.id))
+                await session.commit()
+                continue
+            known = await store_of(session).events.find(session, [content.id])
+            if not known and what == "void":
+                outcomes.append("unknown")
+                continue
+            if what == "void":
+                outcomes.append(await void_events(session, [content.id], "wrong"))
+            elif known:
+                amended = AmendedEventRequest(
+                    id=content.id,
+                    event_name=content.event_name,
+                    external_customer_id=content.external_customer_id,
+                    timestamp=content.timestamp,
+                    properties=dict(content.properties),
+                )
+                asked = Amendment([amended], "wrong", sender_named("tests", corrects_all=True), terms)
+                outcomes.append(await amend_events(session, books.memory, asked))
+            await session.commit()
+    return outcomes
+
+
+def _values(found: Any) -> Any:
+    return [(each.id, each.timestamp, each.external_customer_id, each.source) for each in found]
+
+
+@pytest.mark.slow
+@settings(max_examples=12)
+@given(
+    batches=st.lists(st.lists(events, min_size=1, max_size=12), min_size=1, max_size=4),
+    changes=st.lists(st.tuples(st.sampled_from(["void", "delete", "amend"]), events), max_size=6),
+    asked=selections(),
+    zone=st.sampled_from(ZONES),
+    size=st.sampled_from(list(WindowSize)),
+    group_by=st.sampled_from([(), ("source",), ("properties.u", "external_customer_id")]),
+    chance=st.randoms(use_true_random=False),
+)
+async def test_both_stores_answer_alike(
+    database: Database,
+    in_clickhouse: Database,
+    batches: list[list[UsageEvent]],
+    changes: list[tuple[str, UsageEvent]],
+    asked: Any,
+    zone: str,
+    size: WindowSize,
+    group_by: tuple[str, ...],
+    chance: random.Random,
+) -> None:
+    page = GetEventsRequest(
+        start_time=asked.start - timedelta(days=9), end_time=asked.end + timedelta(days=9), page_size=5
+    )
+    answers: list[Any] = []
+    for stored_in in (database, in_clickhouse):
+        async with opened(stored_in) as books:
+            meters = [dataclasses.replace(meter, id=f"meter_{uuid.uuid4().hex}") for meter in METERS]
+            await books.add_meters(meters)
+            found: list[Any] = [await books.send(batch) for batch in batches]
+            found.append(await correct(books, changes))
+            found.append(await books.send(batches[0])) if not any(what == "void" for what, _ in changes) else None
+            async with stored_in.transaction(books.scope, read_only=True) as session:
+                queries = [
+                    UsageQuery(
+                        meter,
+                        asked.start,
+                        asked.end,
+                        asked.customers,
+                        asked.sources,
+                        asked.properties,
+                        zone=ZoneInfo(zone),
+                        group_by=group_by,
+                    )
+                    for meter in meters
+                ]
+                plain = [dataclasses.replace(query, group_by=()) for query in queries]
+                found.append(await usage_query.usage_of(session, plain))
+                found.append([await usage_query.since_beginning(session, query) for query in plain])
+                found.append(await usage_query.grouped_of(session, queries))
+                found.append(await usage_query.series_of(session, plain, size))
+                found.append(await usage_query.buckets_of(session, [query for query in plain if query.buckets]))
+                listed = await listing.events_page(session, page, NOW)
+                found += [_values(listed.events), listed.total_count, listed.has_more, listed.iter_last_key]
+                assert await reconcile.differences(session, DAY - timedelta(days=40), DAY + timedelta(days=400)) == []
+            answers.append(found)
+    assert answers[0] == answers[1]
+
+
+async def billed(account: Account) -> Any:
+    """Half a year of a customer with a fee and three usage prices, with corrections and late usage, as it is billed."""
+    office = Office(account)
+    await office.set_up()
+    calls = await office.feature("calls")
+    amounts = await office.feature("amounts", type="SUM", field="n")
+    users = await office.feature("users", type="COUNT_UNIQUE", field="u")
+    plan = await office.plan(
+        fixed("10"), office.usage(calls, "0.25"), office.usage(amounts, "1.5"), office.usage(users, "3")
+    )
+    customer = await office.customer()
+    subscription = await office.subscribed(plan, customer)
+    for month in (1, 2, 3):
+        await office.used("calls", customer, 40 + month, f"2026-0{month}-11T10:00", n=1)
+        await office.recorded(
+            "amounts", customer, *((f"2026-0{month}-{day:02}T12:00", {"n": f"{day}.125"}) for day in range(1, 20))
+        )
+        await office.recorded(
+            "users", customer, *((f"2026-0{month}-{day:02}T08:00", {"u": f"u{day % 5}"}) for day in range(1, 20))
+        )
+        await office.run(f"2026-0{month + 1}-01T00:10")
+    return await office.totals(subscription)
+
+
+async def test_an_invoice_is_the_same_from_either_store(
+    base_url: str,
+    settings: Settings,
+    database: Database,
+    clickhouse_server: tuple[str, Settings],
+    in_clickhouse: Database,
+) -> None:
+    async with Account(base_url, settings, database) as account:
+        expected = await billed(account)
+    assert expected[-1] != "10.00"
+    url, elsewhere = clickhouse_server
+    async with Account(url, elsewhere, in_clickhouse) as account:
+        assert await billed(account) == expected
+        # and nothing of it is in PostgreSQL
+        async with in_clickhouse.transaction(account.scope, read_only=True) as session:
+            assert await session.scalar(text("SELECT count(*) FROM events")) == 0
+            assert await session.scalar(text("SELECT count(*) FROM meter_usage")) == 0
+
+
+@asynccontextmanager
+async def faulty(database_url: str) -> AsyncIterator[tuple[Database, FaultyClickHouse]]:
+    """The worker's database with a ClickHouse that breaks when it is told to."""
+    await opened_clickhouse()
+    clickhouse = FaultyClickHouse()
+    database = Database(database_url, wire(clickhouse_store(clickhouse)), pool_size=5)
+    yield database, clickhouse
+    await database.close()
+
+
+@pytest.mark.parametrize("table", [EVENTS, USAGE, IDS])
+@pytest.mark.parametrize("is_done_first", [False, True], ids=["before", "after"])
+async def test_a_write_that_was_cut_off_is_finished_by_whoever_comes_next(
+    database_url: str, in_clickhouse: Database, table: str, is_done_first: bool
+) -> None:
+    async with faulty(database_url) as (database, clickhouse), opened(database) as books:
+        meter = summed()
+        await books.add_meters([meter])
+        await books.send([event("e1", 5), event("e2", 7)])
+        async with database.transaction(books.scope, read_only=True) as session:
+            before = await store_of(session).usage.watermark(session)
+        clickhouse.breaks_at, clickhouse.is_done_first = lambda at: at == table, is_done_first
+        with pytest.raises(ServiceUnavailable):
+            # one is new, one moves to another month and customer
+            await books.send([event("e3", 11), event("e2", 13, minute=60 * 24 * 60, customer="c2")])
+        assert await pending(books) == 1
+        async with database.transaction(books.scope, read_only=True) as session:
+            assert before <= await store_of(session).usage.watermark(session)
+            clickhouse.breaks_at = lambda _: False
+            mark = await store_of(session).usage.watermark(session)
+            # all that arrived up to the mark is what was acknowledged
+            found = await store_of(session).events.find(session, ["e1", "e3"])
+            is_late = {row.id: row.sequence > mark for row in found}
+            assert not is_late["e1"]
+            assert is_late.get("e3", True)
+        # the same process, or another, goes on
+        books.database = in_clickhouse
+        if table == USAGE:
+            assert await finish(books) == 1
+        else:
+            await books.send([event("e4", 1)])
+        assert await pending(books) == 0
+        assert await total(books, meter, "c1") == (16 if table == USAGE else 17)
+        assert await total(books, meter, "c2") == 13
+        assert (await books.send([event("e3", 11)])).unchanged == 1
+
+
+async def test_while_it_is_away_nothing_is_accepted_and_nothing_is_billed(database_url: str) -> None:
+    async with faulty(database_url) as (database, clickhouse):
+        settings = settings_for(database_url)
+        async with running(settings, database) as url, Account(url, settings, database) as account:
+            office = Office(account)
+            await office.set_up()
+            calls = await office.feature("calls")
+            customer = await office.customer()
+            subscription = await office.subscribed(await office.plan(office.usage(calls, "1")), customer)
+            await office.used("calls", customer, 3, "2026-01-11")
+            clickhouse.breaks_at = lambda _: True
+            body = {"event_name": "calls", "external_customer_id": customer["external_id"]}
+            await account.post("/events", body, expect=503)
+            await account.post("/events/query", {}, expect=503)
+            done = await office.run("2026-02-01T00:10")
+            assert list(done.failed) == [subscription.id]
+            assert await office.totals(subscription) == []
+            async with database.transaction(account.scope, read_only=True) as session:
+                assert await session.scalar(text("SELECT count(*) FROM pending_event_writes")) == 0
+            clickhouse.breaks_at = lambda _: False
+            await office.run("2026-02-01T00:20")
+            assert await office.totals(subscription) == ["3.00"]
+
+
+async def test_a_correction_that_was_cut_off_takes_effect_later(database_url: str) -> None:
+    async with faulty(database_url) as (database, clickhouse), opened(database) as books:
+        meter = summed()
+        await books.add_meters([meter])
+        await books.send([event("e1", 5), event("e2", 7)])
+        clickhouse.breaks_at = lambda table: table == USAGE
+        with pytest.raises(ServiceUnavailable, match="recorded"):
+            await correct(books, [("void", event("e1"))])
+        clickhouse.breaks_at = lambda _: False
+        assert await finish(books) == 1
+        assert await total(books, meter) == 7
+
+
+async def test_events_that_were_forgotten_stay_forgotten(in_clickhouse: Database) -> None:
+    async with opened(in_clickhouse) as books:
+        meter = summed()
+        await books.add_meters([meter])
+        await books.send([event("e1", 5, minute=60 * 24 * 60), event("e2", 7), event("e3", 1, minute=60 * 24 * 60)])
+        await books.send([event("e1", 5)])  # it moves to before what is kept
+        async with in_clickhouse.transaction(books.scope) as session:
+            forget = store_of(session).upkeep.forget
+            assert await forget(session, DAY + timedelta(days=1), []) == 2
+            assert await forget(session, DAY + timedelta(days=1), []) == 0
+            assert [row.id for row in await store_of(session).events.find(session, ["e1", "e2", "e3"])] == ["e3"]
+        assert await total(books, meter) == 1
+        assert (await books.send([event("e1", 2)])).added == 1
+
+
+@pytest.mark.parametrize("separately", [0, 1])
+async def test_either_way_of_reading_months_gives_the_same(in_clickhouse: Database, separately: int) -> None:
+    clickhouse = await opened_clickhouse()
+    async with opened(in_clickhouse) as books:
+        meter = summed()
+        await books.add_meters([meter])
+        await books.send([event(f"e{n}", 1, minute=n * 24 * 60) for n in range(-40, 40)])
+        await books.send([event(f"e{n}", 2, minute=-n * 24 * 60) for n in range(-40, 40)])
+        ((count, amount),) = await clickhouse.rows(
+            f"SELECT count(), sum(quantity) FROM {clickhouse.database}.{USAGE} FINAL "
+            "WHERE environment_id = %(environment)s "
+            f"SETTINGS do_not_merge_across_partitions_select_final = {separately}",
+            {"environment": books.scope.environment_id},
+        )
+        assert (count, amount) == (80, 160)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        (
+            "clickhouse://me:p%40ss@host:9000/books",
+            ClickHouseAddress("books", "host", 9000, "me", "p@ss"),
+        ),
+        ("clickhouses://host/books", ClickHouseAddress("books", "host", 8443, "default", "", is_secure=True)),
+        ("chdb:///var/lib/events", ClickHouseAddress("farthing", folder="/var/lib/events")),
+    ],
+)
+def test_an_address_is_read(url: str, expected: ClickHouseAddress) -> None:
+    assert read_address(url) == expected
+    assert "p@ss" not in f"{expected} {expected!r}"
+
+
+@pytest.mark.parametrize(
+    ("url", "cluster"),
+    [
+        ("http://host/books", ""),
+        ("clickhouse:///books", ""),
+        ("clickhouse://host", ""),
+        ("clickhouse://host/a;b", ""),
+        ("clickhouse://host:port/books", ""),
+        ("clickhouse://host/books?secure=1", ""),
+        ("clickhouse://host/books", "a b"),
+        ("chdb://folder", ""),
+        ("chdb:///folder", "cluster"),
+    ],
+)
+def test_a_text_that_is_no_address_is_refused(url: str, cluster: str) -> None:
+    with pytest.raises(BadAddress):
+        read_address(url, cluster)
+    with pytest.raises(BadSettings, match="FARTHING_EVENTS_URL"):
+        load({"FARTHING_EVENTS_URL": url, "FARTHING_EVENTS_CLUSTER": cluster})
+
+
+def test_one_process_with_the_engine_in_it() -> None:
+    with pytest.raises(BadSettings, match="FARTHING_PROCESSES must be 1"):
+        load({"FARTHING_EVENTS_URL": "chdb:///folder"})
+    assert load({"FARTHING_EVENTS_URL": "chdb:///folder", "FARTHING_PROCESSES": "1"}).events_url
+    with pytest.raises(BadSettings, match="FARTHING_EVENTS_CLUSTER needs"):
+        load({"FARTHING_EVENTS_CLUSTER": "books"})
+
+
+def test_on_a_cluster_tables_are_replicated_and_distributed() -> None:
+    statements = list(table_statements(read_address("clickhouse://host/books", "three")))
+    assert all("ON CLUSTER three" in statement for statement in statements)
+    local = next(statement for statement in statements if "books.events_local" in statement)
+    assert "ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/events_local', '{replica}', " in local
+    assert "ORDER BY (environment_id, event_name, external_customer_id, timestamp, id)" in local
+    distributed = [statement for statement in statements if "ENGINE = Distributed" in statement]
+    assert [statement.split("Distributed")[1] for statement in distributed] == [
+        "(three, books, events_local, sipHash64(environment_id, external_customer_id))",
+        "(three, books, meter_usage_local, sipHash64(environment_id, external_customer_id))",
+        "(three, books, event_ids_local, sipHash64(environment_id, id))",
+    ]
+    # an answer that lacks a shard is an error, and what was acknowledged is on a quorum
+    of_cluster = statement_settings(read_address("clickhouse://host/books", "three"))
+    assert of_cluster["skip_unavailable_shards"] == 0
+    assert of_cluster["fallback_to_stale_replicas_for_distributed_queries"] == 0
+    assert of_cluster["insert_quorum"] == "auto"
+    assert of_cluster["select_sequential_consistency"] == 1
+    assert of_cluster["distributed_foreground_insert"] == 1
+
+
+def test_on_one_server_what_is_acknowledged_is_on_disk() -> None:
+    statements = list(table_statements(read_address("clickhouse://host/books")))
+    assert not any("ON CLUSTER" in statement for statement in statements)
+    for table in (EVENTS, USAGE, IDS):
+        (made,) = [statement for statement in statements if f"books.{table} (" in statement]
+        assert "fsync_after_insert = 1, fsync_part_directory = 1" in made
+
+
+async def _everything(books: Books) -> Any:
+    async with books.database.transaction(books.scope, read_only=True) as session:
+        store, found = store_of(session), []
+        async for rows in store.events.stream(session, EventSelection(), None, None):
+            found += [(row.id, row.timestamp, row.sequence, row.arrival, event_of(row).properties) for row in rows]
+        meters = (await session.scalars(text("SELECT id FROM meters"))).all()
+        totals = await store.upkeep.totals(session, meters, FIRST_INSTANT, LAST_INSTANT)
+    return sorted(found), totals
+
+
+async def test_events_move_there_and_back_and_an_interrupted_move_goes_on(
+    new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deployment of its own: a move takes all of its events along."""
+    url = new_database()
+    clickhouse = FaultyClickHouse(f"moved_{uuid.uuid4().hex[:8]}")
+    here, there = Database(url, wire(), pool_size=4), Database(url, wire(clickhouse_store(clickhouse)), pool_size=4)
+    monkeypatch.setattr(moving, "BATCH", 7)
+    await confirm_place(here, None)
+    async with Account("http://nowhere", settings_for(url), here) as account, opened(here) as books:
+        books.scope = account.scope
+        level = dataclasses.replace(summed(), aggregation=Aggregation(AggregationType.WEIGHTED_SUM, "x"))
+        await books.add_meters([summed(), level])
+        await books.send([event(f"e{n}", Decimal("1.25") + n, minute=n * 60 * 24 * 9) for n in range(40)])
+        await books.send([event(f"e{n}", n, minute=n, customer="c2") for n in range(5)])
+        before = await _everything(books)
+        with pytest.raises(UnsafeDatabase, match="events are stored in PostgreSQL"):
+            await confirm_place(here, clickhouse)
+        copied: list[int] = []
+        clickhouse.breaks_at = lambda table: table == USAGE and len(copied) > 8
+        with pytest.raises(ServiceUnavailable):
+            await moving.move_to_clickhouse(here, clickhouse, copied.append)
+        with pytest.raises(UnsafeDatabase, match="being moved"):
+            await confirm_place(here, None)
+        clickhouse.breaks_at = lambda _: False
+        assert await moving.move_to_clickhouse(here, clickhouse, copied.append) < sum(copied) == 40 + 80
+        books.database = there
+        assert await _everything(books) == before
+        await confirm_place(there, clickhouse)
+        with pytest.raises(UnsafeDatabase, match="set FARTHING_EVENTS_URL"):
+            await confirm_place(here, None)
+        assert (await books.send([event("e9", 1), event("new", 3)])).replaced == 1
+        before = await _everything(books)
+        with pytest.raises(UnsafeDatabase, match="stop all its processes"):
+            await moving.move_to_postgres(here, clickhouse, copied.append)
+        await there.close()
+        await moving.move_to_postgres(here, clickhouse, copied.append)
+        books.database = here
+        assert await _everything(books) == before
+        await confirm_place(here, None)
+    await here.close()
+    await there.close()
+
+
+async def test_a_copy_that_lacks_something_is_not_switched_to(new_database: Callable[..., str]) -> None:
+    url = new_database()
+    clickhouse = FaultyClickHouse(f"moved_{uuid.uuid4().hex[:8]}")
+    here = Database(url, wire(), pool_size=4)
+    async with Account("http://nowhere", settings_for(url), here) as account, opened(here) as books:
+        books.scope = account.scope
+        await books.add_meters([summed()])
+        await books.send([event("e1", 5), event("e2", 7)])
+        clickhouse.loses = USAGE
+        with pytest.raises(StoresDiffer, match="usage of meter"):
+            await moving.move_to_clickhouse(here, clickhouse, lambda _: None)
+        await moving.give_up(here, clickhouse)
+        await confirm_place(here, None)
+        assert len((await _everything(books))[0]) == 2
+    await here.close()
+
+
+READ_THE_TABLES = {
+    "erasure/usage.py",  # refused where events are elsewhere
+    "events/ingest/statements.py",
+    "events/tables.py",
+    "events/usage/usage_statement.py",
+    "reporting/analytics/metrics/usage_metrics.py",
+    "transfer/exports/selections/events.py",
+    "transfer/exports/selections/usage.py",
+}
+"""What knows the tables of events: each asks the store before it reads them, or is asked by PostgreSQL's alone."""
+
+
+def test_nothing_else_reads_the_tables_of_events_in_postgresql() -> None:
+    """It would find nothing there while events are stored elsewhere, and answer wrong without a word."""
+    root = Path(farthing.__file__).parent
+    reading = re.compile(r"\b(?:FROM|JOIN|UPDATE|INTO|USING) (?:events|meter_usage)\b|\b(?:StoredEvent|MeterUsage)\b")
+    found = {
+        str(path.relative_to(root))
+        for path in root.rglob("*.py")
+        if "versions" not in path.parts and "stores" not in path.parts and reading.search(path.read_text())
+    }
+    assert found == READ_THE_TABLES
