@@ -25,6 +25,7 @@ from farthing.billing.tables import ProrationSettlement
 from farthing.core.composition import Composition
 from farthing.core.money import plain
 from farthing.events.tables import StoredEvent
+from farthing.events.usage.event_store import EventStore
 from farthing.jobs.duties import perform
 from farthing.jobs.schedule import duties
 from farthing.storage.postgres import Database
@@ -54,7 +55,8 @@ PORTS = sorted(declared_ports(), key=lambda kind: kind.__qualname__)
 
 
 def test_each_package_that_declares_ports_is_wired() -> None:
-    assert set(get_type_hints(Wiring).values()) == set(PORTS)
+    # where events are stored is the deployment's to say, and no package above has it
+    assert set(get_type_hints(Wiring).values()) == {*PORTS, EventStore}
 
 
 @pytest.mark.parametrize("kind", [*PORTS, Wiring, Services, AccessControl])

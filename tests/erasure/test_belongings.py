@@ -20,6 +20,7 @@ NAMES_NOBODY = {
     "meter_backfills": "names of events",
     "attachment_contents": "goes with its attachment",
     "migrations": "the address of a server",
+    "pending_event_writes": "empty where anybody can be erased: there only while events are stored elsewhere",
     "clock_advances": "counts",
     "customer_dunning": "days",
     "idempotent_responses": "read as answers",

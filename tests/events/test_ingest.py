@@ -9,12 +9,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
+from farthing.core.clock import FIRST_INSTANT, LAST_INSTANT
 from farthing.core.errors import ServiceUnavailable, TooManyRequests
 from farthing.events.ingest.group_commit import Ingest
 from farthing.events.ingest.incoming import LARGEST_EVENT_BYTES
 from farthing.events.ingest.store import Arrival, append_measured
+from farthing.events.usage.event_store import store_of
 from farthing.metering.event import UsageEvent
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
@@ -243,8 +244,11 @@ async def test_32_different_versions_at_once_leave_one_of_them(account: Account)
     (event,) = (await post(account, "/events/query", RANGE))["events"]
     assert (await usage(account, meter_id, *JANUARY)).get("value", 0) == event["properties"]["x"]
     async with account.transaction(read_only=True) as session:
-        stored = (await session.execute(text("SELECT external_customer_id, quantity FROM meter_usage"))).all()
-    assert stored == [(event["external_customer_id"], event["properties"]["x"])]
+        store = store_of(session)
+        totals = await store.upkeep.totals(session, [meter_id], FIRST_INSTANT, LAST_INSTANT)
+        stored = await store.events.find(session, ["the one"])
+    assert list(totals.values()) == [(1, event["properties"]["x"])]
+    assert [row.external_customer_id for row in stored] == [event["external_customer_id"]]
 
 
 async def test_batches_that_mix_new_same_and_changed_events(account: Account) -> None:
