@@ -110,7 +110,34 @@ class ListeningServer(Server):
     def __init__(self, target: Any, listening: socket.socket, **options: Any) -> None:
         super().__init__(target, **options)
         self._listening = listening
+        self._identity = _identity(listening.fileno())
+
+    def step_aside(self) -> None:
+        """Accept no more connections, and go on answering those that there are.
+
+        The socket is its successor's now, and the server would hang up on who has connected and not asked yet if it
+        were told to stop at once. So each of its handles becomes one of another socket, whose address nobody knows;
+        which handles there are, Linux says.
+        """
+        if not sys.platform.startswith("linux"):
+            return
+        with socket.socket() as unknown:
+            unknown.setblocking(False)
+            unknown.bind(("127.0.0.1", 0))
+            unknown.listen(1)
+            for handle in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+                if _identity(handle) == self._identity:
+                    os.dup2(unknown.fileno(), handle)
 
     def _init_shared_socket(self) -> None:
         self._ssp = None
         self._shd = SocketHolder(self._listening.detach(), False, BACKLOG)  # type: ignore[assignment,call-arg]
+
+
+def _identity(handle: int) -> tuple[int, int] | None:
+    """What a file descriptor is of; None when it was closed meanwhile."""
+    try:
+        found = os.fstat(handle)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

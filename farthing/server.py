@@ -45,6 +45,10 @@ log = structlog.get_logger(__name__)
 
 WATCH_SECONDS = 0.5
 HEADER_READ_MILLISECONDS = 10_000
+GIVE_UP_SEAT = signal.SIGUSR1
+"""Asks a process to end whose successor accepts requests already."""
+SECONDS_TO_ASK = 2.0
+"""How long one that gives up its seat waits for the requests of those who have connected."""
 """A connection whose headers have not come by then is closed."""
 
 
@@ -244,6 +248,9 @@ async def serve_shared(
         serving.result()
         raise RuntimeError("the HTTP server ended by itself")
     log.info("stopping")
+    if stop.is_for_successor:
+        server.step_aside()
+        await asyncio.sleep(SECONDS_TO_ASK)
     server.stop()  # type: ignore[no-untyped-call]  # the server's
     await asyncio.gather(_end(working), asyncio.wait({serving}, timeout=pace.end_seconds))
     if not serving.done():
@@ -297,19 +304,27 @@ async def _work(settings: Settings, database: Database, state: WorkerState, pace
         await asyncio.wait({delivering}, timeout=pace.end_seconds)
 
 
-def _stop_on_signal(pace: Pace) -> asyncio.Event:
-    """What SIGINT and SIGTERM set. From then on the process has the time that its pace allows."""
-    stop = asyncio.Event()
+class Stop(asyncio.Event):
+    """That a process has been asked to end."""
+
+    is_for_successor = False
+    """Whether another has its seat already."""
+
+
+def _stop_on_signal(pace: Pace) -> Stop:
+    """What SIGINT, SIGTERM and `GIVE_UP_SEAT` set. From then on the process has the time that its pace allows."""
+    stop = Stop()
     loop = asyncio.get_running_loop()
     heard, hear = os.pipe()
     threading.Thread(target=_cut_off_after_signal, args=(heard, pace.stop_seconds), name="stop", daemon=True).start()
 
-    def asked(_number: int, _frame: FrameType | None) -> None:
+    def asked(number: int, _frame: FrameType | None) -> None:
+        stop.is_for_successor = number == GIVE_UP_SEAT
         os.write(hear, b".")  # in the middle of anything: a pipe is safe where a lock is not
         if not loop.is_closed():
             loop.call_soon_threadsafe(stop.set)
 
-    for name in (signal.SIGINT, signal.SIGTERM):
+    for name in (signal.SIGINT, signal.SIGTERM, GIVE_UP_SEAT):
         # not the loop's own way: a loop that is stuck would never learn of it
         signal.signal(name, asked)
     return stop

@@ -6,7 +6,8 @@ before the first fork, so that the memory of the code is there once. The supervi
 thread and no connection: what could make it fail is elsewhere.
 
 - A process that ends by itself is started again, at once the first time and after growing pauses later on.
-- SIGHUP replaces them one by one: each goes when its successor accepts requests, and answers what it has in hand.
+- SIGHUP replaces them one by one: each goes when its successor accepts requests, and answers whoever has connected to
+  it by then.
 - SIGINT and SIGTERM end all of them in order. When the supervisor is killed, they end, too.
 """
 
@@ -37,7 +38,7 @@ from farthing.app import arranged
 from farthing.identity.bootstrap import FirstStart, first_start
 from farthing.jobs.pace import pace_for
 from farthing.listener import SharedAddress
-from farthing.server import Engine, Shared, database_of, engine, opened, serve_shared, work_until_stopped
+from farthing.server import GIVE_UP_SEAT, Engine, Shared, database_of, engine, opened, serve_shared, work_until_stopped
 from farthing.settings import Settings
 from farthing.storage.capacity import Demand, demand_of, fitted_together, granted
 from farthing.storage.embedded import EmbeddedFailed
@@ -265,7 +266,7 @@ class Supervisor:
                 for seat in sorted(free):
                     self._start_if_it_is_time(role, seat)
             elif outdated and len(running) > count and all(child.is_ready for child in running):
-                self._ask_to_end(outdated[0])
+                self._ask_to_end(outdated[0], GIVE_UP_SEAT)
             elif outdated and len(running) == count and not leaving:
                 self._start_if_it_is_time(role, outdated[0].seat)
 
@@ -322,9 +323,9 @@ class Supervisor:
         if revived:
             log.error("engine.died", folder=str(embedded.folder), action="started again")
 
-    def _ask_to_end(self, child: Child) -> None:
+    def _ask_to_end(self, child: Child, by: signal.Signals = signal.SIGTERM) -> None:
         child.asked_to_end = True
-        os.kill(child.pid, signal.SIGTERM)
+        os.kill(child.pid, by)
 
     def _end_all(self) -> None:
         """Ask all to end and wait until they have; none outlives the time that a stop may take."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -218,14 +219,24 @@ def _a_hangup_replaces_all_and_refuses_nobody(group: Group) -> None:
                 statuses.append(client.get("/health").status_code)
         return statuses
 
-    with ThreadPoolExecutor(1) as pool:
-        asking = pool.submit(ask)
+    def ask_late() -> list[int]:
+        """As a client does that takes its time between connecting and asking."""
+        statuses = []
+        while not stop.is_set():
+            with socket.create_connection(("127.0.0.1", group.port)) as connection:
+                time.sleep(0.1)
+                connection.sendall(b"GET /health HTTP/1.1\r\nHost: farthing\r\nConnection: close\r\n\r\n")
+                statuses.append(int(connection.makefile("rb").readline().split()[1]))
+        return statuses
+
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask), *(pool.submit(ask_late) for _ in range(3))]
         group.supervisor.send_signal(signal.SIGHUP)
         try:
             _until(lambda: len(group.processes()) == 3 and not group.processes() & before)
         finally:
             stop.set()
-        assert set(asking.result()) == {200}
+        assert [set(each.result()) for each in asking] == [{200}] * 4
     assert len(group.servers()) == 2
 
 
