@@ -44,7 +44,13 @@ from tests.waiting import PATIENCE_SECONDS, until
 __all__ = ["free_port", "running", "settings_for"]
 
 # durability is what crash tests are about; everything else may run without waiting for the disk
-_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "128MB"}
+_FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "128MB",
+    "max_connections": "400",  # each worker has the pools of several servers
+}
 _TEMPLATE = "farthing_template"
 
 
