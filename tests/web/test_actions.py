@@ -88,7 +88,7 @@ async def test_a_payment_is_recorded_once_and_shown(page: Page, own: Stage) -> N
     await sign_in(page, own)
     await page.goto(f"/invoices/{invoice['id']}")
     await page.get_by_role("link", name="Record payment").click()
-    await expect(page.get_by_label("Amount in USD")).to_have_value("100")
+    await expect(page.get_by_label("Amount in USD")).to_have_value("100.00")
     await page.get_by_label("Amount in USD").fill("1,0x")
     await page.get_by_role("button", name="Record the payment").click()
     await expect(page.locator("#wrong-amount")).to_contain_text("is not a decimal number")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -17,6 +18,7 @@ from tests.billing.late_usage.lateness import WEEKLY, Body, charging, late, sett
 from tests.billing.office import ARREAR, Office
 from tests.events.books import Books, opened
 from tests.subscriptions.shop import fixed
+from tests.waiting import until
 
 
 async def test_two_waves_are_charged_one_after_the_other(office: Office) -> None:
@@ -327,11 +329,23 @@ async def test_an_invoice_says_up_to_where_its_usage_was_read(office: Office) ->
     calls = await office.feature("calls")
     subscription, customer = await charging(office, await office.plan(fixed("9"), office.usage(calls, "1")))
     await office.used("calls", customer, 1, "2026-01-02")
-    async with opened(office.account.database) as books:
-        books.scope = office.account.scope
-        async with books.connection.transaction():
-            await _append(books, customer)
+    scope = office.account.scope
+    async with opened(office.account.database) as books, opened(office.account.database) as rival:
+        books.scope = scope
+        async with rival.connection.transaction(force_rollback=True):
+            # an event with the same id that is never committed: the append has its place in the order, and waits
+            await rival.connection.execute(
+                "SELECT set_config('farthing.tenant_id', %s, true), set_config('farthing.environment_id', %s, true)",
+                (scope.tenant_id, scope.environment_id),
+            )
+            await rival.connection.execute(
+                'INSERT INTO events SELECT (jsonb_populate_record(event, \'{"id": "in-flight"}\')).* '
+                "FROM events AS event"
+            )
+            appending = asyncio.create_task(_append(books, customer))
+            await until(lambda: _waits(rival, books))
             await office.run("2026-02-01")
+        await appending
         opening, january = await office.invoices(subscription)
         async with office.account.transaction(read_only=True) as session:
             (in_flight,) = await session.scalars(select(StoredEvent.sequence).where(StoredEvent.id == "in-flight"))
@@ -341,6 +355,14 @@ async def test_an_invoice_says_up_to_where_its_usage_was_read(office: Office) ->
     assert f"{january.subtotal:.2f}" == "10.00"
     await office.run("2026-03-01")
     assert await late(office, (await office.invoices(subscription))[-1]) == [("01-01", "1", "1")]
+
+
+async def _waits(rival: Books, books: Books) -> bool:
+    cursor = await rival.connection.execute(
+        "SELECT cardinality(pg_blocking_pids(%s))", (books.connection.info.backend_pid,)
+    )
+    row = await cursor.fetchone()
+    return row is not None and row[0] > 0
 
 
 async def _append(books: Books, customer: Body) -> None:

@@ -137,7 +137,7 @@ async def test_the_portal_shows_what_the_customer_is_asked_to_pay(looking: Page,
     customer = stage.customers[0]
     token = (await stage.account.get(f"/customers/portal/{customer['external_id']}"))["token"]
     summary = await stage.account.get(f"/customers/{customer['id']}/invoices/summary?scope=billed")
-    await looking.goto(f"/portal?token={token}")
+    await looking.goto(f"/portal?token={token}&lang=en")
     shown = await looking.locator("main").inner_text()
     [row] = summary["summaries"]
     assert money(row["total_unpaid_amount"], row["currency"]) in shown

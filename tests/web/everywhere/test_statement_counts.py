@@ -56,8 +56,11 @@ async def test_lists(stage: Stage) -> None:
             answer = await account.http.get(path.removeprefix("/v1"), params={"limit": 1})
         if answer.status_code != 200 or b'"pagination"' not in answer.content:
             continue  # it is no list, or one of a time that has to be given
-        with sent(account.database) as of_many:
-            await account.http.get(path.removeprefix("/v1"), params={"limit": 100})
-        counts[path] = len(of_one), len(of_many)
+        of_many = []
+        for _ in range(2):  # what a duty sends meanwhile is counted, too, but hardly twice
+            with sent(account.database) as statements:
+                await account.http.get(path.removeprefix("/v1"), params={"limit": 100})
+            of_many.append(len(statements))
+        counts[path] = len(of_one), min(of_many)
     assert len(counts) > 10, "lists say how they are paged"
     assert {path: both for path, both in counts.items() if both[1] > both[0] + MORE_FOR_MORE_ROWS} == {}

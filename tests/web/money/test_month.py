@@ -42,7 +42,7 @@ async def test_a_transfer_over_three_invoices_is_spread_agreed_to_and_recorded_o
     await page.get_by_label("Reference").fill("RF18")
     await page.get_by_role("button", name="Spread it").click()
     parts = [page.get_by_label(f"Paid on {invoice['invoice_number']}") for invoice in invoices]
-    for part, amount in zip(parts, ("100", "50", "25"), strict=True):
+    for part, amount in zip(parts, ("100.00", "50.00", "25.00"), strict=True):
         await expect(part).to_have_value(amount)
     await parts[2].fill("30")
     await page.get_by_role("button", name="Record the payment").click()
@@ -93,7 +93,7 @@ async def test_money_on_no_invoice_is_applied_and_given_back_and_a_payment_is_ta
     assert await _unapplied(own, customer) == {"usd": "15"}
 
     await page.goto(f"/payments/new?invoice={second['id']}")
-    await expect(page.get_by_label("Amount in USD")).to_have_value("10")
+    await expect(page.get_by_label("Amount in USD")).to_have_value("10.00")
     await page.get_by_role("button", name="Record the payment").click()
     await page.get_by_text("Take back", exact=True).click()
     await page.get_by_label("Reason").fill("Another company's")
