@@ -10,6 +10,7 @@ import asyncio
 import os
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,8 +85,7 @@ async def _run(running: Service, url: str, received: Counter[str], name: str, *,
             made.raise_for_status()
             endpoints.append(made.json()["id"])
         await _record(running)
-        processes = [psutil.Process(running.process.pid), *psutil.Process(running.process.pid).children(recursive=True)]
-        cpu_before = {process.pid: _cpu_seconds(process) for process in processes}
+        before = _cpu_seconds(running)
         answers: list[float] = []
         began = time.perf_counter()
         for endpoint in endpoints:
@@ -96,15 +96,23 @@ async def _run(running: Service, url: str, received: Counter[str], name: str, *,
             answers.append(time.perf_counter() - asked)
             await asyncio.sleep(0.05)
         seconds = time.perf_counter() - began
-        server, *database = [_cpu_seconds(process) - cpu_before[process.pid] for process in processes]
+        after = _cpu_seconds(running)
         for endpoint in endpoints:
             (await client.delete(f"/webhooks/endpoints/{endpoint}")).raise_for_status()
-    return DeliveryRun(seconds, server, sum(database), sorted(answers)[len(answers) // 2] * 1000)
+    server, database = after[0] - before[0], after[1] - before[1]
+    return DeliveryRun(seconds, server, database, sorted(answers)[len(answers) // 2] * 1000)
 
 
-def _cpu_seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+def _cpu_seconds(running: Service) -> tuple[float, float]:
+    """Of the server, and of the processes of its PostgreSQL, those that ended among them."""
+    server = psutil.Process(running.process.pid)
+    own = server.cpu_times()
+    database = 0.0
+    for process in server.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it ended just now, and counts among its parent's
+            times = process.cpu_times()
+            database += times.user + times.system + times.children_user + times.children_system
+    return float(own.user + own.system), database
 
 
 async def _record(running: Service) -> None:
