@@ -122,13 +122,18 @@ def service(folder: Path | None = None, checkout: Path | None = None, **environm
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def cpu_seconds(pid: int) -> float:
-    """CPU that a process has used so far, its threads included; 0 for one that has ended."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def cpu_of(running: Service) -> tuple[float, float]:
+    """CPU in seconds that our processes have used so far, and PostgreSQL's, where backends that ended count as well."""
+    server = psutil.Process(running.process.pid)
+    ours = database = 0.0
+    for process in [server, *server.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):  # one that has just ended
+            times = process.cpu_times()
+            if process.name().startswith("postgres"):
+                database += times.user + times.system + times.children_user + times.children_system
+            else:
+                ours += times.user + times.system
+    return ours, database
 
 
 def _wait(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from contextlib import suppress
 
 import httpx
-import psutil
 
-from benchmarks.harness import KEY, Report, Service, memory_mb, service
+from benchmarks.harness import KEY, Report, Service, cpu_of, memory_mb, service
 from benchmarks.load import Call, closed_in_process
 
 SECTION = "Several processes"
@@ -25,10 +23,10 @@ async def measure(report: Report) -> None:
         costs: dict[int, list[float]] = {one.port: [], two.port: []}
         for _ in range(ROUNDS):
             for running in (one, two):
-                before = _cpu_seconds(running)
+                before = sum(cpu_of(running))
                 answered = await _answered(running, paths[running.port])
                 rates[running.port].append(answered / SECONDS)
-                costs[running.port].append((_cpu_seconds(running) - before) * 1000 / answered)
+                costs[running.port].append((sum(cpu_of(running)) - before) * 1000 / answered)
         single, double = (statistics.median(rates[running.port]) for running in (one, two))
         report.add(SECTION, f"summaries per second, one process, {CLIENTS} clients", f"{single:,.0f}")
         report.add(SECTION, "the same, two processes", f"{double:,.0f}, {double / single:.2f}x", "1.6x on 2 cores")
@@ -62,17 +60,3 @@ async def _answered(running: Service, path: str) -> int:
     )
     assert not answers.failed, answers.failed
     return answers.count
-
-
-def _processes(running: Service) -> list[psutil.Process]:
-    parent = psutil.Process(running.process.pid)
-    return [parent, *parent.children(recursive=True)]
-
-
-def _cpu_seconds(running: Service) -> float:
-    seconds = 0.0
-    for process in _processes(running):
-        with suppress(psutil.NoSuchProcess):  # a process of PostgreSQL that has just ended
-            times = process.cpu_times()
-            seconds += times.user + times.system
-    return seconds

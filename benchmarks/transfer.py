@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import psycopg
 
-from benchmarks.harness import Report, Service, service
+from benchmarks.harness import Report, Service, cpu_of, service
 
 SECTION = "Files in and out"
 ROWS = int(os.environ.get("FARTHING_BENCH_ROWS", "1000000"))
@@ -152,7 +151,7 @@ def _run(running: Service, *arguments: object) -> Cost:
         "FARTHING_SECRET_KEY": SECRET,
         "FARTHING_LOG_LEVEL": "error",
     }
-    before, began = _database_cpu(running), time.perf_counter()
+    (_, before), began = cpu_of(running), time.perf_counter()
     command = [sys.executable, "-m", "farthing", *map(str, arguments)]
     process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
@@ -160,14 +159,4 @@ def _run(running: Service, *arguments: object) -> Cost:
     if process.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
     cpu = used.ru_utime + used.ru_stime
-    return Cost(time.perf_counter() - began, cpu, _database_cpu(running) - before, used.ru_maxrss / 1024)
-
-
-def _database_cpu(running: Service) -> float:
-    """CPU that PostgreSQL has taken so far, in seconds; what backends took that have ended counts at their parent."""
-    total = 0.0
-    for process in psutil.Process(running.process.pid).children(recursive=True):
-        if "postgres" in process.name():
-            times = process.cpu_times()
-            total += times.user + times.system + times.children_user + times.children_system
-    return total
+    return Cost(time.perf_counter() - began, cpu, cpu_of(running)[1] - before, used.ru_maxrss / 1024)

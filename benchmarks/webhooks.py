@@ -10,15 +10,13 @@ import asyncio
 import os
 import time
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 import psycopg
 from aiohttp import web
 
-from benchmarks.harness import Report, Service, service
+from benchmarks.harness import Report, Service, cpu_of, service
 from farthing.storage.postgres import Database
 from farthing.storage.record.outbox import record_event
 from farthing.storage.scope import Scope
@@ -85,7 +83,7 @@ async def _run(running: Service, url: str, received: Counter[str], name: str, *,
             made.raise_for_status()
             endpoints.append(made.json()["id"])
         await _record(running)
-        before = _cpu_seconds(running)
+        before = cpu_of(running)
         answers: list[float] = []
         began = time.perf_counter()
         for endpoint in endpoints:
@@ -96,23 +94,11 @@ async def _run(running: Service, url: str, received: Counter[str], name: str, *,
             answers.append(time.perf_counter() - asked)
             await asyncio.sleep(0.05)
         seconds = time.perf_counter() - began
-        after = _cpu_seconds(running)
+        after = cpu_of(running)
         for endpoint in endpoints:
             (await client.delete(f"/webhooks/endpoints/{endpoint}")).raise_for_status()
     server, database = after[0] - before[0], after[1] - before[1]
     return DeliveryRun(seconds, server, database, sorted(answers)[len(answers) // 2] * 1000)
-
-
-def _cpu_seconds(running: Service) -> tuple[float, float]:
-    """Of the server, and of the processes of its PostgreSQL, those that ended among them."""
-    server = psutil.Process(running.process.pid)
-    own = server.cpu_times()
-    database = 0.0
-    for process in server.children(recursive=True):
-        with suppress(psutil.NoSuchProcess):  # it ended just now, and counts among its parent's
-            times = process.cpu_times()
-            database += times.user + times.system + times.children_user + times.children_system
-    return float(own.user + own.system), database
 
 
 async def _record(running: Service) -> None:

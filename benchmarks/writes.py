@@ -11,16 +11,15 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import psycopg
 
-from benchmarks.harness import KEY, Report, Service, cpu_seconds, service
+from benchmarks.harness import KEY, Report, Service, cpu_of, service
 from benchmarks.ingest import event
 from benchmarks.raw_load import drive, post
 
@@ -133,23 +132,15 @@ def _round(running: Service, call: Call) -> tuple[float, float]:
     """CPU of a call, in milliseconds: of the server, and of PostgreSQL."""
     requests = _requests(running, call, CALLS)
     time.sleep(SETTLED_SECONDS)
-    before = _cpu(running)
+    before = cpu_of(running)
     drive(running.port, requests, 1, 600, CALLS)
     time.sleep(SETTLED_SECONDS)
-    server, database = (now - then for now, then in zip(_cpu(running), before, strict=True))
+    server, database = (now - then for now, then in zip(cpu_of(running), before, strict=True))
     return server * 1000 / CALLS, database * 1000 / CALLS
 
 
 def _requests(running: Service, call: Call, count: int) -> list[bytes]:
     return [post(f"/v1{call.path}", body, KEY) for body in call.bodies(running, count)]
-
-
-def _cpu(running: Service) -> tuple[float, float]:
-    of_database = 0.0
-    for process in psutil.Process(running.process.pid).children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            of_database += cpu_seconds(process.pid)
-    return cpu_seconds(running.process.pid), of_database
 
 
 def _statements(running: Service, call: Call) -> float:
