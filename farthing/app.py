@@ -78,11 +78,11 @@ from farthing.invoices.annotations.routes import CustomerNotes, InvoiceNotes
 from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivables.routes import CustomerInvoiceSummaries
 from farthing.invoices.routes import Invoices, open_document
-from farthing.jobs.duties import KnownDuties
-from farthing.jobs.pace import WorkerState
+from farthing.jobs.duties.duty import KnownDuties
+from farthing.jobs.duties.schedule import duties
 from farthing.jobs.routes import EnvironmentCloning
-from farthing.jobs.schedule import duties
-from farthing.jobs.worker import queue_of
+from farthing.jobs.workers.pace import WorkerState
+from farthing.jobs.workers.worker import queue_of
 from farthing.jobs.workflows.routes import Workflows
 from farthing.marketplaces.routes import MarketplaceAgreements, UsageRecords
 from farthing.notifications.activity.routes import ActivityLog

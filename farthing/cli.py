@@ -14,20 +14,9 @@ import cyclopts
 from rich.markup import escape
 
 import farthing
-from farthing.commands import (
-    billing,
-    erase,
-    events,
-    files,
-    jobs,
-    keys,
-    mcp,
-    migrate_from,
-    operations,
-    secret,
-    serving,
-    users,
-)
+from farthing.commands import jobs, mcp, operations, serving
+from farthing.commands.access import keys, secret, users
+from farthing.commands.books import billing, erase, events, files, migrate_from
 from farthing.commands.running import errors
 from farthing.core.errors import FarthingError, NotFound, ValidationFailed
 from farthing.settings import BadSettings
@@ -84,8 +73,8 @@ def main() -> None:
     from sqlalchemy.exc import OperationalError
 
     from farthing.backup import BackupFailed
-    from farthing.listener import CannotListen
     from farthing.secret_file import UnusableSecretKey
+    from farthing.serving.listener import CannotListen
     from farthing.storage.connections.unusable import UnusableDatabase
     from farthing.storage.embedded import EmbeddedFailed
     from farthing.storage.postgres import UnsafeDatabase

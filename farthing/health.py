@@ -21,9 +21,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from farthing.api.transport import metrics
 from farthing.core.composition import Composition
-from farthing.jobs.duties import Duty
-from farthing.jobs.pace import WorkerState
-from farthing.jobs.standing import DutyStanding, overdue, read_standings
+from farthing.jobs.duties.duty import Duty
+from farthing.jobs.duties.standing import DutyStanding, overdue, read_standings
+from farthing.jobs.workers.pace import WorkerState
 from farthing.notifications.undelivered import Undelivered, read_undelivered
 from farthing.notifications.webhooks.delivery.backlog import Backlog, read_backlog
 from farthing.storage.postgres import Database

@@ -23,8 +23,9 @@ from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.ports import CataloguePorts
 from farthing.catalogue.prices.references import count_prices_of_meter, let_prices_leave_group
 from farthing.catalogue.taxes.associations import link_customer
-from farthing.checkout import ending, flows
-from farthing.checkout.expiry import expire_due, find_next_expiry
+from farthing.checkout import flows
+from farthing.checkout.conclusion import ending
+from farthing.checkout.conclusion.expiry import expire_due, find_next_expiry
 from farthing.core.composition import Composition
 from farthing.credits.grants import lifecycle, reads, subscribing
 from farthing.credits.invoicing.payments import choose_wallet, debit_for, find_share, lock_payers_wallets

@@ -21,7 +21,7 @@ from tests.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from farthing.identity.bootstrap import FirstStart
-    from farthing.server import Engine
+    from farthing.serving.server import Engine
     from farthing.settings import Settings
     from farthing.storage.postgres import Database
 
@@ -30,11 +30,11 @@ _forks.set_forkserver_preload(
     [
         "farthing.backup",
         "farthing.cli",
-        "farthing.commands.secret",
-        "farthing.commands.users",
+        "farthing.commands.access.secret",
+        "farthing.commands.access.users",
         "farthing.doctor",
         "farthing.rotation",
-        "farthing.server",
+        "farthing.serving.server",
         "farthing.storage.migrations",
         "tests.jobs.quick_process",
     ]
@@ -120,7 +120,7 @@ def serving(environment: Mapping[str, str]) -> ForkedProcess:
 
 
 def _serve() -> None:
-    from farthing import server
+    from farthing.serving import server
     from farthing.settings import load
 
     async def say_so(_database: Database, _first: FirstStart | None) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from farthing import cli
 from farthing.core import errors
-from farthing.jobs.schedule import duties
+from farthing.jobs.duties.schedule import duties
 from farthing.settings import OF_CLIENTS, PREFIX, Settings
 from farthing.storage.postgres import Database
 from farthing.wiring import wire

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from farthing.billing.collection.collect import AGAIN
-from farthing.jobs import duties
-from farthing.jobs.pace import ORDINARY_PACE
+from farthing.jobs.duties import duty
+from farthing.jobs.workers.pace import ORDINARY_PACE
 from farthing.notifications.email.delivery import schedule as mail
 from farthing.notifications.webhooks.delivery import schedule as webhooks
 from farthing.notifications.webhooks.delivery.queue import LEASE
@@ -43,7 +43,7 @@ def _hours(delays: tuple[timedelta, ...]) -> float:
         ("the process is cut off after 20 seconds", ORDINARY_PACE.stop_seconds == 20),
         ("after 30 seconds another takes it over", ORDINARY_PACE.stale_seconds == 30),
         ("PostgreSQL ends its connection after 30 seconds", ORDINARY_PACE.stale_seconds == 30),
-        ("it is stopped after an hour and tried again", timedelta(hours=1) == duties.LIMIT),
+        ("it is stopped after an hour and tried again", timedelta(hours=1) == duty.LIMIT),
     ],
 )
 def test_a_time_on_the_page_is_that_of_the_code(sentence: str, is_true: bool) -> None:

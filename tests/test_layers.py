@@ -72,7 +72,7 @@ def test_the_conventions_of_http_stay_with_endpoints() -> None:
         name_of(path)
         for path, tree in MODULES.items()
         if any(name.startswith("farthing.api") for name in imports_of(tree))
-        if path.relative_to(CODE).parts[0] not in {"api", "web", "app.py", "health.py", "server.py", "supervisor.py"}
+        if path.relative_to(CODE).parts[0] not in {"api", "web", "app.py", "health.py", "serving"}
         if not any(part.endswith(("routes", "schemas")) for part in path.relative_to(CODE).with_suffix("").parts)
     ]
     assert elsewhere == []
@@ -149,7 +149,7 @@ def test_the_pure_core_loads_no_sqlalchemy(package: str) -> None:
 
 def test_the_service_starts_without_the_libraries_that_few_requests_need() -> None:
     seldom = {"aiobotocore", "aiosmtplib", "lxml", "mcp", "pikepdf", "pyarrow", "pydantic", "requests", "stripe"}
-    loads = f"import sys, farthing.server, farthing.wiring; print({seldom} & set(sys.modules))"
+    loads = f"import sys, farthing.serving.server, farthing.wiring; print({seldom} & set(sys.modules))"
     answer = subprocess.run([sys.executable, "-c", loads], cwd=ROOT, capture_output=True, text=True, check=False)
     assert answer.stdout.strip() == "set()", answer.stderr
 

@@ -22,11 +22,11 @@ import pytest
 from farthing.api.transport.ratelimit import Limiter
 from farthing.core.errors import TooManyRequests
 from farthing.identity.bootstrap import FirstStart
+from farthing.serving.supervisor import processes_for_this_machine, serve_together
 from farthing.settings import load
 from farthing.storage.capacity import ConnectionGrant, TooFewConnections, demand_of, fitted_together
 from farthing.storage.postgres import Database
 from farthing.storage.tuning import usable_cores
-from farthing.supervisor import processes_for_this_machine, serve_together
 from tests.ports import free_port
 from tests.processes import ForkedProcess, farthing
 from tests.waiting import PATIENCE_SECONDS

@@ -26,8 +26,8 @@ from farthing.core.composition import Composition
 from farthing.core.money import plain
 from farthing.events.tables import StoredEvent
 from farthing.events.usage.event_store import EventStore
-from farthing.jobs.duties import perform
-from farthing.jobs.schedule import duties
+from farthing.jobs.duties.duty import perform
+from farthing.jobs.duties.schedule import duties
 from farthing.storage.postgres import Database
 from farthing.wiring import Wiring, wire
 from tests.account import Account

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 _forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["__main__", "farthing.cli", "farthing.server", "farthing.storage.migrations"])
+_forks.set_forkserver_preload(["__main__", "farthing.cli", "farthing.serving.server", "farthing.storage.migrations"])
 
 
 class Running(Protocol):

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.calculation.quota_usage import QuotaQuestion
+from farthing.billing.calculation.quotas.usage import QuotaQuestion
 from farthing.billing.calculation.usage_charges import NOTHING, MeasuredUsage, Question, UsageRange
 from farthing.billing.entitlement_grants.counting import count_quotas
 from farthing.core.money import ZERO

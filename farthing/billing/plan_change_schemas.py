@@ -15,6 +15,7 @@ from farthing.core.checkout import CheckoutParams, CheckoutSessionResponse
 from farthing.core.encoding.wire import BadField, DecimalText, Moment, Request, Response, Timestamp, checked_metadata
 from farthing.core.money import plain
 from farthing.invoices.schemas import InvoiceResponse
+from farthing.subscriptions.changes.planned_terms import RequestedQuantity
 from farthing.subscriptions.enums import (
     AddonPolicy,
     ChangeAt,
@@ -23,7 +24,6 @@ from farthing.subscriptions.enums import (
     ProrationBehavior,
     SubscriptionStatus,
 )
-from farthing.subscriptions.planned_terms import RequestedQuantity
 from farthing.subscriptions.schemas.commitments import quantity as checked_quantity
 from farthing.subscriptions.schemas.responses import SubscriptionResponse
 

@@ -22,9 +22,9 @@ from farthing.billing.schemas import (
     ExecuteSubscriptionModifyRequest,
     SubscriptionModifyResponse,
 )
-from farthing.checkout.completing import opening_outcome
-from farthing.checkout.opening import PreparedCheckout, open_checkout
-from farthing.checkout.preparing import (
+from farthing.checkout.conclusion.completing import opening_outcome
+from farthing.checkout.preparation.opening import PreparedCheckout, open_checkout
+from farthing.checkout.preparation.preparing import (
     for_checkout,
     prepare_addon,
     prepare_draft_invoice,

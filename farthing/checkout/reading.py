@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.checkout.opening import page_url
+from farthing.checkout.preparation.opening import page_url
 from farthing.checkout.purposes import purpose_of, shown
 from farthing.checkout.tables import OPEN, CheckoutSession
 from farthing.core.checkout import (

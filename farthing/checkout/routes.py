@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
 from farthing.api.queries.lists import page, read_query
-from farthing.checkout import ending
+from farthing.checkout.conclusion import ending
 from farthing.checkout.flows import require_charge
-from farthing.checkout.opening import PreparedCheckout, open_checkout
-from farthing.checkout.preparing import for_checkout, prepare_invoice, prepare_subscription
+from farthing.checkout.preparation.opening import PreparedCheckout, open_checkout
+from farthing.checkout.preparation.preparing import for_checkout, prepare_invoice, prepare_subscription
 from farthing.checkout.reading import answer_of, answers_of
 from farthing.checkout.schemas import (
     CheckoutQuery,

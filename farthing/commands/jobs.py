@@ -24,8 +24,8 @@ def jobs_list(
     data_dir: DataDir = None,
 ) -> None:
     """List the duties and when they run (UTC)."""
-    from farthing.jobs.command import print_standings
-    from farthing.jobs.schedule import duties
+    from farthing.jobs.duties.command import print_standings
+    from farthing.jobs.duties.schedule import duties
 
     settings = read_settings(data_dir=data_dir)
 
@@ -48,7 +48,7 @@ def jobs_run(
 ) -> None:
     """Run one duty now, in every environment, and print its counts."""
     from farthing.core.clock import SystemClock
-    from farthing.jobs.command import run_duty
+    from farthing.jobs.duties.command import run_duty
 
     moment = SystemClock().now() if at is None else in_utc(at)
     settings = read_settings(data_dir=data_dir)

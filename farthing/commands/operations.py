@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def migrate(*, data_dir: DataDir = None) -> None:
     """Bring the database to this release's schema; safe to run from many places at once."""
-    from farthing import server
+    from farthing.serving import server
     from farthing.storage.migrations import state
 
     settings = read_settings(data_dir=data_dir)

@@ -55,7 +55,7 @@ def with_database(
 
     `demand`: the connections of a process that stays; what the server cannot grant is found out at the start.
     """
-    from farthing import server
+    from farthing.serving import server
 
     async def run(engine: server.Engine) -> int:
         async with server.opened(settings, engine, demand) as database:

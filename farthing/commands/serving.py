@@ -29,7 +29,7 @@ def serve(
     demo: Annotated[bool, Parameter(help="Load a small company's books on first start.", negative="")] = False,
 ) -> None:
     """Serve the API, and work on jobs; with no FARTHING_DATABASE_URL, run PostgreSQL too."""
-    from farthing import listener, server, supervisor
+    from farthing.serving import listener, server, supervisor
     from farthing.storage.capacity import demand_of
 
     # whoever looks at the demo for the first time should see where it is, not what the background does
@@ -102,7 +102,7 @@ async def _invite_owner(settings: Settings, database: Database) -> None:
 
 def worker(*, data_dir: DataDir = None) -> None:
     """Work on jobs and periodic duties only."""
-    from farthing import server
+    from farthing.serving import server
     from farthing.storage.capacity import demand_of
 
     settings = read_settings(data_dir=data_dir)

@@ -37,7 +37,7 @@ from farthing.demo.wallets import load_wallets
 from farthing.identity.bootstrap import OWNER_EMAIL
 from farthing.identity.sign_in.passwords import hashed
 from farthing.identity.tables import Environment, User
-from farthing.jobs.exclusion import AlreadyRunning, exclusively
+from farthing.jobs.execution.exclusion import AlreadyRunning, exclusively
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM, Scope

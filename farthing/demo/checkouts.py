@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import select
 
-from farthing.checkout import ending
-from farthing.checkout.expiry import expire_due
+from farthing.checkout.conclusion import ending
+from farthing.checkout.conclusion.expiry import expire_due
 from farthing.checkout.flows import create_invoice
 from farthing.checkout.tables import CheckoutSession
 from farthing.core.clock import FixedClock

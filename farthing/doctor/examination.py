@@ -39,9 +39,9 @@ from farthing.events.upkeep.retention import cutoff
 from farthing.events.usage.event_store import EventSelection, store_of
 from farthing.invoices.figures.derivation import Difference, all_differences, total_differences
 from farthing.invoices.tables import Invoice
-from farthing.jobs.duties import environments
-from farthing.jobs.schedule import duties
-from farthing.jobs.standing import overdue, read_queue, read_standings
+from farthing.jobs.duties.duty import environments
+from farthing.jobs.duties.schedule import duties
+from farthing.jobs.duties.standing import overdue, read_queue, read_standings
 from farthing.notifications.alerts.proof import alert_differences
 from farthing.notifications.undelivered import undelivered_in_environment
 from farthing.notifications.webhooks.delivery.backlog import backlog_of_environment

@@ -20,9 +20,9 @@ from farthing.catalogue.transplant import TransplantResult, transplant
 from farthing.core.caller import Caller
 from farthing.core.ids import Kind, new_id
 from farthing.core.origin import ChangeSource, acting_as, duty_actor
-from farthing.jobs.exclusion import exclusively
-from farthing.jobs.failures import reason_of
-from farthing.jobs.limits import within
+from farthing.jobs.execution.exclusion import exclusively
+from farthing.jobs.execution.failures import reason_of
+from farthing.jobs.execution.limits import within
 from farthing.jobs.tables import JobRun
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM, Scope

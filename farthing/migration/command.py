@@ -12,7 +12,7 @@ from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from farthing.core.clock import FixedClock
 from farthing.core.errors import ValidationFailed
-from farthing.jobs.exclusion import exclusively
+from farthing.jobs.execution.exclusion import exclusively
 from farthing.migration.comparison import SideComparison, compare_sides
 from farthing.migration.report import (
     MigrationReport,

@@ -19,7 +19,9 @@ from farthing.core.clock import instant
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, InvalidOperation
 from farthing.storage.queries.rows import in_array, lock_row
-from farthing.subscriptions.change_tables import SubscriptionPause, SubscriptionSchedule
+from farthing.subscriptions.changes.events import record_change, record_subscription_event
+from farthing.subscriptions.changes.planned_terms import PlannedReplacement, planned_change
+from farthing.subscriptions.changes.tables import SubscriptionPause, SubscriptionSchedule
 from farthing.subscriptions.dates import effective_end, open_at, open_period, recurrence
 from farthing.subscriptions.enums import (
     InvoiceTrigger,
@@ -30,14 +32,12 @@ from farthing.subscriptions.enums import (
     SubscriptionStatus,
     SubscriptionType,
 )
-from farthing.subscriptions.events import record_change, record_subscription_event
 from farthing.subscriptions.item_changes import ItemChange, closing
 from farthing.subscriptions.lifecycle import activation, hierarchy, pausing, schedules
 from farthing.subscriptions.lifecycle.cancellation import finish
 from farthing.subscriptions.lifecycle.creation import opening
 from farthing.subscriptions.outcome import Billable
 from farthing.subscriptions.plan_change.in_place import change_plan
-from farthing.subscriptions.planned_terms import PlannedReplacement, planned_change
 from farthing.subscriptions.snapshot.loading import load_one
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 from farthing.subscriptions.states import require

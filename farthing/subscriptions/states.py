@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from farthing.core.errors import InvalidOperation
 from farthing.core.states import StateMachine
-from farthing.subscriptions.change_tables import SubscriptionPause, SubscriptionSchedule
+from farthing.subscriptions.changes.tables import SubscriptionPause, SubscriptionSchedule
 from farthing.subscriptions.enums import AddonStatus, PauseStatus, ScheduleStatus, SubscriptionStatus
 from farthing.subscriptions.tables import AddonAssociation, Subscription
 

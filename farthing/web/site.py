@@ -27,22 +27,23 @@ from farthing.web.dashboard.activity import ActivityPages
 from farthing.web.dashboard.alerts import AlertPages
 from farthing.web.dashboard.annotations import AnnotationPages
 from farthing.web.dashboard.catalogue.coupons import CouponPages
-from farthing.web.dashboard.catalogue.entitlements import EntitlementPages
-from farthing.web.dashboard.catalogue.features import FeaturePages
-from farthing.web.dashboard.catalogue.groups import GroupPages
+from farthing.web.dashboard.catalogue.features.groups import GroupPages
+from farthing.web.dashboard.catalogue.features.pages import FeaturePages
 from farthing.web.dashboard.catalogue.lists import CatalogueLists
-from farthing.web.dashboard.catalogue.plans import AddonPages, PlanPages
-from farthing.web.dashboard.catalogue.prices import PricePages
+from farthing.web.dashboard.catalogue.plans.entitlements import EntitlementPages
+from farthing.web.dashboard.catalogue.plans.pages import AddonPages, PlanPages
+from farthing.web.dashboard.catalogue.plans.prices import PricePages
 from farthing.web.dashboard.catalogue.tax_associations import TaxAssociationPages
 from farthing.web.dashboard.catalogue.taxes import TaxPages
-from farthing.web.dashboard.events import Events
+from farthing.web.dashboard.events.pages import Events
+from farthing.web.dashboard.events.test_event import TestEventPages
 from farthing.web.dashboard.finding.pages import SearchPages
-from farthing.web.dashboard.first_steps import FirstSteps
 from farthing.web.dashboard.lists.customer_list import CustomerList
 from farthing.web.dashboard.lists.invoice_list import InvoiceList
 from farthing.web.dashboard.lists.subscription_list import SubscriptionList
 from farthing.web.dashboard.lists.view_forms import SavedViewForms
-from farthing.web.dashboard.overview import Overview
+from farthing.web.dashboard.overview.first_steps import FirstSteps
+from farthing.web.dashboard.overview.pages import Overview
 from farthing.web.dashboard.receivables.checkouts import CheckoutList
 from farthing.web.dashboard.receivables.corrections import CorrectionPages
 from farthing.web.dashboard.receivables.credit_notes import CreditNotePages
@@ -62,7 +63,6 @@ from farthing.web.dashboard.reports.pages import ReportPages
 from farthing.web.dashboard.subscriptions.action_pages import SubscriptionActionPages
 from farthing.web.dashboard.subscriptions.detail import SubscriptionPage
 from farthing.web.dashboard.subscriptions.subscribe import SubscribePages
-from farthing.web.dashboard.test_event import TestEventPages
 from farthing.web.dashboard.usage_records import UsageRecordPages
 from farthing.web.people.account import OwnAccount
 from farthing.web.people.passwords import SettingPasswords

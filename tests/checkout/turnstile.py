@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from sqlalchemy import select, text
 
-from farthing.checkout.expiry import expire_due
+from farthing.checkout.conclusion.expiry import expire_due
 from farthing.core.clock import FixedClock
 from farthing.doctor.examination import audit
 from farthing.storage.record.outbox import SystemEvent

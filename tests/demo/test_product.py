@@ -52,8 +52,8 @@ from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM, Scope
 from farthing.subscriptions.tables import Subscription
 from farthing.web.dashboard.accounts.customers import latest_invoices
-from farthing.web.rendering.differences import differences
-from farthing.web.rendering.recorded_values import plain_text, shown_state, shown_value
+from farthing.web.rendering.words.differences import differences
+from farthing.web.rendering.words.recorded_values import plain_text, shown_state, shown_value
 from farthing.wiring import wire
 from tests.conftest import settings_for
 

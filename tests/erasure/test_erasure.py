@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from farthing.doctor.examination import audit
-from farthing.jobs.duties import perform
-from farthing.jobs.schedule import duties
+from farthing.jobs.duties.duty import perform
+from farthing.jobs.duties.schedule import duties
 from tests.account import Account
 from tests.erasure.person import EXACT, PERSON, live, traces
 

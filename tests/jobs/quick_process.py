@@ -10,9 +10,10 @@ import asyncio
 import os
 import time
 
-from farthing import logs, server
+from farthing import logs
 from farthing.identity.bootstrap import FirstStart
-from farthing.jobs.pace import Pace
+from farthing.jobs.workers.pace import Pace
+from farthing.serving import server
 from farthing.settings import Settings, load
 from farthing.storage.postgres import Database
 

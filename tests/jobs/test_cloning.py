@@ -8,7 +8,7 @@ from farthing.core.ids import Kind, new_id
 from farthing.identity.tables import UserType
 from farthing.jobs import cloning
 from farthing.jobs.tables import JobRun
-from farthing.jobs.worker import queue
+from farthing.jobs.workers.worker import queue
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM

@@ -18,14 +18,15 @@ from sqlalchemy.exc import DBAPIError
 
 from farthing import logs
 from farthing.identity.bootstrap import new_tenant
-from farthing.jobs import exclusion, limits, recovery, worker
-from farthing.jobs.duties import Counts, Duty, everywhere, perform
-from farthing.jobs.exclusion import AlreadyRunning, LockLost
-from farthing.jobs.failures import TookTooLong
-from farthing.jobs.pace import ORDINARY_PACE, Pace, WorkerState
-from farthing.jobs.recovery import Recovery, take_turn
+from farthing.jobs.duties.duty import Counts, Duty, everywhere, perform
+from farthing.jobs.execution import exclusion, limits
+from farthing.jobs.execution.exclusion import AlreadyRunning, LockLost
+from farthing.jobs.execution.failures import TookTooLong
 from farthing.jobs.tables import JobRun
-from farthing.jobs.worker import keep_working, queue_of
+from farthing.jobs.workers import recovery, worker
+from farthing.jobs.workers.pace import ORDINARY_PACE, Pace, WorkerState
+from farthing.jobs.workers.recovery import Recovery, take_turn
+from farthing.jobs.workers.worker import keep_working, queue_of
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM

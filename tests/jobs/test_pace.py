@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from farthing.jobs.pace import ORDINARY_PACE, pace_for
+from farthing.jobs.workers.pace import ORDINARY_PACE, pace_for
 from farthing.settings import BadSettings, load
 
 

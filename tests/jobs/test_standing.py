@@ -20,10 +20,10 @@ from sqlalchemy import text
 from farthing import logs
 from farthing.doctor.examination import examine_duties
 from farthing.health import Health
-from farthing.jobs.duties import Counts, Duty, perform
-from farthing.jobs.pace import WorkerState
-from farthing.jobs.recovery import is_missed
-from farthing.jobs.standing import DutyStanding, read_queue, read_standings
+from farthing.jobs.duties.duty import Counts, Duty, perform
+from farthing.jobs.duties.standing import DutyStanding, read_queue, read_standings
+from farthing.jobs.workers.pace import WorkerState
+from farthing.jobs.workers.recovery import is_missed
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM

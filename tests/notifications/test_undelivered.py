@@ -10,8 +10,8 @@ from sqlalchemy import update
 
 from farthing.core.ids import Kind, new_id
 from farthing.doctor.examination import examine
-from farthing.jobs.duties import perform
-from farthing.jobs.schedule import duties
+from farthing.jobs.duties.duty import perform
+from farthing.jobs.duties.schedule import duties
 from farthing.notifications.email.tables import Email, EmailKind, EmailState
 from farthing.notifications.webhooks.tables import DeliveryState, WebhookDelivery
 from tests.account import Account

@@ -10,8 +10,7 @@ import pytest
 from farthing.invoices.figures.terms import CouponTerm, coupons_on, stored, taxes_on
 from farthing.rating.totals.discounts import CouponType
 from farthing.storage.documents import Document, decode, decode_all, encode
-from farthing.subscriptions.enums import AddonPolicy
-from farthing.subscriptions.planned_terms import (
+from farthing.subscriptions.changes.planned_terms import (
     PlannedChangeInPlace,
     PlannedReplacement,
     StoredTimeBucket,
@@ -19,6 +18,7 @@ from farthing.subscriptions.planned_terms import (
     planned_end,
     shown_configuration,
 )
+from farthing.subscriptions.enums import AddonPolicy
 
 COUPON = {"coupon_id": "c", "type": "fixed", "off": "5"}
 REPLACEMENT = {"target_plan_id": "p", "billing_period": "MONTHLY", "proration_behavior": "none"}

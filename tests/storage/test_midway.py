@@ -17,7 +17,7 @@ _SESSION_OWNERS = {
     "demo/checkouts.py",
     "erasure/command.py",
     "events/ingest/store.py",  # it begins the transaction of an append by itself
-    "jobs/duties.py",
+    "jobs/duties/duty.py",
     "own_billing/host.py",
     "storage/midway.py",
     "storage/migrations/__init__.py",

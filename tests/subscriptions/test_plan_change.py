@@ -8,12 +8,12 @@ import pytest
 
 from farthing.calendar.billing import BillingPeriod
 from farthing.core.errors import InvalidOperation
+from farthing.subscriptions.changes.planned_terms import PlannedChangeInPlace
 from farthing.subscriptions.enums import AddonPolicy, InvoiceTrigger, ProrationBehavior
 from farthing.subscriptions.item_changes import ItemAction
 from farthing.subscriptions.line_items import price_sync
 from farthing.subscriptions.plan_change import by_replacement, in_place
 from farthing.subscriptions.plan_change.by_replacement import Target
-from farthing.subscriptions.planned_terms import PlannedChangeInPlace
 from tests.subscriptions.shop import Shop, at, fixed
 
 PRORATED = ProrationBehavior.CREATE_PRORATIONS

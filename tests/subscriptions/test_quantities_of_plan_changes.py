@@ -8,8 +8,8 @@ import pytest
 
 from farthing.core.errors import ValidationFailed
 from farthing.rating.pricing.price import BillingModel
+from farthing.subscriptions.changes.planned_terms import RequestedQuantity
 from farthing.subscriptions.plan_change.quantities import SeatFee, carry_quantities
-from farthing.subscriptions.planned_terms import RequestedQuantity
 
 
 def fee(price: str, quantity: str = "1", key: str = "", name: str = "", model: str = "FLAT_FEE") -> SeatFee:

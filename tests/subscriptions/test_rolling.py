@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from farthing.subscriptions import roll_forward
+from farthing.subscriptions.changes.planned_terms import PlannedChangeInPlace
 from farthing.subscriptions.enums import InvoiceTrigger
 from farthing.subscriptions.lifecycle import activation, pausing
 from farthing.subscriptions.lifecycle.cancellation import CancelSubscriptionRequest, cancel
 from farthing.subscriptions.lifecycle.pausing import PauseSubscriptionRequest, ResumeSubscriptionRequest
 from farthing.subscriptions.outcome import Billable
 from farthing.subscriptions.plan_change import in_place
-from farthing.subscriptions.planned_terms import PlannedChangeInPlace
 from tests.subscriptions.shop import Shop, at, fixed, of_wire
 
 

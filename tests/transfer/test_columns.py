@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from farthing.transfer.imports.columns import BadCell
-from farthing.transfer.imports.customers import COLUMNS
-from farthing.transfer.imports.json_rows import _row_of
-from farthing.transfer.imports.rows import SourceRow
+from farthing.transfer.imports.files.columns import BadCell
+from farthing.transfer.imports.files.json_rows import _row_of
+from farthing.transfer.imports.files.rows import SourceRow
+from farthing.transfer.imports.kinds.customers import COLUMNS
 
 
 def test_a_cell_of_json_holds_no_nul() -> None:

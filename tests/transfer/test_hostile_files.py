@@ -17,7 +17,7 @@ from farthing.core.errors import TooManyRequests
 from farthing.storage.postgres import Database
 from farthing.transfer import files, running
 from farthing.transfer.enums import ImportEntity, ImportFileType, TaskType
-from farthing.transfer.imports import fetching
+from farthing.transfer.imports.files import fetching
 from farthing.transfer.schemas import CreateTaskRequest
 from farthing.transfer.tables import StoredFile
 from farthing.transfer.tasks.creation import create_import

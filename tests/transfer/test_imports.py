@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from farthing.transfer.imports import content, csv_rows
+from farthing.transfer.imports.files import content, csv_rows
 from tests.transfer.office import TransferOffice
 
 pytestmark = pytest.mark.asyncio

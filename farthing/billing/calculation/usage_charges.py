@@ -17,9 +17,9 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from farthing.billing.calculation.charges import MeteredCharge
-from farthing.billing.calculation.quota_usage import NO_QUOTAS, QuotaQuestion, QuotaUsage
-from farthing.billing.calculation.quota_windows import slots_of
-from farthing.billing.calculation.quotas import OverQuota, StretchesOf, is_counted, over_quota, quota_questions
+from farthing.billing.calculation.quotas.overage import OverQuota, StretchesOf, is_counted, over_quota, quota_questions
+from farthing.billing.calculation.quotas.usage import NO_QUOTAS, QuotaQuestion, QuotaUsage
+from farthing.billing.calculation.quotas.windows import slots_of
 from farthing.calendar.billing import BillingCycle
 from farthing.calendar.period import MICROSECOND, Period
 from farthing.calendar.recurring import reset_windows

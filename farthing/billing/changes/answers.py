@@ -34,7 +34,7 @@ from farthing.core.clock import instant
 from farthing.core.encoding.wire import as_wire
 from farthing.core.money import EXACT, ZERO, plain
 from farthing.credits.ledger.tables import WalletTransaction
-from farthing.credits.notes.finalization import note_credit_key
+from farthing.credits.notes.lifecycle.finalization import note_credit_key
 from farthing.credits.notes.tables import CreditNoteType
 from farthing.invoices.reads.presentation import all_shown, shown
 from farthing.invoices.schemas import InvoiceResponse

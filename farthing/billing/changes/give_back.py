@@ -24,8 +24,8 @@ from farthing.credits.enums import ReferenceType
 from farthing.credits.invoicing.prepaid_money import credit_unused_time
 from farthing.credits.ledger.opening import WalletKey
 from farthing.credits.ledger.posting import MovementOrigin
-from farthing.credits.notes.lines import TakenBack
-from farthing.credits.notes.settlements import SettlementCause, announce_notes, take_back
+from farthing.credits.notes.lifecycle.lines import TakenBack
+from farthing.credits.notes.lifecycle.settlements import SettlementCause, announce_notes, take_back
 from farthing.credits.notes.tables import CreditNote, CreditNoteReason
 from farthing.credits.rules.notes import share_of_taxes
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot

@@ -34,8 +34,8 @@ from farthing.invoices.hooks import InvoiceHooks
 from farthing.storage.queries.rows import find, lock_row
 from farthing.subscriptions import attachments
 from farthing.subscriptions.addons import lifecycle
+from farthing.subscriptions.changes.events import record_change
 from farthing.subscriptions.enums import ProrationBehavior
-from farthing.subscriptions.events import record_change
 from farthing.subscriptions.item_changes import ItemChange
 from farthing.subscriptions.lifecycle import activation, hierarchy
 from farthing.subscriptions.line_items import revise

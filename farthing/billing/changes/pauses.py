@@ -18,7 +18,7 @@ from farthing.core import currency
 from farthing.core.clock import instant
 from farthing.core.money import plain, round_to
 from farthing.rating.pricing.cost import price_quantity
-from farthing.subscriptions.change_tables import SubscriptionPause
+from farthing.subscriptions.changes.tables import SubscriptionPause
 from farthing.subscriptions.enums import InvoiceTrigger
 from farthing.subscriptions.lifecycle.pausing import Impact
 from farthing.subscriptions.reads.answers import subscription_answer

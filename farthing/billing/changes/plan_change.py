@@ -32,18 +32,18 @@ from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.reads.presentation import shown
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import find, lock_row, unique
-from farthing.subscriptions.change_tables import SubscriptionChange, SubscriptionSchedule
-from farthing.subscriptions.enums import AddonPolicy, ChangeAt, LineItemOwner, ProrationBehavior, ScheduleType
-from farthing.subscriptions.lifecycle import schedules
-from farthing.subscriptions.outcome import Outcome
-from farthing.subscriptions.plan_change import by_replacement, in_place
-from farthing.subscriptions.plan_change.in_place import PlannedChange
-from farthing.subscriptions.planned_terms import (
+from farthing.subscriptions.changes.planned_terms import (
     AddonPolicies,
     PlannedChangeInPlace,
     PlannedEntityPolicies,
     PlannedReplacement,
 )
+from farthing.subscriptions.changes.tables import SubscriptionChange, SubscriptionSchedule
+from farthing.subscriptions.enums import AddonPolicy, ChangeAt, LineItemOwner, ProrationBehavior, ScheduleType
+from farthing.subscriptions.lifecycle import schedules
+from farthing.subscriptions.outcome import Outcome
+from farthing.subscriptions.plan_change import by_replacement, in_place
+from farthing.subscriptions.plan_change.in_place import PlannedChange
 from farthing.subscriptions.reads.answers import subscription_answer
 from farthing.subscriptions.snapshot import loading
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot

@@ -19,17 +19,17 @@ from farthing.billing.periods.finalize import WithoutRate, issue_at_once
 from farthing.core.clock import instant
 from farthing.core.errors import FarthingError
 from farthing.core.money import EXACT, exact_sum, plain
-from farthing.credits.notes.settlements import SettlementCause
+from farthing.credits.notes.lifecycle.settlements import SettlementCause
 from farthing.credits.notes.tables import CreditNoteReason
 from farthing.invoices.figures.computation import calculate, published_lines
 from farthing.invoices.figures.terms import OpeningCredit
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.tables import Invoice
-from farthing.subscriptions.change_tables import SubscriptionSchedule
+from farthing.subscriptions.changes.planned_terms import PlannedReplacement, planned_change
+from farthing.subscriptions.changes.tables import SubscriptionSchedule
 from farthing.subscriptions.enums import ProrationBehavior, ScheduleStatus
 from farthing.subscriptions.lifecycle import schedules
 from farthing.subscriptions.plan_change import by_replacement
-from farthing.subscriptions.planned_terms import PlannedReplacement, planned_change
 from farthing.subscriptions.states import move_schedule
 from farthing.subscriptions.tables import Subscription
 

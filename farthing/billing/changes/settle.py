@@ -33,7 +33,7 @@ from farthing.core.errors import AlreadyExists
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import EXACT, ZERO, plain
 from farthing.credits.invoicing.wallets import lock_wallets_in
-from farthing.credits.notes.settlements import SettlementCause
+from farthing.credits.notes.lifecycle.settlements import SettlementCause
 from farthing.credits.notes.tables import CreditNoteReason
 from farthing.customers.tables import Customer
 from farthing.invoices.figures.computation import charge_line, compute, is_exempt

@@ -31,8 +31,8 @@ from farthing.billing.late_usage.pending import pending_charges
 from farthing.core.errors import InvalidOperation
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import EXACT, ZERO, plain
-from farthing.credits.notes.limits import require_creditable
-from farthing.credits.notes.settlements import PaidPart, SettlementCause, announce_notes, take_back
+from farthing.credits.notes.lifecycle.limits import require_creditable
+from farthing.credits.notes.lifecycle.settlements import PaidPart, SettlementCause, announce_notes, take_back
 from farthing.credits.notes.tables import CreditNote, CreditNoteReason
 from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.tables import Invoice

@@ -23,8 +23,8 @@ from farthing.billing.measurement import measure_usage
 from farthing.core import currency
 from farthing.core.errors import InvalidOperation
 from farthing.core.money import EXACT, ZERO, exact_sum, plain, round_to
-from farthing.credits.notes.limits import creditable_lines
-from farthing.credits.notes.lines import TakenBack, source_net_of
+from farthing.credits.notes.lifecycle.limits import creditable_lines
+from farthing.credits.notes.lifecycle.lines import TakenBack, source_net_of
 from farthing.credits.rules.notes import CreditableLine, share_of_taxes
 from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType

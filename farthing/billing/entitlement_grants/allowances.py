@@ -10,8 +10,8 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.calculation.quota_usage import QuotaWindow
-from farthing.billing.calculation.quota_windows import QuotaSlot
+from farthing.billing.calculation.quotas.usage import QuotaWindow
+from farthing.billing.calculation.quotas.windows import QuotaSlot
 from farthing.billing.entitlement_grants.open_cycles import CycleWindows, windows_at
 from farthing.subscriptions.ports import GrantAllowance
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.calculation.quota_usage import QuotaCount, QuotaQuestion, QuotaUsage
+from farthing.billing.calculation.quotas.usage import QuotaCount, QuotaQuestion, QuotaUsage
 from farthing.events.usage.measured_events import measured_events
 from farthing.events.usage.usage_statement import UsageQuery
 from farthing.metering.meter import Meter

@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.calculation.quota_usage import QuotaWindow
+from farthing.billing.calculation.quotas.usage import QuotaWindow
 from farthing.billing.entitlement_grants.open_cycles import CycleWindows, counted_windows
 from farthing.billing.entitlement_grants.selecting import granting_subscriptions
 from farthing.billing.ports import BillingPorts, ExhaustedGrant

@@ -12,8 +12,8 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.calculation.quota_usage import QuotaQuestion, QuotaUsage
-from farthing.billing.calculation.quotas import cycles_of, is_counted, quota_questions
+from farthing.billing.calculation.quotas.overage import cycles_of, is_counted, quota_questions
+from farthing.billing.calculation.quotas.usage import QuotaQuestion, QuotaUsage
 from farthing.billing.calculation.usage_charges import stretches_of
 from farthing.billing.entitlement_grants.counting import count_quotas
 from farthing.calendar.period import MICROSECOND, Period

@@ -20,7 +20,7 @@ from farthing.credits.invoicing.adjustments import open_credits
 from farthing.credits.invoicing.purchases import complete_purchase, fail_purchase
 from farthing.credits.invoicing.returns import give_back
 from farthing.credits.invoicing.wallets import lock_wallets_of_invoice
-from farthing.credits.notes.finalization import void_drafts
+from farthing.credits.notes.lifecycle.finalization import void_drafts
 from farthing.invoices.figures.conversion import rates_of_drafts
 from farthing.invoices.hooks import InvoiceCredits, InvoiceHooks
 from farthing.invoices.lifecycle import transitions

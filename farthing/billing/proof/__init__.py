@@ -1,5 +1,5 @@
 """Proof that what was billed is right: read only, and worked out from records rather than by billing again.
 
-`lines` rates each line again from its record (pure), `invoices` measures again, `completeness` looks for periods that
+`rating` rates each line again from its record (pure), `invoices` measures again, `completeness` looks for periods that
 are missing or billed twice, `budgets` for fixed coupons that took too much of a period.
 """

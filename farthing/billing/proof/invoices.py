@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.billing.calculation.usage_charges import Answers, UsagePlan, plan, rate, value_of
 from farthing.billing.late_usage.detection import FINISHED, REASONS, RecheckableLine, recheckable_lines, widened_since
 from farthing.billing.measurement import measure_usage
-from farthing.billing.proof import lines as reckoning
+from farthing.billing.proof.rating import lines as reckoning
 from farthing.calendar.windows import WindowSize
 from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.prices.tables import Price

@@ -24,7 +24,7 @@ from farthing.billing.calculation.proration import DiscountShare, Served, part_o
 from farthing.billing.calculation.service_time import NO_TIME, ServiceSpan, service_of
 from farthing.billing.changes.prepaid_fees import FeeTransfer, discount_shares_of
 from farthing.billing.periods.coupons import returned_shares
-from farthing.billing.proof.service_time import service_span_at
+from farthing.billing.proof.rating.service_time import service_span_at
 from farthing.billing.tables import ProrationSettlement
 from farthing.core import currency
 from farthing.core.enums import LineKind, Status

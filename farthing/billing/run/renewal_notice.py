@@ -15,8 +15,8 @@ from farthing.billing.run.passes import Run, Summary
 from farthing.core.enums import Status
 from farthing.storage.queries.rows import in_array
 from farthing.storage.record.outbox import record_event
+from farthing.subscriptions.changes.events import event_snapshot
 from farthing.subscriptions.enums import SubscriptionStatus
-from farthing.subscriptions.events import event_snapshot
 from farthing.subscriptions.tables import Subscription
 
 NOTICE = timedelta(hours=24)

@@ -32,7 +32,7 @@ from farthing.credits.ledger.posting import CreditMovement, MovementOrigin, post
 from farthing.credits.ledger.tables import Wallet
 from farthing.credits.rules.grants import GrantExpiry, application_key, deferral, retry_delay
 from farthing.storage.queries.rows import in_array
-from farthing.subscriptions.change_tables import SubscriptionSchedule
+from farthing.subscriptions.changes.tables import SubscriptionSchedule
 from farthing.subscriptions.dates import effective_end, open_period, recurrence
 from farthing.subscriptions.enums import ScheduleStatus, SubscriptionStatus
 from farthing.subscriptions.tables import Subscription

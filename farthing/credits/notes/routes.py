@@ -14,10 +14,10 @@ from farthing.api.queries.lists import page, read_query
 from farthing.api.work import rehearsal
 from farthing.core.clock import Clock
 from farthing.credits.notes import reads
-from farthing.credits.notes.creation import create_note
 from farthing.credits.notes.document import note_pdf, pdf_answer
 from farthing.credits.notes.einvoice import issued_note
-from farthing.credits.notes.finalization import finalize_draft, void_note
+from farthing.credits.notes.lifecycle.creation import create_note
+from farthing.credits.notes.lifecycle.finalization import finalize_draft, void_note
 from farthing.credits.notes.refunding import send_refunds_of
 from farthing.credits.notes.schemas import (
     CreateCreditNoteRequest,

@@ -11,7 +11,7 @@ from typing import Any
 from farthing.catalogue.taxes.tables import TaxRateRow
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import EXACT, ZERO, exact_sum, plain
-from farthing.credits.notes.creation import create_note
+from farthing.credits.notes.lifecycle.creation import create_note
 from farthing.credits.notes.schemas import CreateCreditNoteRequest
 from farthing.invoices.figures.settlement import record_settlement
 from farthing.invoices.lifecycle.takeover import Fidelity, TakenInvoice, TakenOverInvoice, take_over_invoice

@@ -29,8 +29,8 @@ from farthing.notifications.alerts.log import AlertEvent, AlertReading, AlertStr
 from farthing.notifications.email.queueing import NewEmail, queue
 from farthing.notifications.email.tables import EmailKind
 from farthing.storage.queries.rows import in_array
+from farthing.subscriptions.changes.events import event_snapshot
 from farthing.subscriptions.enums import SubscriptionStatus
-from farthing.subscriptions.events import event_snapshot
 from farthing.subscriptions.tables import Subscription
 
 _TYPES = {

@@ -23,6 +23,7 @@ from farthing.core.errors import AlreadyExists, InvalidOperation, ValidationFail
 from farthing.core.ids import Kind, new_id
 from farthing.storage.postgres import ports_of
 from farthing.storage.queries.rows import find, lock_row, unique
+from farthing.subscriptions.changes.events import record_change
 from farthing.subscriptions.dates import open_period, recurrence
 from farthing.subscriptions.enums import (
     AddonCadence,
@@ -32,7 +33,6 @@ from farthing.subscriptions.enums import (
     SubscriptionStatus,
     SubscriptionType,
 )
-from farthing.subscriptions.events import record_change
 from farthing.subscriptions.item_changes import ItemAction, ItemChange, closing
 from farthing.subscriptions.line_items.rows import ItemOrigin, commit_item, line_item, meters_of, overridden, prices_of
 from farthing.subscriptions.outcome import Outcome

@@ -21,6 +21,7 @@ from farthing.storage.postgres import clock_of, ports_of
 from farthing.storage.queries.rows import lock_row
 from farthing.subscriptions.addons.lifecycle import period_of
 from farthing.subscriptions.attachments import count_periods, prorate_entitlements
+from farthing.subscriptions.changes.events import record_change, record_subscription_event
 from farthing.subscriptions.dates import effective_end, open_at, recurrence
 from farthing.subscriptions.enums import (
     AddonCadence,
@@ -30,7 +31,6 @@ from farthing.subscriptions.enums import (
     SubscriptionStatus,
     SubscriptionType,
 )
-from farthing.subscriptions.events import record_change, record_subscription_event
 from farthing.subscriptions.lifecycle import hierarchy
 from farthing.subscriptions.lifecycle.creation import open_or_wait, opening_status, require_payable_start
 from farthing.subscriptions.outcome import Billable, Outcome

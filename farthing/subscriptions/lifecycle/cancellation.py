@@ -20,7 +20,9 @@ from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.storage.postgres import ports_of
 from farthing.storage.queries.rows import lock_row
 from farthing.subscriptions.addons import lifecycle
-from farthing.subscriptions.change_tables import SubscriptionPause
+from farthing.subscriptions.changes.events import record_change
+from farthing.subscriptions.changes.planned_terms import PlannedEnd
+from farthing.subscriptions.changes.tables import SubscriptionPause
 from farthing.subscriptions.dates import open_period, recurrence
 from farthing.subscriptions.enums import (
     AddonStatus,
@@ -33,12 +35,10 @@ from farthing.subscriptions.enums import (
     SubscriptionStatus,
     SubscriptionType,
 )
-from farthing.subscriptions.events import record_change
 from farthing.subscriptions.item_changes import closing
 from farthing.subscriptions.lifecycle import hierarchy, schedules
 from farthing.subscriptions.line_items.add import mixes_periods
 from farthing.subscriptions.outcome import Billable, Outcome
-from farthing.subscriptions.planned_terms import PlannedEnd
 from farthing.subscriptions.ports import SubscriptionPorts
 from farthing.subscriptions.snapshot.loading import load_one
 from farthing.subscriptions.states import LIVE, move, move_pause, require

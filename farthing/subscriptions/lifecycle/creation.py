@@ -32,6 +32,7 @@ from farthing.storage.postgres import ports_of
 from farthing.storage.queries.rows import find, lock_row
 from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.attachments import attach_coupons, override_entitlements, prorate_entitlements
+from farthing.subscriptions.changes.events import record_subscription_event
 from farthing.subscriptions.dates import open_at
 from farthing.subscriptions.enums import (
     CollectionMethod,
@@ -42,7 +43,6 @@ from farthing.subscriptions.enums import (
     SubscriptionStatus,
     SubscriptionType,
 )
-from farthing.subscriptions.events import record_subscription_event
 from farthing.subscriptions.lifecycle import hierarchy
 from farthing.subscriptions.line_items.add import extra_item, make_phases, priced_items, require_consistent
 from farthing.subscriptions.line_items.rows import ItemOrigin, prices_of

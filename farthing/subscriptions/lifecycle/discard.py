@@ -16,8 +16,8 @@ from farthing.catalogue.taxes.tables import TaxAssociation
 from farthing.core.enums import Status
 from farthing.storage.postgres import ports_of
 from farthing.storage.queries.rows import lock_row
+from farthing.subscriptions.changes.events import record_change
 from farthing.subscriptions.enums import SubscriptionStatus
-from farthing.subscriptions.events import record_change
 from farthing.subscriptions.lifecycle import hierarchy
 from farthing.subscriptions.ports import SubscriptionPorts
 from farthing.subscriptions.states import require

@@ -17,10 +17,10 @@ from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.customers.tables import Customer
 from farthing.storage.queries.rows import find, lock_row
-from farthing.subscriptions.change_tables import SubscriptionPause
+from farthing.subscriptions.changes.events import record_change, record_subscription_event
+from farthing.subscriptions.changes.tables import SubscriptionPause
 from farthing.subscriptions.dates import recurrence
 from farthing.subscriptions.enums import PauseStatus, SubscriptionStatus, SubscriptionType
-from farthing.subscriptions.events import record_change, record_subscription_event
 from farthing.subscriptions.states import LIVE, move_pause, require
 from farthing.subscriptions.tables import Subscription
 

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.storage.queries.rows import find, lock_row
+from farthing.subscriptions.changes.events import record_change
 from farthing.subscriptions.enums import CancellationType, SubscriptionStatus, SubscriptionType
-from farthing.subscriptions.events import record_change
 from farthing.subscriptions.lifecycle import cancellation, hierarchy, schedules
 from farthing.subscriptions.schemas.requests import UpdateSubscriptionRequest
 from farthing.subscriptions.states import LIVE, SUBSCRIPTION, require

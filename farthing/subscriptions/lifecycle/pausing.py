@@ -21,7 +21,9 @@ from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.storage.documents import encode
 from farthing.storage.queries.rows import find, lock_row
-from farthing.subscriptions.change_tables import SubscriptionPause
+from farthing.subscriptions.changes.events import record_change
+from farthing.subscriptions.changes.planned_terms import instant_kept, planned_end
+from farthing.subscriptions.changes.tables import SubscriptionPause
 from farthing.subscriptions.dates import open_period, recurrence
 from farthing.subscriptions.enums import (
     PauseMode,
@@ -32,9 +34,7 @@ from farthing.subscriptions.enums import (
     SubscriptionStatus,
     SubscriptionType,
 )
-from farthing.subscriptions.events import record_change
 from farthing.subscriptions.lifecycle import hierarchy, schedules
-from farthing.subscriptions.planned_terms import instant_kept, planned_end
 from farthing.subscriptions.states import move, move_pause, require
 from farthing.subscriptions.tables import Subscription
 

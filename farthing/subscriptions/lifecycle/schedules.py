@@ -17,12 +17,12 @@ from farthing.core.ids import Kind, new_id
 from farthing.storage.documents import Document, encode
 from farthing.storage.queries.listing import ListQuery, select_page
 from farthing.storage.queries.rows import find, lock_row, unique
-from farthing.subscriptions.change_tables import SubscriptionSchedule
+from farthing.subscriptions.changes.events import record_change, record_schedule_event
+from farthing.subscriptions.changes.planned_terms import PlannedEnd, instant_kept, planned_end
+from farthing.subscriptions.changes.tables import SubscriptionSchedule
 from farthing.subscriptions.dates import recurrence
 from farthing.subscriptions.enums import ScheduleStatus, ScheduleType
-from farthing.subscriptions.events import record_change, record_schedule_event
 from farthing.subscriptions.lifecycle import hierarchy
-from farthing.subscriptions.planned_terms import PlannedEnd, instant_kept, planned_end
 from farthing.subscriptions.states import move_schedule
 from farthing.subscriptions.tables import Subscription
 

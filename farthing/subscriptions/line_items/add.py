@@ -18,8 +18,8 @@ from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.storage.queries.rows import find
 from farthing.subscriptions.attachments import attach_coupons
+from farthing.subscriptions.changes.events import record_phase_event
 from farthing.subscriptions.enums import LineItemOwner, ProrationBehavior
-from farthing.subscriptions.events import record_phase_event
 from farthing.subscriptions.line_items.rows import (
     ItemOrigin,
     commit_item,

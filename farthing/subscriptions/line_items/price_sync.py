@@ -21,8 +21,8 @@ from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.products.tables import MeterRow
 from farthing.core.enums import PriceType, Status
 from farthing.storage.queries.rows import find
+from farthing.subscriptions.changes.events import record_change
 from farthing.subscriptions.enums import LineItemOwner, SubscriptionStatus, SubscriptionType
-from farthing.subscriptions.events import record_change
 from farthing.subscriptions.line_items.rows import ItemOrigin, line_item, meters_of
 from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
 

@@ -22,8 +22,8 @@ from farthing.core.enums import PriceType, Status
 from farthing.core.errors import InvalidOperation, ValidationFailed, VersionConflict
 from farthing.rating.pricing.quantity import below_minimum
 from farthing.storage.queries.rows import find, lock_row, unique
+from farthing.subscriptions.changes.events import record_change
 from farthing.subscriptions.enums import ProrationBehavior, SubscriptionStatus, SubscriptionType
-from farthing.subscriptions.events import record_change
 from farthing.subscriptions.item_changes import ItemAction, ItemChange, closing
 from farthing.subscriptions.line_items.add import extra_item, mixes_periods
 from farthing.subscriptions.line_items.rows import commit_item, meters_of, successor

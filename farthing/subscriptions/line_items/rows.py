@@ -25,8 +25,8 @@ from farthing.core.money import plain
 from farthing.rating.pricing.quantity import default_quantity
 from farthing.storage.documents import encode_all
 from farthing.storage.queries.rows import find
+from farthing.subscriptions.changes.planned_terms import StoredTimeBucket, StoredTimeOfDay
 from farthing.subscriptions.enums import CommitmentType, LineItemOwner
-from farthing.subscriptions.planned_terms import StoredTimeBucket, StoredTimeOfDay
 from farthing.subscriptions.schemas.commitments import (
     CommitmentBucketRequest,
     LineItemCommitmentConfig,

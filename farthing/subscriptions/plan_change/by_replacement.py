@@ -22,6 +22,8 @@ from farthing.customers import lookup
 from farthing.customers.tables import Customer
 from farthing.rating.pricing.quantity import default_quantity
 from farthing.storage.queries.rows import find, lock_row
+from farthing.subscriptions.changes.events import record_change, record_subscription_event
+from farthing.subscriptions.changes.planned_terms import PlannedReplacement, RequestedQuantity
 from farthing.subscriptions.enums import (
     ChangeType,
     InvoiceTrigger,
@@ -30,14 +32,12 @@ from farthing.subscriptions.enums import (
     SubscriptionStatus,
     SubscriptionType,
 )
-from farthing.subscriptions.events import record_change, record_subscription_event
 from farthing.subscriptions.lifecycle import cancellation, creation, hierarchy, schedules
 from farthing.subscriptions.line_items.add import mixes_periods
 from farthing.subscriptions.outcome import Billable, Outcome
 from farthing.subscriptions.plan_change import carry_over
 from farthing.subscriptions.plan_change.in_place import carried_quantities, plan_items
 from farthing.subscriptions.plan_change.quantities import CarriedQuantities, change_type_of, monthly_total
-from farthing.subscriptions.planned_terms import PlannedReplacement, RequestedQuantity
 from farthing.subscriptions.schemas.requests import (
     CreateSubscriptionRequest,
     OverrideLineItemRequest,

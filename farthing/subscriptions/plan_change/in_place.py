@@ -27,6 +27,8 @@ from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.storage.postgres import ports_of
 from farthing.storage.queries.rows import find, lock_row
 from farthing.subscriptions.addons import lifecycle
+from farthing.subscriptions.changes.events import record_change
+from farthing.subscriptions.changes.planned_terms import PlannedChangeInPlace, RequestedQuantity
 from farthing.subscriptions.enums import (
     AddonPolicy,
     AddonStatus,
@@ -37,7 +39,6 @@ from farthing.subscriptions.enums import (
     SubscriptionStatus,
     SubscriptionType,
 )
-from farthing.subscriptions.events import record_change
 from farthing.subscriptions.item_changes import ItemAction, ItemChange
 from farthing.subscriptions.lifecycle import schedules
 from farthing.subscriptions.line_items.rows import ItemOrigin, line_item, meters_of, prices_of
@@ -49,7 +50,6 @@ from farthing.subscriptions.plan_change.quantities import (
     change_type_of,
     monthly_total,
 )
-from farthing.subscriptions.planned_terms import PlannedChangeInPlace, RequestedQuantity
 from farthing.subscriptions.ports import SubscriptionPorts
 from farthing.subscriptions.snapshot.loading import item_snapshot, load_one
 from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot, mixes_periods

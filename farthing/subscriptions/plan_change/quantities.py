@@ -15,8 +15,8 @@ from farthing.core.errors import ValidationFailed
 from farthing.core.money import plain
 from farthing.rating.pricing.cost import price_quantity
 from farthing.rating.pricing.price import BillingModel, RatedPrice
+from farthing.subscriptions.changes.planned_terms import RequestedQuantity
 from farthing.subscriptions.enums import ChangeType
-from farthing.subscriptions.planned_terms import RequestedQuantity
 
 
 @dataclass(frozen=True, slots=True)

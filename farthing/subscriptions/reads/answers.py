@@ -29,14 +29,14 @@ from farthing.customers.tables import Customer
 from farthing.storage.documents import decode_all
 from farthing.storage.postgres import ports_of
 from farthing.storage.queries.listing import by_id
-from farthing.subscriptions.change_tables import SubscriptionPause, SubscriptionSchedule
-from farthing.subscriptions.enums import PauseStatus, ScheduleStatus, ScheduleType
-from farthing.subscriptions.planned_terms import (
+from farthing.subscriptions.changes.planned_terms import (
     PlannedReplacement,
     StoredTimeBucket,
     planned_change,
     shown_configuration,
 )
+from farthing.subscriptions.changes.tables import SubscriptionPause, SubscriptionSchedule
+from farthing.subscriptions.enums import PauseStatus, ScheduleStatus, ScheduleType
 from farthing.subscriptions.ports import SubscriptionPorts
 from farthing.subscriptions.reads.entitlements import entitlements_of
 from farthing.subscriptions.schemas.responses import (

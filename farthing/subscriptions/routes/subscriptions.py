@@ -23,7 +23,7 @@ from farthing.customers.tables import Customer
 from farthing.storage.queries.listing import ListQuery
 from farthing.storage.queries.rows import find
 from farthing.subscriptions.addons import lifecycle
-from farthing.subscriptions.change_tables import SubscriptionSchedule
+from farthing.subscriptions.changes.tables import SubscriptionSchedule
 from farthing.subscriptions.enums import ScheduleStatus
 from farthing.subscriptions.lifecycle import cancellation, limited_update, schedules
 from farthing.subscriptions.reads import lookup

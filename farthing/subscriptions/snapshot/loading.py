@@ -27,7 +27,8 @@ from farthing.rating.commitments.windows import TimeOfDayBucket, WindowTerms
 from farthing.rating.pricing.price import RatedPrice
 from farthing.storage.documents import decode_all
 from farthing.storage.queries.rows import in_array, in_given_array, not_found
-from farthing.subscriptions.change_tables import SubscriptionPause
+from farthing.subscriptions.changes.planned_terms import StoredTimeBucket
+from farthing.subscriptions.changes.tables import SubscriptionPause
 from farthing.subscriptions.dates import open_period, recurrence
 from farthing.subscriptions.enums import (
     AddonStatus,
@@ -37,7 +38,6 @@ from farthing.subscriptions.enums import (
     SubscriptionStatus,
     SubscriptionType,
 )
-from farthing.subscriptions.planned_terms import StoredTimeBucket
 from farthing.subscriptions.snapshot.entitlements import Entitled, GrantTerms, OpenedWindow
 from farthing.subscriptions.snapshot.opened_windows import load_opened_windows
 from farthing.subscriptions.snapshot.values import (

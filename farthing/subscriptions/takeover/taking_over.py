@@ -20,10 +20,10 @@ from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.customers import lookup
 from farthing.storage.queries.rows import find
-from farthing.subscriptions.change_tables import SubscriptionPause
+from farthing.subscriptions.changes.events import record_phase_event, record_subscription_event
+from farthing.subscriptions.changes.tables import SubscriptionPause
 from farthing.subscriptions.dates import open_at
 from farthing.subscriptions.enums import LineItemOwner, PauseStatus, SubscriptionStatus
-from farthing.subscriptions.events import record_phase_event, record_subscription_event
 from farthing.subscriptions.line_items.price_sync import target_sequence
 from farthing.subscriptions.line_items.rows import ItemOrigin, commit_item, line_item, meters_of
 from farthing.subscriptions.states import move

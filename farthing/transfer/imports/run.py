@@ -28,11 +28,11 @@ from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
 from farthing.transfer import files
 from farthing.transfer.enums import TaskEntity, TaskStatus
-from farthing.transfer.imports import customers, events, features, prices
-from farthing.transfer.imports.columns import ColumnSet
-from farthing.transfer.imports.fetching import fetch
-from farthing.transfer.imports.reading import ImportFile
-from farthing.transfer.imports.rows import SourceRow, UnreadableFile
+from farthing.transfer.imports.files.columns import ColumnSet
+from farthing.transfer.imports.files.fetching import fetch
+from farthing.transfer.imports.files.reading import ImportFile
+from farthing.transfer.imports.files.rows import SourceRow, UnreadableFile
+from farthing.transfer.imports.kinds import customers, events, features, prices
 from farthing.transfer.imports.writing import ChunkWriter, EntityChunks, EventChunks, RowWriter
 from farthing.transfer.tables import Task
 from farthing.transfer.tasks.lifecycle import TaskProgress, TaskRun, end_attempt, lock_attempt

@@ -21,9 +21,9 @@ from farthing.events.usage.event_store import EventStore
 from farthing.storage.connections.liveness import KEEPALIVES
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
-from farthing.transfer.imports.columns import BadCell, ColumnSet, problems_of
-from farthing.transfer.imports.events import EventRows
-from farthing.transfer.imports.rows import SourceRow
+from farthing.transfer.imports.files.columns import BadCell, ColumnSet, problems_of
+from farthing.transfer.imports.files.rows import SourceRow
+from farthing.transfer.imports.kinds.events import EventRows
 from farthing.transfer.tasks.lifecycle import TaskProgress, TaskRun, record_progress
 from farthing.transfer.tasks.problems import RowProblem
 

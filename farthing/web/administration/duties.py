@@ -15,13 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.composition import Composition
 from farthing.core.errors import NotFound, PermissionDenied
-from farthing.jobs.duties import KnownDuties
-from farthing.jobs.standing import read_queue, read_standings
+from farthing.jobs.duties.duty import KnownDuties
+from farthing.jobs.duties.standing import read_queue, read_standings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 from farthing.web.access.visitors import changes, shows, visitor_of
 from farthing.web.rendering.answers import HttpRequest, done, render
-from farthing.web.rendering.wording import counted, words
+from farthing.web.rendering.words.wording import counted, words
 
 ALIVE_SECONDS = 30.0
 

@@ -43,7 +43,7 @@ from farthing.web.forms.pages import (
 )
 from farthing.web.forms.reading import creation_of
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
-from farthing.web.rendering.provider_names import PROVIDER_NAMES
+from farthing.web.rendering.words.provider_names import PROVIDER_NAMES
 
 PAGE = "/integrations"
 MOST_SHOWN = 100

@@ -28,7 +28,7 @@ from farthing.web.administration.letterhead import picture_address
 from farthing.web.rendering.answers import POLICY, HttpRequest, done, refused, render
 from farthing.web.rendering.charts import StripPart
 from farthing.web.rendering.themes import theme_digest, theme_style
-from farthing.web.rendering.wording import reason, with_query
+from farthing.web.rendering.words.wording import reason, with_query
 
 PAGE = "/customer-portal"
 _MOST_PLANS = 100

@@ -28,7 +28,7 @@ from farthing.web.access.visitors import changes, form_of, shows
 from farthing.web.dashboard.choosing import entity_id_of
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 from farthing.web.rendering.listing import listing
-from farthing.web.rendering.wording import readable, reason
+from farthing.web.rendering.words.wording import readable, reason
 
 PAGE = "/webhooks"
 ATTEMPTS_SHOWN = 100

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.api.guards import AccessControl
 from farthing.api.services import services_of
 from farthing.api.work import unit_of_work
-from farthing.checkout import ending
+from farthing.checkout.conclusion import ending
 from farthing.checkout.tables import OPEN, CheckoutSession
 from farthing.core.caller import Caller
 from farthing.core.checkout import CheckoutStatus

@@ -26,7 +26,7 @@ from farthing.web.access.visitors import shows
 from farthing.web.dashboard.choosing import actor_id_of, customer_id_of, entity_id_of
 from farthing.web.dashboard.receivables.invoices import zone_of
 from farthing.web.rendering.answers import HEADERS, HttpRequest, render
-from farthing.web.rendering.wording import reason, words
+from farthing.web.rendering.words.wording import reason, words
 
 PER_PAGE = 50
 MOST_EXPORTED = 20_000

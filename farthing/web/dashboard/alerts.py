@@ -33,7 +33,7 @@ from farthing.web.access.visitors import changes, form_of, shows
 from farthing.web.dashboard.choosing import customer_id_of
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 from farthing.web.rendering.listing import listing
-from farthing.web.rendering.wording import reason
+from farthing.web.rendering.words.wording import reason
 
 PAGE = "/alerts"
 MOST_SHOWN = 10

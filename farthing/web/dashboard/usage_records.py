@@ -14,8 +14,8 @@ from farthing.web.dashboard.accounts.customers import names_of
 from farthing.web.dashboard.choosing import customer_id_of
 from farthing.web.rendering.answers import HttpRequest, render
 from farthing.web.rendering.listing import listing
-from farthing.web.rendering.provider_names import PROVIDER_NAMES
-from farthing.web.rendering.wording import reason
+from farthing.web.rendering.words.provider_names import PROVIDER_NAMES
+from farthing.web.rendering.words.wording import reason
 
 STATES = (("waiting", "Not reported"), ("taken", "Reported"))
 

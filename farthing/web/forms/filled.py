@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from farthing.core.errors import AlreadyExists, FarthingError, ValidationFailed
 from farthing.web.forms.fields import FieldKind, FormField, FormRows, FormSection, Sections, ShownWhen, parts_of
 from farthing.web.forms.reading import row_numbers
-from farthing.web.rendering import wording
-from farthing.web.rendering.field_names import in_words
+from farthing.web.rendering.words import wording
+from farthing.web.rendering.words.field_names import in_words
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from farthing.web.access.visitors import form_of
 from farthing.web.forms.fields import Sections
 from farthing.web.forms.filled import FilledForm, conditions_text, refused_form
 from farthing.web.forms.reading import is_only_looked_at, reshaped
-from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, done, render
+from farthing.web.rendering.words import wording
 
 _ONE_OF_SEVERAL = re.compile(r"\b1 ((?:\w+ )?\w+)s\b")
 ONCE = "once"

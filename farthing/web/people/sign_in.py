@@ -21,7 +21,7 @@ from farthing.storage.scope import SYSTEM
 from farthing.web.access.sessions import DEVICE, LIFE, Session, Sessions
 from farthing.web.access.visitors import form_of, require_own_form, session_of, shows, visitor_of
 from farthing.web.rendering.answers import HttpRequest, done, error_page, go, own_path, render
-from farthing.web.rendering.wording import reason
+from farthing.web.rendering.words.wording import reason
 
 
 class SigningIn(Controller):

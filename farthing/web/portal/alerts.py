@@ -32,7 +32,7 @@ from farthing.settings import Settings
 from farthing.storage.queries.rows import in_array, lock_row
 from farthing.subscriptions.tables import Subscription
 from farthing.web.access.visitors import form_of
-from farthing.web.dashboard.subscriptions.typed_form import read_number
+from farthing.web.dashboard.subscriptions.forms.typed_form import read_number
 from farthing.web.portal.session import PortalVisit, customer_of, in_path, visit_of
 from farthing.web.portal.showing import done_here, portal_page, refused_here
 from farthing.web.portal.subscriptions import own_subscription

@@ -7,8 +7,8 @@ from litestar.datastructures import Cookie
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.checkout.opening import lead_to_page, open_checkout, page_url
-from farthing.checkout.preparing import prepare_invoice
+from farthing.checkout.preparation.opening import lead_to_page, open_checkout, page_url
+from farthing.checkout.preparation.preparing import prepare_invoice
 from farthing.checkout.tables import IS_OPEN, CheckoutSession
 from farthing.core.checkout import CheckoutParams, CheckoutPaymentProvider, CheckoutStatus
 from farthing.core.clock import Clock

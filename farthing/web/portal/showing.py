@@ -10,7 +10,7 @@ from farthing.api.services import services_of
 from farthing.core.errors import FarthingError, NotFound, PermissionDenied, ValidationFailed
 from farthing.core.standards.languages import LANGUAGES
 from farthing.web.access.sessions import Sessions
-from farthing.web.dashboard.subscriptions.two_steps import ChangedMeanwhile
+from farthing.web.dashboard.subscriptions.forms.two_steps import ChangedMeanwhile
 from farthing.web.portal.session import PortalVisit, visit_of
 from farthing.web.rendering.answers import HttpRequest, done, go, private, refused, render
 from farthing.web.rendering.languages import LANGUAGE_COOKIE, LocalWords

@@ -30,17 +30,17 @@ from farthing.identity.settings.portal_sections import Ending
 from farthing.payments.shared_by_routes import provide_gateways
 from farthing.storage.postgres import clock_of
 from farthing.storage.queries.rows import not_found
-from farthing.subscriptions.change_tables import SubscriptionSchedule
+from farthing.subscriptions.changes.tables import SubscriptionSchedule
 from farthing.subscriptions.enums import CancellationType, ChangeAt, ScheduleStatus, ScheduleType, SubscriptionType
 from farthing.subscriptions.tables import Subscription
 from farthing.web.access.visitors import form_of
-from farthing.web.dashboard.subscriptions.action import SubscriptionAction
 from farthing.web.dashboard.subscriptions.action_pages import carrying, change_of
-from farthing.web.dashboard.subscriptions.boundaries import CANCEL, KEEP, TAKE_BACK
-from farthing.web.dashboard.subscriptions.consequences import Consequences
-from farthing.web.dashboard.subscriptions.plan_change import CHANGE_PLAN, TARGET, offered_terms
-from farthing.web.dashboard.subscriptions.two_steps import Change, FormStep, carry_out, look
-from farthing.web.dashboard.subscriptions.typed_form import AGREED, AS_OF, ONCE, TypedForm
+from farthing.web.dashboard.subscriptions.changes.boundaries import CANCEL, KEEP, TAKE_BACK
+from farthing.web.dashboard.subscriptions.changes.plan_change import CHANGE_PLAN, TARGET, offered_terms
+from farthing.web.dashboard.subscriptions.forms.action import SubscriptionAction
+from farthing.web.dashboard.subscriptions.forms.consequences import Consequences
+from farthing.web.dashboard.subscriptions.forms.two_steps import Change, FormStep, carry_out, look
+from farthing.web.dashboard.subscriptions.forms.typed_form import AGREED, AS_OF, ONCE, TypedForm
 from farthing.web.portal.session import PortalVisit, in_path, visit_of
 from farthing.web.portal.showing import address, portal_page, problem_text, require_offered
 from farthing.web.rendering.answers import HttpRequest, private

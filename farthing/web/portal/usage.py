@@ -36,8 +36,8 @@ from farthing.reporting.feature_usage import FeatureUsageSummary, usage_summary
 from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.subscriptions.tables import Subscription
-from farthing.web.dashboard import usage
-from farthing.web.dashboard.subscriptions.consequences import NextInvoice, next_invoice
+from farthing.web.dashboard.overview import usage
+from farthing.web.dashboard.subscriptions.forms.consequences import NextInvoice, next_invoice
 from farthing.web.portal.session import PortalVisit, customer_of, in_path, visit_of
 from farthing.web.portal.showing import portal_page
 from farthing.web.rendering.answers import HttpRequest

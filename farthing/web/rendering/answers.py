@@ -24,9 +24,10 @@ from farthing.identity.credentials.master_key import MasterKeys, signed_claims
 from farthing.storage.postgres import Database
 from farthing.web.access.sessions import Sessions
 from farthing.web.access.visitors import VISITOR, SignInNeeded, Visitor, session_of
-from farthing.web.rendering import activities, assets, charts, recorded_values, wording
-from farthing.web.rendering.field_names import with_labels
+from farthing.web.rendering import assets, charts
 from farthing.web.rendering.languages import LANGUAGE_COOKIE, PORTAL, choose_language, page_texts
+from farthing.web.rendering.words import activities, recorded_values, wording
+from farthing.web.rendering.words.field_names import with_labels
 
 HttpRequest = Request[Any, Any, Any]
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from farthing.calendar.zones import first_instant_at
 from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.core.money import parse
-from farthing.web.rendering import wording
+from farthing.web.rendering.words import wording
 
 WHOLE_FORM = ""
 """The name under which stands what is wrong with no field alone."""

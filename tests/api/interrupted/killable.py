@@ -33,14 +33,14 @@ _READING = (b"SELECT", b"SET ", b"BEGIN", b"SHOW", b"DEALLOCATE", b"ROLLBACK")
 _SERVE = """
 import asyncio, ctypes, json, os, sys
 import farthing.billing.clock.routes
-import farthing.server
+import farthing.serving.server
 from farthing.settings import load
 from farthing.storage.postgres import Database
 from farthing.wiring import wire
 
 farthing.billing.clock.routes.PATIENCE_SECONDS = 100  # a move that is answered before its end is no answer to compare
 made = {}
-create_app = farthing.server.create_app
+create_app = farthing.serving.server.create_app
 
 def prepare(given):
     settings = load({**os.environ, **given})
@@ -50,7 +50,7 @@ def prepare(given):
 async def run(settings, database):
     async def started(database, first):
         print("started", os.getpid(), flush=True)
-    await farthing.server.serve(settings, database, started)
+    await farthing.serving.server.serve(settings, database, started)
 
 for line in sys.stdin:
     if line not in made:
@@ -58,7 +58,7 @@ for line in sys.stdin:
     if os.fork() == 0:
         ctypes.CDLL(None).prctl(1, 9)  # a server ends with the process it was forked from, and that with the tests
         settings, database, application = made[line]
-        farthing.server.create_app = lambda *given, **more: application
+        farthing.serving.server.create_app = lambda *given, **more: application
         asyncio.run(run(settings, database))
         os._exit(0)
 """

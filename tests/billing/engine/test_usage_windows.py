@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farthing.billing.calculation.quota_usage import ChargedSpan, QuotaCount, QuotaQuestion, QuotaUsage
-from farthing.billing.calculation.quota_windows import QuotaSlot, window_opened_by
+from farthing.billing.calculation.quotas.usage import ChargedSpan, QuotaCount, QuotaQuestion, QuotaUsage
+from farthing.billing.calculation.quotas.windows import QuotaSlot, window_opened_by
 from farthing.calendar.period import Period
 from farthing.catalogue.entitlements.enums import GrantAllocation, GrantDurationUnit, GrantMeasure
 from farthing.events.usage.stretch import Stretch

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from farthing.storage.migrations import upgrade
 from farthing.storage.postgres import Database
-from farthing.subscriptions.change_tables import SubscriptionPause
+from farthing.subscriptions.changes.tables import SubscriptionPause
 from farthing.wiring import wire
 from tests.account import Account
 from tests.billing.counter import Body, cancel, do, opened, read

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from farthing.catalogue.fx.commands import import_reference_rates
 from farthing.catalogue.fx.reference_file import UnusableReferenceFile, cross_rate, read_reference_file
-from farthing.jobs.schedule import duties
+from farthing.jobs.duties.schedule import duties
 from tests.account import Account
 from tests.ports import free_port
 from tests.subscriptions.shop import at

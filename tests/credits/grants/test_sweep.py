@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import text
 
-from farthing.jobs.duties import perform
-from farthing.jobs.schedule import duties
+from farthing.jobs.duties.duty import perform
+from farthing.jobs.duties.schedule import duties
 from tests.account import Account
 from tests.billing.counter import opened
 from tests.conftest import settings_for

@@ -13,7 +13,7 @@ from farthing.core.clock import SystemClock
 from farthing.core.origin import COMMAND_LINE, ChangeSource, acting_as
 from farthing.customers.tables import Customer
 from farthing.identity.credentials import operator
-from farthing.jobs.duties import Duty, everywhere, perform
+from farthing.jobs.duties.duty import Duty, everywhere, perform
 from tests.account import Account
 from tests.conftest import running, settings_for
 

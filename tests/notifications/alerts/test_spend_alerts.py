@@ -11,7 +11,7 @@ from sqlalchemy import delete, func, select, text
 
 from farthing.billing.clock.advance import Clockwork
 from farthing.events.tables import UsageNotice
-from farthing.jobs.schedule import duties
+from farthing.jobs.duties.schedule import duties
 from farthing.notifications.alert_tables import UsageEvaluation
 from farthing.notifications.alerts import evaluation
 from farthing.notifications.alerts.proof import alert_differences

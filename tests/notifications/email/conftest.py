@@ -13,8 +13,8 @@ from sqlalchemy import delete, text, update
 from farthing.core.enums import Status
 from farthing.identity.credentials import keys
 from farthing.identity.tables import Environment, EnvironmentType
-from farthing.jobs.duties import perform
-from farthing.jobs.schedule import duties
+from farthing.jobs.duties.duty import perform
+from farthing.jobs.duties.schedule import duties
 from farthing.notifications.email.tables import PasswordMail
 from farthing.settings import Settings
 from farthing.storage.postgres import Database

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from farthing.jobs.schedule import duties
+from farthing.jobs.duties.schedule import duties
 from tests.notifications.email.conftest import MailRoom, Seller
 from tests.notifications.email.mail_box import MailBox
 

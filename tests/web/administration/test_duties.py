@@ -10,10 +10,10 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from farthing import logs
-from farthing.jobs.duties import Counts, Duty, perform
-from farthing.jobs.pace import WorkerState
-from farthing.jobs.schedule import duties
-from farthing.jobs.worker import keep_working
+from farthing.jobs.duties.duty import Counts, Duty, perform
+from farthing.jobs.duties.schedule import duties
+from farthing.jobs.workers.pace import WorkerState
+from farthing.jobs.workers.worker import keep_working
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.wiring import wire

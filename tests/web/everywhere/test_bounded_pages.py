@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from farthing.web.dashboard.catalogue import plans
+from farthing.web.dashboard.catalogue.plans import pages
 from farthing.web.dashboard.receivables.payments import recording, unapplied
 from farthing.web.dashboard.subscriptions import history
 from tests.invoices.desk import Desk, fixed
@@ -21,7 +21,7 @@ async def _shown(visitor: Visitor, path: str) -> str:
 
 
 async def test_a_plan_with_many_prices(own: Stage, inside: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plans, "MOST_SHOWN", 2)
+    monkeypatch.setattr(pages, "MOST_SHOWN", 2)
     plan = await Shop(own.account).plan(*(fee(str(amount)) for amount in range(1, 7)))
     assert "and 2 more prices" in await _shown(inside, "/catalogue")
     shown = await _shown(inside, f"/catalogue/plans/{plan['id']}")

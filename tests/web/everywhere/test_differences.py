@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from farthing.core.errors import InvalidOperation, ValidationFailed
-from farthing.web.rendering.differences import differences
-from farthing.web.rendering.field_names import with_labels
-from farthing.web.rendering.recorded_values import plain_text, shown_state, shown_value
-from farthing.web.rendering.wording import reason
+from farthing.web.rendering.words.differences import differences
+from farthing.web.rendering.words.field_names import with_labels
+from farthing.web.rendering.words.recorded_values import plain_text, shown_state, shown_value
+from farthing.web.rendering.words.wording import reason
 
 
 @pytest.mark.parametrize(

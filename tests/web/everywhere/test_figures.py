@@ -7,8 +7,8 @@ from decimal import Decimal
 
 from playwright.async_api import Page, expect
 
-from farthing.web.dashboard.overview import TOP_DEBTORS
-from farthing.web.rendering.wording import money
+from farthing.web.dashboard.overview.pages import TOP_DEBTORS
+from farthing.web.rendering.words.wording import money
 from tests.web.stage import Stage
 
 

@@ -14,8 +14,8 @@ from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import PriceType
 from farthing.core.errors import AlreadyExists, FarthingError, InvalidOperation, ValidationFailed
 from farthing.rating.pricing.price import BillingModel, TierMode
-from farthing.web.dashboard.catalogue.calculation import calculate
-from farthing.web.dashboard.catalogue.price_words import UnitWords, price_words
+from farthing.web.dashboard.catalogue.plans.calculation import calculate
+from farthing.web.dashboard.catalogue.plans.price_words import UnitWords, price_words
 from farthing.web.forms.fields import FieldKind, FormField, FormRows, FormSection, metadata_rows, when
 from farthing.web.forms.filled import refused_form
 from farthing.web.forms.reading import change_of, creation_of, number_of, reshaped, shown_values

@@ -13,7 +13,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from farthing.web.dashboard.lists import subscription_list
-from farthing.web.rendering.wording import money
+from farthing.web.rendering.words.wording import money
 from tests.web.browsing import sign_in
 from tests.web.stage import Stage
 from tests.web.visitor import Visitor

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from farthing.web.dashboard.finding.typed import TypedAmount, TypedText
-from farthing.web.rendering.wording import money
+from farthing.web.rendering.words.wording import money
 from tests.account import Account
 from tests.web.browsing import sign_in
 from tests.web.stage import Stage

@@ -8,9 +8,9 @@ from decimal import Decimal
 import pytest
 from playwright.async_api import Page, expect
 
-from farthing.web.dashboard.named_ranges import named_days
-from farthing.web.dashboard.overview import MOST_CURRENCIES
-from farthing.web.rendering.wording import money
+from farthing.web.dashboard.overview.named_ranges import named_days
+from farthing.web.dashboard.overview.pages import MOST_CURRENCIES
+from farthing.web.rendering.words.wording import money
 from tests.web.browsing import sign_in
 from tests.web.stage import Stage
 

@@ -14,7 +14,7 @@ from playwright.async_api import Page, expect
 
 from farthing.core.errors import ValidationFailed
 from farthing.reporting.analytics.catalogue import METRICS
-from farthing.web.dashboard.named_ranges import named_days
+from farthing.web.dashboard.overview.named_ranges import named_days
 from farthing.web.dashboard.reports.catalogue import REPORTS
 from tests.web.stage import Stage
 

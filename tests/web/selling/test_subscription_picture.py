@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from farthing.subscriptions.change_tables import SubscriptionPause
+from farthing.subscriptions.changes.tables import SubscriptionPause
 from farthing.subscriptions.enums import PauseStatus
 from farthing.subscriptions.tables import Subscription
 from farthing.web.dashboard.subscriptions.history import picture_of

@@ -8,8 +8,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.events.ingest.arrival import watermark as watermark_of_snapshot
-from farthing.events.stores.clickhouse import appending, correcting, late, pending, reading, upkeep, usage
 from farthing.events.stores.clickhouse.client import ClickHouse
+from farthing.events.stores.clickhouse.queries import late, reading, usage
+from farthing.events.stores.clickhouse.writes import appending, correcting, pending, upkeep
 from farthing.events.usage.event_store import EventChanges, EventReads, EventStore, EventUpkeep, UsageReads
 from farthing.storage.postgres import scope_of
 

@@ -53,7 +53,7 @@ from farthing.reporting.analytics.metrics.monthly_revenue import (
 )
 from farthing.reporting.analytics.periods import Timeline
 from farthing.reporting.analytics.schemas import AnalyticsFilterOperator
-from farthing.subscriptions.change_tables import SubscriptionPause
+from farthing.subscriptions.changes.tables import SubscriptionPause
 from farthing.subscriptions.enums import LineItemOwner, PauseStatus, SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.line_items.lineage import later_versions
 from farthing.subscriptions.snapshot.loading import load

@@ -21,7 +21,7 @@ from farthing.invoices.reads.letterhead import seller_of
 from farthing.notifications.webhooks.tables import WebhookEndpoint
 from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import Visitor
-from farthing.web.rendering.wording import counted
+from farthing.web.rendering.words.wording import counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ from farthing.web.administration.settings import invoicing_forms, operations_for
 from farthing.web.administration.settings.invoicing_forms import LANGUAGES, MAILS
 from farthing.web.administration.settings.operations_forms import LEVELS
 from farthing.web.forms.fields import Sections
-from farthing.web.rendering.wording import counted, words
+from farthing.web.rendering.words.wording import counted, words
 
 ELSEWHERE = "Nothing in Farthing acts on it: it is kept for programs that read it over the API."
 

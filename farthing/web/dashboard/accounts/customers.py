@@ -39,14 +39,14 @@ from farthing.payments.unapplied.reads import balances
 from farthing.storage.queries.rows import find
 from farthing.subscriptions.tables import Subscription
 from farthing.web.access.visitors import shows, visitor_of
-from farthing.web.dashboard import usage
 from farthing.web.dashboard.accounts.wallets import wallets_of
 from farthing.web.dashboard.annotations import annotations_of
-from farthing.web.dashboard.overview import AGES, age_parts
+from farthing.web.dashboard.overview import usage
+from farthing.web.dashboard.overview.pages import AGES, age_parts
 from farthing.web.dashboard.timeline import newest_activities
-from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, render
 from farthing.web.rendering.charts import StripPart
+from farthing.web.rendering.words import wording
 
 SHOWN = 10
 MOST_RELATED = 50

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.calculation.quota_usage import QuotaWindow
+from farthing.billing.calculation.quotas.usage import QuotaWindow
 from farthing.billing.entitlement_grants.open_cycles import windows_at
 from farthing.catalogue.products.tables import Feature
 from farthing.storage.queries.rows import in_array

@@ -20,8 +20,8 @@ from farthing.core.enums import Status
 from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.tables import Subscription
 from farthing.web.access.visitors import shows
-from farthing.web.dashboard.catalogue.plans import live_prices
-from farthing.web.dashboard.catalogue.price_words import ShownPrice, shown_prices
+from farthing.web.dashboard.catalogue.plans.pages import live_prices
+from farthing.web.dashboard.catalogue.plans.price_words import ShownPrice, shown_prices
 from farthing.web.rendering.answers import HttpRequest, render
 from farthing.web.rendering.listing import Listing, listing
 

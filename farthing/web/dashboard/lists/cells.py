@@ -10,8 +10,8 @@ from markupsafe import Markup
 from sqlalchemy import ColumnElement
 
 from farthing.calendar.zones import to_local, zone_or_abbreviation
-from farthing.web.rendering import wording
 from farthing.web.rendering.listing import ListColumn
+from farthing.web.rendering.words import wording
 
 
 class RowInZone(Protocol):

@@ -26,7 +26,6 @@ from farthing.web.dashboard.accounts.customers import Debt, debts, owed_currenci
 from farthing.web.dashboard.lists.cells import day_column, linked
 from farthing.web.dashboard.lists.showing import file_of_list, show_list
 from farthing.web.dashboard.receivables.invoices import zone_of
-from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest
 from farthing.web.rendering.listing import (
     FilterKind,
@@ -36,6 +35,7 @@ from farthing.web.rendering.listing import (
     day_filters,
     like,
 )
+from farthing.web.rendering.words import wording
 
 SHOWN_CURRENCIES = 3
 """In how many currencies what is owed has a column before anybody chooses."""

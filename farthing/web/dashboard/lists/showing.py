@@ -16,7 +16,7 @@ from farthing.web.access.visitors import visitor_of
 from farthing.web.dashboard.lists.saved_views import saved_views
 from farthing.web.rendering.answers import HEADERS, HttpRequest, render
 from farthing.web.rendering.listing import ListDefinition, ListQuestion, read_question
-from farthing.web.rendering.wording import reason, with_query
+from farthing.web.rendering.words.wording import reason, with_query
 
 Row = TypeVar("Row")
 

@@ -23,7 +23,6 @@ from farthing.web.dashboard.accounts.customers import names_of
 from farthing.web.dashboard.lists.cells import date_text, day_column, linked
 from farthing.web.dashboard.lists.showing import file_of_list, show_list
 from farthing.web.dashboard.receivables.invoices import zone_of
-from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest
 from farthing.web.rendering.listing import (
     FilterKind,
@@ -33,6 +32,7 @@ from farthing.web.rendering.listing import (
     day_filters,
     like,
 )
+from farthing.web.rendering.words import wording
 
 MOST_PLANS = 200
 """To choose from; a link may be about any other."""

@@ -11,7 +11,7 @@ from farthing.core.errors import FarthingError, NotFound
 from farthing.web.access.visitors import form_of, own_account, visitor_of
 from farthing.web.dashboard.lists.saved_views import delete_view, save_view
 from farthing.web.rendering.answers import HttpRequest, done, refused
-from farthing.web.rendering.wording import with_query
+from farthing.web.rendering.words.wording import with_query
 
 LISTS = frozenset({"invoices", "customers", "subscriptions"})
 """The lists whose views can be saved; each is at the address of its name."""

@@ -6,8 +6,8 @@ from litestar import Controller, Response, get, post
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.checkout import ending
-from farthing.checkout.opening import page_url
+from farthing.checkout.conclusion import ending
+from farthing.checkout.preparation.opening import page_url
 from farthing.checkout.tables import OPEN, CheckoutSession
 from farthing.core.checkout import CheckoutAction, CheckoutStatus
 from farthing.core.clock import Clock

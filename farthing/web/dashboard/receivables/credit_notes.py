@@ -18,10 +18,11 @@ from farthing.core.encoding.decoding import convert
 from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.core.ids import new_ulid
 from farthing.core.money import EXACT, ZERO, parse
-from farthing.credits.notes import limits, reads
-from farthing.credits.notes.creation import create_note
+from farthing.credits.notes import reads
 from farthing.credits.notes.document import note_pdf, pdf_answer
-from farthing.credits.notes.finalization import finalize_draft, void_note
+from farthing.credits.notes.lifecycle import limits
+from farthing.credits.notes.lifecycle.creation import create_note
+from farthing.credits.notes.lifecycle.finalization import finalize_draft, void_note
 from farthing.credits.notes.refunding import send_refunds_of
 from farthing.credits.notes.routes import NotePoint
 from farthing.credits.notes.schemas import CreateCreditNoteRequest
@@ -44,8 +45,8 @@ from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, form_of, shows
 from farthing.web.dashboard.accounts.customers import names_of
 from farthing.web.dashboard.receivables.invoices import zone_of
-from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, done, own_path, refused, render
+from farthing.web.rendering.words import wording
 
 AMOUNT = "amount:"
 """The beginning of the name of each line's field."""

@@ -20,7 +20,7 @@ from farthing.web.access.visitors import changes, form_of, shows
 from farthing.web.dashboard.accounts.customers import names_of
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 from farthing.web.rendering.listing import listing
-from farthing.web.rendering.wording import words
+from farthing.web.rendering.words.wording import words
 
 PAGE = "/dunning"
 

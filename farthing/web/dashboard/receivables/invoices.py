@@ -36,11 +36,11 @@ from farthing.storage.queries.rows import find, lock_row
 from farthing.web.access.visitors import changes, shows, visitor_of
 from farthing.web.dashboard.accounts.customers import names_of
 from farthing.web.dashboard.annotations import annotations_of
-from farthing.web.dashboard.catalogue.price_words import UnitWords, price_words
+from farthing.web.dashboard.catalogue.plans.price_words import UnitWords, price_words
 from farthing.web.dashboard.receivables.conversion import converted_figures, missing_rate
 from farthing.web.dashboard.timeline import newest_activities
-from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
+from farthing.web.rendering.words import wording
 
 _IN_THE_TABLE = frozenset({"quantity", "list_unit_amount"})
 """What of the notes of a line says no more than the table of its price, unless something else had a say."""

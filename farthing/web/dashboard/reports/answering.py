@@ -16,7 +16,7 @@ from farthing.reporting.analytics.catalogue import AGE, CURRENCY, LABELS, Metric
 from farthing.reporting.analytics.engine import AnsweredTable, answer_question
 from farthing.web.dashboard.reports.asking import ReportQuestion
 from farthing.web.dashboard.reports.names import AGE_NAMES, NamedThing, names_for
-from farthing.web.rendering import wording
+from farthing.web.rendering.words import wording
 
 Group = tuple[str, ...]
 _CHANGE = "_change_percent"

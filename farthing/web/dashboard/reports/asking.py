@@ -13,7 +13,7 @@ from farthing.core.errors import ValidationFailed
 from farthing.reporting.analytics.catalogue import AGE, CURRENCY, MetricUnit
 from farthing.reporting.analytics.definition import Question, read_definition
 from farthing.reporting.analytics.schemas import AnalyticsViewDefinition, MetricFamily, ReportShape
-from farthing.web.dashboard.named_ranges import RANGES, named_days
+from farthing.web.dashboard.overview.named_ranges import RANGES, named_days
 from farthing.web.dashboard.reports.catalogue import ReportPage
 
 _DAY = timedelta(days=1)

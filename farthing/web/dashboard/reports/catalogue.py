@@ -17,7 +17,7 @@ from farthing.reporting.analytics.catalogue import (
     ReportMetric,
 )
 from farthing.reporting.analytics.schemas import ReportShape
-from farthing.web.dashboard.earnings import MRR_MOVEMENTS
+from farthing.web.dashboard.overview.earnings import MRR_MOVEMENTS
 
 
 @dataclass(frozen=True)

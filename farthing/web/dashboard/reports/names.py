@@ -16,7 +16,7 @@ from farthing.customers.tables import Customer
 from farthing.reporting.analytics.catalogue import AGE
 from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.tables import Subscription
-from farthing.web.rendering.wording import words
+from farthing.web.rendering.words.wording import words
 
 AGE_NAMES: Mapping[str, str] = {
     "not_due": "Not yet due",

@@ -21,7 +21,7 @@ from farthing.invoices.reads.letterhead import seller_zone
 from farthing.reporting.files import TableFormat, table_file
 from farthing.web.access.visitors import shows, visitor_of
 from farthing.web.dashboard.lists.invoice_list import currencies_of
-from farthing.web.dashboard.named_ranges import RANGES
+from farthing.web.dashboard.overview.named_ranges import RANGES
 from farthing.web.dashboard.reports.answering import ReportTable, answer_report
 from farthing.web.dashboard.reports.asking import (
     COMPARISONS,
@@ -33,7 +33,7 @@ from farthing.web.dashboard.reports.asking import (
 from farthing.web.dashboard.reports.catalogue import REPORTS, ReportPage, reports_by_category
 from farthing.web.rendering.answers import HEADERS, HttpRequest, render
 from farthing.web.rendering.charts import Bar, StripPart, columns, strip
-from farthing.web.rendering.wording import reason, short_money, with_query
+from farthing.web.rendering.words.wording import reason, short_money, with_query
 
 MOST_SHOWN = 150
 """Rows of one page; the files have all."""

@@ -23,18 +23,18 @@ from farthing.storage.queries.rows import find, lock_row
 from farthing.subscriptions.tables import Subscription
 from farthing.web.access.visitors import changes, form_of, prepares, visitor_of
 from farthing.web.dashboard.accounts.customers import names_of
-from farthing.web.dashboard.subscriptions.action import SubscriptionAction
-from farthing.web.dashboard.subscriptions.attachments import ADD_ADDON, ADD_COUPON, REMOVE_ADDON, REMOVE_COUPON
-from farthing.web.dashboard.subscriptions.boundaries import ACTIVATE, CANCEL, END_TRIAL, KEEP, TAKE_BACK
-from farthing.web.dashboard.subscriptions.charges import CHANGE_CHARGES
-from farthing.web.dashboard.subscriptions.commitments import COMMIT
-from farthing.web.dashboard.subscriptions.consequences import Consequences, settlements_before, with_settlements
-from farthing.web.dashboard.subscriptions.families import SHARE
-from farthing.web.dashboard.subscriptions.grouped_invoicing import INVOICE_TOGETHER
-from farthing.web.dashboard.subscriptions.pausing import PAUSE, RESUME
-from farthing.web.dashboard.subscriptions.plan_change import CHANGE_PLAN
-from farthing.web.dashboard.subscriptions.two_steps import Carry, Change, FormStep, MakeOnce, carry_out, look
-from farthing.web.dashboard.subscriptions.typed_form import OF_THE_STEPS, TypedForm
+from farthing.web.dashboard.subscriptions.changes.attachments import ADD_ADDON, ADD_COUPON, REMOVE_ADDON, REMOVE_COUPON
+from farthing.web.dashboard.subscriptions.changes.boundaries import ACTIVATE, CANCEL, END_TRIAL, KEEP, TAKE_BACK
+from farthing.web.dashboard.subscriptions.changes.charges import CHANGE_CHARGES
+from farthing.web.dashboard.subscriptions.changes.commitments import COMMIT
+from farthing.web.dashboard.subscriptions.changes.families import SHARE
+from farthing.web.dashboard.subscriptions.changes.grouped_invoicing import INVOICE_TOGETHER
+from farthing.web.dashboard.subscriptions.changes.pausing import PAUSE, RESUME
+from farthing.web.dashboard.subscriptions.changes.plan_change import CHANGE_PLAN
+from farthing.web.dashboard.subscriptions.forms.action import SubscriptionAction
+from farthing.web.dashboard.subscriptions.forms.consequences import Consequences, settlements_before, with_settlements
+from farthing.web.dashboard.subscriptions.forms.two_steps import Carry, Change, FormStep, MakeOnce, carry_out, look
+from farthing.web.dashboard.subscriptions.forms.typed_form import OF_THE_STEPS, TypedForm
 from farthing.web.rendering.answers import HttpRequest, render
 
 ACTIONS: Mapping[str, SubscriptionAction] = MappingProxyType(

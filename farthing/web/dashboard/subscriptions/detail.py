@@ -18,7 +18,7 @@ from farthing.customers.tables import Customer
 from farthing.invoices.reads.reading_zones import reading_zones
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import find
-from farthing.subscriptions.change_tables import SubscriptionPause
+from farthing.subscriptions.changes.tables import SubscriptionPause
 from farthing.subscriptions.enums import SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.tables import Subscription, SubscriptionLineItem, SubscriptionPhase
 from farthing.web.access.visitors import shows, visitor_of
@@ -26,14 +26,14 @@ from farthing.web.dashboard.accounts.customers import names_of
 from farthing.web.dashboard.accounts.entitlements import usage_windows_of
 from farthing.web.dashboard.accounts.grants import latest_applications
 from farthing.web.dashboard.alerts import latest_alerts, scopes_of, settings_of
-from farthing.web.dashboard.subscriptions.action import period_in_words, price_in_words
 from farthing.web.dashboard.subscriptions.action_pages import ACTIONS
-from farthing.web.dashboard.subscriptions.attachments import attached_addons, attached_coupons, coupon_in_words
-from farthing.web.dashboard.subscriptions.boundaries import schedules_in_words, waiting_schedules
-from farthing.web.dashboard.subscriptions.commitments import charge_commitment_in_words, commitment_in_words
-from farthing.web.dashboard.subscriptions.families import family_of
+from farthing.web.dashboard.subscriptions.changes.attachments import attached_addons, attached_coupons, coupon_in_words
+from farthing.web.dashboard.subscriptions.changes.boundaries import schedules_in_words, waiting_schedules
+from farthing.web.dashboard.subscriptions.changes.commitments import charge_commitment_in_words, commitment_in_words
+from farthing.web.dashboard.subscriptions.changes.families import family_of
+from farthing.web.dashboard.subscriptions.forms.action import period_in_words, price_in_words
+from farthing.web.dashboard.subscriptions.forms.terms_form import PAYMENT_TERMS
 from farthing.web.dashboard.subscriptions.history import MOST_CHANGES, ItemAndPrice, happenings_of, picture_of
-from farthing.web.dashboard.subscriptions.terms_form import PAYMENT_TERMS
 from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.rendering.answers import HttpRequest, render
 

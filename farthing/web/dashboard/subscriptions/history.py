@@ -21,13 +21,13 @@ from farthing.invoices.pdf.figures import grouped
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import in_array
 from farthing.storage.record.outbox import SystemEvent
-from farthing.subscriptions.change_tables import SubscriptionPause, SubscriptionSchedule
+from farthing.subscriptions.changes.tables import SubscriptionPause, SubscriptionSchedule
 from farthing.subscriptions.enums import AddonStatus, PauseStatus, ScheduleStatus, ScheduleType
 from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem
-from farthing.web.dashboard.subscriptions.boundaries import schedules_in_words
-from farthing.web.dashboard.subscriptions.consequences import wording_of
-from farthing.web.rendering import wording
+from farthing.web.dashboard.subscriptions.changes.boundaries import schedules_in_words
+from farthing.web.dashboard.subscriptions.forms.consequences import wording_of
 from farthing.web.rendering.charts import TimelineSpan, timeline
+from farthing.web.rendering.words import wording
 
 LONGEST_AHEAD = timedelta(days=400)
 MOST_CHANGES = 100

@@ -31,17 +31,17 @@ from farthing.storage.queries.rows import find
 from farthing.subscriptions.reads.late_prices import warn_of_late_prices
 from farthing.web.access.visitors import changes, form_of, prepares, visitor_of
 from farthing.web.dashboard.choosing import customer_id_of
-from farthing.web.dashboard.subscriptions.action import fee_choices, made_invoices, page_of, period_in_words
-from farthing.web.dashboard.subscriptions.attachments import coupon_in_words, offered_addons, offered_coupons
-from farthing.web.dashboard.subscriptions.commitments import COMMITTED_PERIODS
-from farthing.web.dashboard.subscriptions.consequences import Consequences
-from farthing.web.dashboard.subscriptions.families import external_ids_of
-from farthing.web.dashboard.subscriptions.plan_change import PlanTerms
-from farthing.web.dashboard.subscriptions.terms_form import LATER_PHASES, PAYMENT_TERMS, creation_request
-from farthing.web.dashboard.subscriptions.two_steps import Change, FormStep, MakeOnce, carry_out, look
-from farthing.web.dashboard.subscriptions.typed_form import OF_THE_STEPS, TypedForm
-from farthing.web.rendering import wording
+from farthing.web.dashboard.subscriptions.changes.attachments import coupon_in_words, offered_addons, offered_coupons
+from farthing.web.dashboard.subscriptions.changes.commitments import COMMITTED_PERIODS
+from farthing.web.dashboard.subscriptions.changes.families import external_ids_of
+from farthing.web.dashboard.subscriptions.changes.plan_change import PlanTerms
+from farthing.web.dashboard.subscriptions.forms.action import fee_choices, made_invoices, page_of, period_in_words
+from farthing.web.dashboard.subscriptions.forms.consequences import Consequences
+from farthing.web.dashboard.subscriptions.forms.terms_form import LATER_PHASES, PAYMENT_TERMS, creation_request
+from farthing.web.dashboard.subscriptions.forms.two_steps import Change, FormStep, MakeOnce, carry_out, look
+from farthing.web.dashboard.subscriptions.forms.typed_form import OF_THE_STEPS, TypedForm
 from farthing.web.rendering.answers import HttpRequest, render
+from farthing.web.rendering.words import wording
 
 PAGE = "/subscriptions/new"
 MOST_PLANS = 500

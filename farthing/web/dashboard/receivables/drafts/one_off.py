@@ -45,9 +45,9 @@ from farthing.web.dashboard.receivables.drafts.typed_invoice import (
     place_of,
     typed_lines,
 )
-from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, done, render
 from farthing.web.rendering.typed_fields import problems_at
+from farthing.web.rendering.words import wording
 
 MOST_CHOICES = 50
 """So many coupons and tax rates are offered."""

@@ -24,8 +24,8 @@ from farthing.payments.refunds.unapplied_routes import RefundPoint
 from farthing.payments.shared_by_routes import provide_gateways
 from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, form_of
-from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, done, refused
+from farthing.web.rendering.words import wording
 
 
 class VoidingPages(Controller):

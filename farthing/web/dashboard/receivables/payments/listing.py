@@ -37,10 +37,10 @@ from farthing.web.dashboard.accounts.customers import names_of
 from farthing.web.dashboard.choosing import customer_id_of
 from farthing.web.dashboard.receivables.invoices import zone_of
 from farthing.web.dashboard.timeline import newest_activities
-from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 from farthing.web.rendering.listing import Listing, listing
 from farthing.web.rendering.typed_fields import start_of_day, start_of_next_day
+from farthing.web.rendering.words import wording
 
 _RECEIVED = func.coalesce(Payment.succeeded_at, Payment.created_at)
 _ORDER: Mapping[str, Any] = {"received": _RECEIVED, "recorded": Payment.created_at, "amount": Payment.amount}

@@ -39,9 +39,9 @@ from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, form_of, shows
 from farthing.web.dashboard.choosing import customer_id_of
 from farthing.web.dashboard.receivables.invoices import zone_of
-from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, done, render
 from farthing.web.rendering.typed_fields import amount_in, problems_at, start_of_day
+from farthing.web.rendering.words import wording
 
 PART = "part:"
 """The beginning of the name of each invoice's field."""

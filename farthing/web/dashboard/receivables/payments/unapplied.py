@@ -29,10 +29,10 @@ from farthing.web.access.visitors import changes, form_of, shows
 from farthing.web.dashboard.accounts.customers import names_of
 from farthing.web.dashboard.receivables.invoices import zone_of
 from farthing.web.dashboard.receivables.payments.recording import MOST_INVOICES, PART
-from farthing.web.rendering import wording
 from farthing.web.rendering.answers import HttpRequest, done, render
 from farthing.web.rendering.listing import listing
 from farthing.web.rendering.typed_fields import WHOLE_FORM, amount_in, problems_at
+from farthing.web.rendering.words import wording
 
 SOURCES = {
     "PAYMENT": "Paid without an invoice",
