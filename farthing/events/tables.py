@@ -179,7 +179,8 @@ class MeterBackfill(Scoped, Base):
 class PendingEventWrite(InEnvironment, Base):
     """A write to a store outside this database that was decided, and may not have reached it whole.
 
-    Crossed out when it has; whoever finds one that nobody works on finishes it. See `events.stores.clickhouse.pending`.
+    Crossed out when it has; whoever finds one that nobody works on finishes it. See
+    `events.stores.clickhouse.writes.pending`.
     """
 
     __tablename__ = "pending_event_writes"

@@ -1,8 +1,8 @@
 """The usage windows of entitlements' grants: counted from stored events, opened, found exhausted, and shown.
 
 Owns what stands in `entitlement_grants` beside the subscriptions that it belongs to, and the announcement that a quota
-is used up. Does not own where windows lie nor what is over a quota (`billing.calculation.quota_windows` and
-`quota_usage`, pure), nor the charge. Invariants:
+is used up. Does not own where windows lie nor what is over a quota (`billing.calculation.quotas`, pure), nor the
+charge. Invariants:
 
 - a window that was opened keeps its bounds and its quota;
 - a window is found exhausted once, and announced in the same transaction;

@@ -25,6 +25,7 @@ from farthing.invoices import events
 from farthing.invoices.events import InvoiceEvent
 from farthing.invoices.figures.computation import compute
 from farthing.invoices.figures.settlement import record_settlement, settle
+from farthing.invoices.figures.settlement_tables import SettlementKind
 from farthing.invoices.figures.terms import CouponTerm, TaxTerm, stored
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import drafts
@@ -40,7 +41,7 @@ from farthing.invoices.requests import (
     InvoiceCoupon,
     InvoiceLineItemCoupon,
 )
-from farthing.invoices.tables import Invoice, SettlementKind
+from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import find
 from farthing.subscriptions.tables import Subscription
 

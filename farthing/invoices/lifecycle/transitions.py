@@ -26,6 +26,7 @@ from farthing.invoices.figures.settlement import (
     settle,
     settled_amounts,
 )
+from farthing.invoices.figures.settlement_tables import SettlementKind
 from farthing.invoices.hooks import InvoiceCredits, InvoiceHooks
 from farthing.invoices.lifecycle.as_issued import keep_as_issued
 from farthing.invoices.lifecycle.due_dates import derive_due_date, due_terms_of, is_due_date_open
@@ -34,7 +35,7 @@ from farthing.invoices.parts import InvoiceParts, parts_of, parts_of_all
 from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.requests import RESERVED_METADATA, VoidInvoiceRequest
-from farthing.invoices.tables import Invoice, SettlementKind
+from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import ports_of
 from farthing.storage.queries.bulk import update_all
 from farthing.storage.queries.rows import find, lock_row

@@ -10,7 +10,6 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-import stripe
 
 from farthing.core.money import exact_sum
 from farthing.payments.providers.interface import (
@@ -36,7 +35,7 @@ from farthing.payments.providers.interface import (
 )
 from farthing.payments.providers.registry import ProviderSupport
 from farthing.payments.stripe.amounts import InexactAmount, from_stripe_amount, to_stripe_amount
-from farthing.payments.stripe.api import Operation, StripeApi, is_live, keyed
+from farthing.payments.stripe.api import StripeApi, is_live, keyed
 from farthing.payments.stripe.objects import (
     CHARGE,
     CUSTOMER,
@@ -47,15 +46,14 @@ from farthing.payments.stripe.objects import (
     PAYMENT,
     REFUND,
     PaymentIntent,
-    StripeCheckout,
     StripeCustomer,
     StripeMethod,
     StripeObject,
     StripeRefund,
     StripeSetup,
     charge_of,
-    read_object,
 )
+from farthing.payments.stripe.reading import StripeReader
 from farthing.payments.stripe.webhooks import (
     HEADER,
     INTENT,
@@ -70,10 +68,7 @@ from farthing.payments.stripe.webhooks import (
 
 _KINDS = {"card": "CARD", "link": "CARD", "us_bank_account": "ACH", "sepa_debit": "ACH"}
 """Kinds of methods that can be charged with nobody present, and what we call them: cards, and debits of accounts."""
-_MOST_INTENTS = 1000
-"""How many of a customer's newest intents are looked through for one that we lost sight of."""
 _ABOUT_A_CHARGE = {ReportKind.REFUND_UPDATED, ReportKind.REFUND_FAILED, ReportKind.DISPUTE_UPDATED}
-_UNREADABLE = Retryable("Stripe answered something else than it documents")
 
 _refusals = (Declined, Retryable, Fatal)
 
@@ -95,6 +90,7 @@ class StripeProvider:
             support.scope.environment_id, str(account_id) if account_id else None, is_live(secret_key)
         )
         self._api = StripeApi(secret_key, support.api_url)
+        self._stripe = StripeReader(self._api)
 
     async def ask_account(self) -> str | Refusal:
         """The newest customer is asked for: a restricted key that we can work with may read customers."""
@@ -109,7 +105,7 @@ class StripeProvider:
         if payer.email:
             values["email"] = payer.email
         options = keyed(_key_of_values(key, values))
-        made = await self._read(StripeObject, lambda client: client.v1.customers.create_async(values, options))
+        made = await self._stripe.read(StripeObject, lambda client: client.v1.customers.create_async(values, options))
         if isinstance(made, _refusals):
             return made
         return Account(provider_customer_id=made.id, customer_id=payer.customer_id)
@@ -153,7 +149,7 @@ class StripeProvider:
         if urls.cancel:
             values["cancel_url"] = urls.cancel
         values |= _payer_values(account, options)
-        page = await self._page(values, _key_of_values(key, values))
+        page = await self._stripe.make_page(values, _key_of_values(key, values))
         if isinstance(page, _refusals):
             return page
         expires_at = datetime.fromtimestamp(page.expires_at, UTC) if page.expires_at else None
@@ -176,7 +172,7 @@ class StripeProvider:
         if lookup.tracking_id is None or not lookup.tracking_id.startswith("cs_"):
             charge = await self.get_payment(lookup)
             return report_of(charge) if isinstance(charge, ProviderCharge) else charge
-        page = await self._checkout(lookup.tracking_id)
+        page = await self._stripe.read_page(lookup.tracking_id)
         if isinstance(page, _refusals):
             return page
         report = read_page(page)
@@ -204,7 +200,9 @@ class StripeProvider:
             units = to_stripe_amount(amount, currency)
         except InexactAmount as error:
             return Declined("inexact_amount", str(error))
-        method = await self._read(StripeMethod, lambda client: client.v1.payment_methods.retrieve_async(method_id))
+        method = await self._stripe.read(
+            StripeMethod, lambda client: client.v1.payment_methods.retrieve_async(method_id)
+        )
         if isinstance(method, _refusals):
             return method
         values: Any = {
@@ -218,7 +216,9 @@ class StripeProvider:
         }
         if account is not None:
             values["customer"] = account.provider_customer_id
-        intent = await self._intent(lambda client: client.v1.payment_intents.create_async(values, keyed(key)))
+        intent = await self._stripe.read_intent(
+            lambda client: client.v1.payment_intents.create_async(values, keyed(key))
+        )
         return await self._settled(intent, return_url, key)
 
     async def register_method(
@@ -247,7 +247,7 @@ class StripeProvider:
         }
         if urls.cancel:
             values["cancel_url"] = urls.cancel
-        page = await self._page(values, key)
+        page = await self._stripe.make_page(values, key)
         if isinstance(page, _refusals):
             return page
         setup = page.setup_intent if isinstance(page.setup_intent, StripeSetup) else None
@@ -262,12 +262,14 @@ class StripeProvider:
     async def list_methods(self, account: Account) -> Sequence[Method] | Refusal:
         """Those that can be charged with nobody present; without a default, the newest first."""
         customer_id = account.provider_customer_id
-        customer = await self._read(StripeCustomer, lambda client: client.v1.customers.retrieve_async(customer_id))
+        customer = await self._stripe.read(
+            StripeCustomer, lambda client: client.v1.customers.retrieve_async(customer_id)
+        )
         if isinstance(customer, _refusals):
             return customer
         if customer.deleted:
             return []
-        rows = await self._rows(
+        rows = await self._stripe.read_rows(
             StripeMethod,
             lambda client: client.v1.customers.payment_methods.list_async(customer_id, {"limit": 100}),
         )
@@ -283,13 +285,13 @@ class StripeProvider:
         Without its id there it is looked for on its page, else among the customer's intents: a list tells at once of
         what was just made, which a search does not.
         """
-        intent = await self._find_intent(lookup)
+        intent = await self._stripe.find_intent(lookup)
         if intent is None or isinstance(intent, _refusals):
             return intent
         settled = await self._settled(intent, lookup.return_url, lookup.payment_id)
         if isinstance(settled, _refusals):
             return settled
-        refunds = await self._refunds_of(intent.id)
+        refunds = await self._stripe.read_refunds(intent.id)
         if isinstance(refunds, _refusals):
             return refunds
         returned = [row for row in refunds if row.status == "succeeded"]
@@ -299,12 +301,14 @@ class StripeProvider:
 
     async def refund(self, gateway_payment_id: str, amount: Decimal, *, key: str) -> SentBack | Refusal:
         """Send money back. What was asked for with this key before is found, however long ago that was."""
-        refunds = await self._refunds_of(gateway_payment_id)
+        refunds = await self._stripe.read_refunds(gateway_payment_id)
         if isinstance(refunds, _refusals):
             return refunds
         made: StripeRefund | Refusal | None = next((row for row in refunds if row.note(REFUND) == key), None)
         if made is None:
-            intent = await self._intent(lambda client: client.v1.payment_intents.retrieve_async(gateway_payment_id))
+            intent = await self._stripe.read_intent(
+                lambda client: client.v1.payment_intents.retrieve_async(gateway_payment_id)
+            )
             if isinstance(intent, _refusals):
                 return intent
             try:
@@ -316,7 +320,7 @@ class StripeProvider:
                 "amount": units,
                 "metadata": self._metadata(**{REFUND: key}),
             }
-            made = await self._read(
+            made = await self._stripe.read(
                 StripeRefund, lambda client: client.v1.refunds.create_async(values, keyed(f"refund/{key}"))
             )
         if isinstance(made, _refusals):
@@ -343,7 +347,7 @@ class StripeProvider:
         """Ask how a charge stands that money went back of, whichever event of it comes first; set a new default."""
         if report.kind in _ABOUT_A_CHARGE:
             intent_id = report.context.get(INTENT, "")
-            intent = await self._intent(lambda client: client.v1.payment_intents.retrieve_async(intent_id))
+            intent = await self._stripe.read_intent(lambda client: client.v1.payment_intents.retrieve_async(intent_id))
             if isinstance(intent, _refusals):
                 return intent
             payment_id = intent.note(PAYMENT)
@@ -360,11 +364,13 @@ class StripeProvider:
     async def _make_default(self, context: Mapping[str, str]) -> Refusal | None:
         """Let the method that was just saved be the one that its customer is charged by."""
         if SETUP in context:
-            source = await self._read(
+            source = await self._stripe.read(
                 StripeSetup, lambda client: client.v1.setup_intents.retrieve_async(context[SETUP])
             )
         else:
-            source = await self._intent(lambda client: client.v1.payment_intents.retrieve_async(context[INTENT]))
+            source = await self._stripe.read_intent(
+                lambda client: client.v1.payment_intents.retrieve_async(context[INTENT])
+            )
         if isinstance(source, _refusals):
             return source
         if source.payment_method is None:
@@ -391,101 +397,10 @@ class StripeProvider:
             "payment_method": method if isinstance(method, str) else method.id,
             "return_url": return_url or self._base_url,
         }
-        confirmed = await self._intent(
+        confirmed = await self._stripe.read_intent(
             lambda client: client.v1.payment_intents.confirm_async(intent.id, values, keyed(f"{key}/confirm"))
         )
         return confirmed if isinstance(confirmed, _refusals) else charge_of(confirmed)
-
-    async def _find_intent(self, lookup: ChargeLookup) -> PaymentIntent | Refusal | None:
-        intent_id = lookup.gateway_payment_id
-        if intent_id is None and lookup.tracking_id is not None and lookup.tracking_id.startswith("cs_"):
-            page = await self._checkout(lookup.tracking_id)
-            if isinstance(page, _refusals):
-                return page
-            intent_id = page.payment_intent
-        if intent_id is None:
-            return await self._find_among(lookup)
-        known_id = intent_id
-        return await self._intent(lambda client: client.v1.payment_intents.retrieve_async(known_id))
-
-    async def _find_among(self, lookup: ChargeLookup) -> PaymentIntent | Refusal | None:
-        """The intent with our payment's id on it, among the newest of its customer."""
-        if lookup.account is None:
-            return Retryable("The payer is not linked to a customer at Stripe, whose payments could be looked through")
-        customer_id = lookup.account.provider_customer_id
-        rows = await self._rows(
-            PaymentIntent,
-            lambda client: client.v1.payment_intents.list_async({"customer": customer_id, "limit": 100}),
-        )
-        if isinstance(rows, _refusals):
-            return rows
-        mine = next((row for row in rows if row.note(PAYMENT) == lookup.payment_id), None)
-        if mine is None and len(rows) >= _MOST_INTENTS:
-            return Retryable("The customer has too many payments at Stripe to find this one")
-        return mine
-
-    async def _refunds_of(self, intent_id: str) -> list[StripeRefund] | Refusal:
-        refunds: list[StripeRefund] | Refusal = await self._rows(
-            StripeRefund,
-            lambda client: client.v1.refunds.list_async({"payment_intent": intent_id, "limit": 100}),
-        )
-        return refunds
-
-    async def _checkout(self, page_id: str) -> StripeCheckout | Refusal:
-        page: StripeCheckout | Refusal = await self._read(
-            StripeCheckout, lambda client: client.v1.checkout.sessions.retrieve_async(page_id)
-        )
-        return page
-
-    async def _page(self, values: Any, key: str) -> StripeCheckout | Refusal:
-        page: StripeCheckout | Refusal = await self._read(
-            StripeCheckout, lambda client: client.v1.checkout.sessions.create_async(values, keyed(key))
-        )
-        return page
-
-    async def _intent(self, operation: Operation) -> PaymentIntent | Refusal:
-        """An intent, also one whose charge the bank refused: Stripe answers that with an error that holds it."""
-
-        async def ask(client: stripe.StripeClient) -> stripe.StripeObject:
-            try:
-                return await operation(client)
-            except stripe.CardError as error:
-                intent = getattr(error.error, "payment_intent", None)
-                if isinstance(intent, stripe.StripeObject):
-                    return intent
-                raise
-
-        answer: PaymentIntent | Refusal = await self._read(PaymentIntent, ask)
-        return answer
-
-    async def _read(self, kind: type[Any], operation: Operation) -> Any:
-        """What Stripe answers as one of our structs, or a refusal."""
-        answer = await self._api.ask(operation)
-        if isinstance(answer, _refusals):
-            return answer
-        try:
-            return read_object(answer, kind)
-        except ValueError:
-            return _UNREADABLE
-
-    async def _rows(self, kind: type[Any], operation: Operation) -> Any:
-        """All rows of a list, or a refusal; at most the newest thousand."""
-
-        async def ask(client: stripe.StripeClient) -> stripe.StripeObject:
-            page: Any = await operation(client)
-            rows = list(page.data)
-            while page.has_more and len(rows) < _MOST_INTENTS:
-                page = await page.next_page_async()
-                rows.extend(page.data)
-            return stripe.StripeObject.construct_from({"data": [row.to_dict() for row in rows]}, None)
-
-        answer = await self._api.ask(ask)
-        if isinstance(answer, _refusals):
-            return answer
-        try:
-            return [read_object(row, kind) for row in answer["data"]]
-        except ValueError:
-            return _UNREADABLE
 
     def _metadata(self, **notes: str) -> dict[str, str]:
         """What we write on Stripe's objects to know them again."""

@@ -51,7 +51,8 @@ from farthing.subscriptions.plan_change.quantities import (
     monthly_total,
 )
 from farthing.subscriptions.ports import SubscriptionPorts
-from farthing.subscriptions.snapshot.loading import item_snapshot, load_one
+from farthing.subscriptions.snapshot.line_items import item_snapshot
+from farthing.subscriptions.snapshot.loading import load_one
 from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot, mixes_periods
 from farthing.subscriptions.states import require_status
 from farthing.subscriptions.tables import AddonAssociation, Subscription, SubscriptionLineItem

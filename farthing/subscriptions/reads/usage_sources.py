@@ -37,7 +37,7 @@ from farthing.storage.queries.listing import by_id
 from farthing.subscriptions.dates import effective_end
 from farthing.subscriptions.enums import CommitmentType, LineItemOwner, SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.reads.answers import item_answers
-from farthing.subscriptions.snapshot.loading import item_snapshot, time_buckets_of
+from farthing.subscriptions.snapshot.line_items import item_snapshot, time_buckets_of
 from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
 
 CHARGING = (

@@ -1,7 +1,7 @@
 """Events in ClickHouse: the tables there, what is written to them and how they are asked.
 
-Owns the schema and every statement in ClickHouse's language, and `writes.pending`, the one table in PostgreSQL that makes a
-write exactly once.
+Owns the schema and every statement in ClickHouse's language, and `writes.pending`, the one table in PostgreSQL that
+makes a write exactly once.
 
 Does not own the order of arrival, the history of corrections, who was told what (`usage_notices`) or where events stood
 (`events_withdrawn`): those stay in PostgreSQL.
