@@ -19,8 +19,8 @@ from typing import Any
 import httpx
 import psycopg
 
+from benchmarks.events.ingest import event
 from benchmarks.harness import KEY, Report, Service, cpu_of, service
-from benchmarks.ingest import event
 from benchmarks.raw_load import drive, post
 
 SECTION = "Writes"

@@ -1,7 +1,8 @@
 """Processes of Farthing that start in a moment: forks of a process that has everything imported.
 
 They are processes like any other, with arguments, environment and output of their own, to be signalled and killed. That
-`python -m farthing` and `farthing` themselves start is the subject of tests/test_first_contact.py and tests/chaos.
+`python -m farthing` and `farthing` themselves start is the subject of tests/serving/test_first_contact.py and of
+tests/chaos.
 """
 
 from __future__ import annotations

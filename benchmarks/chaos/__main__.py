@@ -15,8 +15,8 @@ import cyclopts
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from benchmarks.chaos.recovery import Bounds
-from benchmarks.chaos.report import Report, Run, add_up, read_report
+from benchmarks.chaos.judging.recovery import Bounds
+from benchmarks.chaos.judging.report import Report, Run, add_up, read_report
 from benchmarks.chaos.run import Pace, run_phases
 from benchmarks.chaos.schedule import Fault, Mode, plan
 from benchmarks.harness import machine

@@ -16,10 +16,10 @@ from typing import Any
 import psutil
 import psycopg
 
-from benchmarks.chaos.deployment import STOP_SECONDS, Deployment, FarthingProcess
-from benchmarks.chaos.load import Load
-from benchmarks.chaos.recovery import ask_for_duties
+from benchmarks.chaos.judging.recovery import ask_for_duties
 from benchmarks.chaos.schedule import Fault
+from benchmarks.chaos.service.deployment import STOP_SECONDS, Deployment, FarthingProcess
+from benchmarks.chaos.traffic.load import Load
 from benchmarks.chaos.waiting import wait_until
 
 MOST_CONNECTIONS = 500

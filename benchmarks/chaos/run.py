@@ -14,19 +14,25 @@ from pathlib import Path
 import httpx
 import psycopg
 
-from benchmarks.chaos import restarts
-from benchmarks.chaos.catalogue import open_tenants, wait_until_ready
-from benchmarks.chaos.comparison import Comparison, Tally
-from benchmarks.chaos.deployment import Deployment
-from benchmarks.chaos.disk import CannotMount, small_disk
-from benchmarks.chaos.doctor import run_doctor
 from benchmarks.chaos.faults import Break, Outage, bring_about
 from benchmarks.chaos.findings import Defect, Findings
-from benchmarks.chaos.ledger import Kind, Ledger
-from benchmarks.chaos.load import Load
-from benchmarks.chaos.recovery import READINESS_SECONDS, Bounds, Observer, ReadinessWatch, keep_asking_for_duties
-from benchmarks.chaos.report import Report, RoundResult
+from benchmarks.chaos.judging.comparison import Comparison, Tally
+from benchmarks.chaos.judging.doctor import run_doctor
+from benchmarks.chaos.judging.recovery import (
+    READINESS_SECONDS,
+    Bounds,
+    Observer,
+    ReadinessWatch,
+    keep_asking_for_duties,
+)
+from benchmarks.chaos.judging.report import Report, RoundResult
 from benchmarks.chaos.schedule import Mode, Phase, Round
+from benchmarks.chaos.service import restarts
+from benchmarks.chaos.service.deployment import Deployment
+from benchmarks.chaos.service.disk import CannotMount, small_disk
+from benchmarks.chaos.traffic.catalogue import open_tenants, wait_until_ready
+from benchmarks.chaos.traffic.ledger import Kind, Ledger
+from benchmarks.chaos.traffic.load import Load
 from farthing.storage.embedded import EmbeddedPostgres
 from farthing.storage.migrations import upgrade
 

@@ -17,7 +17,7 @@ class LeftOut:
 
 
 LEFT_OUT = (
-    LeftOut("ten a minute are allowed", "tests/identity/test_sign_in.py", ("login", "signUp")),
+    LeftOut("ten a minute are allowed", "tests/identity/sign_in/test_sign_in.py", ("login", "signUp")),
     LeftOut(
         "needs a coupon on a subscription", "tests/catalogue/discounts/test_redeeming.py", ("getCouponAssociation",)
     ),
@@ -41,7 +41,9 @@ LEFT_OUT = (
     ),
     LeftOut("answers the session of a customer, not a key", "tests/web/portal/test_usage.py", ("getPortalUsage",)),
     LeftOut(
-        "needs usage that is measured", "tests/subscriptions/test_feature_usage.py", ("getCustomerUsageSummaryById",)
+        "needs usage that is measured",
+        "tests/subscriptions/reads/test_feature_usage.py",
+        ("getCustomerUsageSummaryById",),
     ),
     LeftOut("needs usage that is measured", "tests/events/test_worked_examples.py", ("getUsageStatistics",)),
     LeftOut(
@@ -65,8 +67,8 @@ LEFT_OUT = (
         ("getEnvironmentClock", "setEnvironmentClock"),
     ),
     LeftOut("is worked on in the background", "tests/jobs/test_cloning.py", ("cloneEnvironment",)),
-    LeftOut("asks a provider", "tests/payments/test_connections.py", ("syncIntegration",)),
-    LeftOut("needs what a provider signed", "tests/payments/test_links.py", ("receiveProviderWebhook",)),
+    LeftOut("asks a provider", "tests/payments/connections/test_connections.py", ("syncIntegration",)),
+    LeftOut("needs what a provider signed", "tests/payments/processing/test_links.py", ("receiveProviderWebhook",)),
     LeftOut(
         "needs an invoice of a subscription's period",
         "tests/billing/late_usage/test_corrections.py",
@@ -77,13 +79,15 @@ LEFT_OUT = (
         "tests/billing/life/test_flows.py",
         ("recalculateInvoice", "recalculateInvoiceV2"),
     ),
-    LeftOut("previews what is toured", "tests/credits/test_invoice_consumption.py", ("previewInvoiceConsumption",)),
+    LeftOut(
+        "previews what is toured", "tests/credits/invoicing/test_invoice_consumption.py", ("previewInvoiceConsumption",)
+    ),
     LeftOut(
         "needs an invoice that could not be collected",
         "tests/billing/collection/test_dunning.py",
         ("getInvoiceDunning", "retryInvoiceCharge", "stopInvoiceDunning"),
     ),
-    LeftOut("collects by a saved method", "tests/payments/test_methods.py", ("attemptInvoicePayment",)),
+    LeftOut("collects by a saved method", "tests/payments/processing/test_methods.py", ("attemptInvoicePayment",)),
     LeftOut("needs a refund that failed", "tests/credits/notes/test_notes.py", ("retryRefund",)),
     LeftOut(
         "needs a host that bills its tenants",
@@ -108,15 +112,19 @@ LEFT_OUT = (
     ),
     LeftOut("ends what others on the tour need", "tests/subscriptions/test_parts.py", ("removeSubscriptionAddon",)),
     LeftOut("ends what others on the tour need", "tests/billing/life/test_flows.py", ("executeSubscriptionChange",)),
-    LeftOut("ends what others on the tour need", "tests/billing/life/test_foretold.py", ("executeSubscriptionModify",)),
+    LeftOut(
+        "ends what others on the tour need",
+        "tests/billing/life/previews/test_foretold.py",
+        ("executeSubscriptionModify",),
+    ),
     LeftOut(
         "previews what would end what others need",
-        "tests/billing/charges/test_unused_time.py",
+        "tests/billing/charges/mid_period/test_unused_time.py",
         ("previewSubscriptionModify",),
     ),
     LeftOut("takes a file", "tests/transfer/office.py", ("uploadTaskFile",)),
     LeftOut("gives a file", "tests/transfer/test_exports.py", ("downloadTaskExport",)),
-    LeftOut("needs a page of the test provider", "tests/payments/test_links.py", ("getTestSession",)),
+    LeftOut("needs a page of the test provider", "tests/payments/processing/test_links.py", ("getTestSession",)),
     LeftOut("needs a page of the test provider", "tests/checkout/test_races.py", ("deliverTestWebhooks",)),
     LeftOut("needs a page of the test provider", "tests/payments/till.py", ("actOnTestSession",)),
 )

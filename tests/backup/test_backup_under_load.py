@@ -11,7 +11,7 @@ import httpx
 import psycopg
 import pytest
 
-from tests.test_server import _environment, _run, _serving
+from tests.serving.test_server import _environment, _run, _serving
 from tests.waiting import PATIENCE_SECONDS
 
 MASTER = "a master key for backups only"

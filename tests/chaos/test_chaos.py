@@ -24,7 +24,7 @@ FAULTS = (
 """What is broken, each once.
 
 `farthing` is killed while a clock moves in tests/billing/run/test_clock.py and with a duty in hand in
-tests/jobs/test_crash.py; the disk is filled in tests/storage/test_disk_full.py.
+tests/jobs/test_crash.py; the disk is filled in tests/storage/server/test_disk_full.py.
 """
 PATIENCE = 4
 """Other tests run beside this one; what it is after is losses, not how long recovery takes."""

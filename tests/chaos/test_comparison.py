@@ -11,11 +11,11 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from benchmarks.chaos.catalogue import Tenant
-from benchmarks.chaos.client import Client, open_http
-from benchmarks.chaos.comparison import Comparison
 from benchmarks.chaos.findings import Defect, Findings
-from benchmarks.chaos.ledger import Entry, Kind, Ledger, State
+from benchmarks.chaos.judging.comparison import Comparison
+from benchmarks.chaos.traffic.catalogue import Tenant
+from benchmarks.chaos.traffic.client import Client, open_http
+from benchmarks.chaos.traffic.ledger import Entry, Kind, Ledger, State
 
 _EVENT = """
     INSERT INTO events (environment_id, id, sequence, timestamp, ingested_at, external_customer_id, event_name,

@@ -6,12 +6,12 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks.chaos.__main__ import write_sum
-from benchmarks.chaos.comparison import Tally
 from benchmarks.chaos.findings import Defect
-from benchmarks.chaos.ledger import Kind
-from benchmarks.chaos.recovery import Recovery
-from benchmarks.chaos.report import BEGIN, END, Report, RoundResult, Run, add_up, read_report
+from benchmarks.chaos.judging.comparison import Tally
+from benchmarks.chaos.judging.recovery import Recovery
+from benchmarks.chaos.judging.report import BEGIN, END, Report, RoundResult, Run, add_up, read_report
 from benchmarks.chaos.schedule import Fault, Mode, Round
+from benchmarks.chaos.traffic.ledger import Kind
 
 
 def run_of(mode: Mode, seed: int, duty_seconds: float | None, events: int, lost: int) -> Report:

@@ -26,7 +26,7 @@ from farthing.credits.wallets import lifecycle, movements
 from farthing.credits.wallets.conversion import convert_to_postpaid
 from farthing.credits.wallets.voiding import void_credit
 from tests.account import Account
-from tests.credits.test_wallets import new_wallet, top_up
+from tests.credits.wallets.test_wallets import new_wallet, top_up
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 REASONS = (

@@ -40,7 +40,7 @@ from farthing.invoices.tables import Invoice, InvoiceSequence
 from farthing.storage.queries.rows import lock_row
 from tests.account import Account
 from tests.invoices.desk import Desk, fixed, usage
-from tests.invoices.test_lifecycle import WalletHooks
+from tests.invoices.lifecycle.test_lifecycle import WalletHooks
 
 CURRENCIES = ("usd", "jpy", "kwd")
 START = datetime(2025, 1, 1, tzinfo=UTC)

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from farthing.storage.record.outbox import SystemEvent
 from tests.account import Account
 from tests.invoices.desk import Desk, usage
-from tests.invoices.test_create import told
+from tests.invoices.lifecycle.test_create import told
 
 
 async def last_body(account: Account, invoice: dict[str, Any]) -> dict[str, Any]:

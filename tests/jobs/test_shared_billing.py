@@ -9,7 +9,7 @@ from datetime import datetime
 import pytest
 from sqlalchemy import text
 
-from benchmarks.billing_run import BILLED, FINALIZED, START, company
+from benchmarks.billing.run import BILLED, FINALIZED, START, company
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM, Scope
 from farthing.wiring import wire

@@ -23,7 +23,7 @@ from farthing.reporting.proof import report_differences
 from farthing.reporting.revenue.days import DaysInARow, UsageThrough, by_usage, evenly
 from farthing.reporting.revenue.figures import added, figures_of_fee, figures_of_usage, list_rate
 from tests.reporting.ledger import YEAR, Ledger
-from tests.reporting.test_billed import noted, voided
+from tests.reporting.revenue.test_billed import noted, voided
 from tests.subscriptions.shop import at, fixed
 
 DAYS = tuple(at("2026-01-01") + timedelta(days=number) for number in range(31))

@@ -6,15 +6,15 @@ import pytest
 from sqlalchemy import text
 
 from farthing.doctor.examination import audit
-from tests.billing.charges.test_unused_time import notes, pay
+from tests.billing.charges.mid_period.test_unused_time import notes, pay
 from tests.billing.collection.test_due_dates import due_dates
 from tests.billing.counter import Body, cancel, do, open_items, opened, percent, seats
 from tests.billing.late_usage.lateness import settled
 from tests.billing.late_usage.test_ownership import rename
 from tests.billing.office import Office
+from tests.credits.invoicing.test_purchase_tax import taxed_payer, used
+from tests.credits.invoicing.test_purchases import pay as pay_purchase
 from tests.credits.ledger_desk import LedgerDesk
-from tests.credits.test_purchase_tax import taxed_payer, used
-from tests.credits.test_purchases import pay as pay_purchase
 from tests.subscriptions.shop import fixed
 
 PRORATED = {"proration_behavior": "create_prorations"}

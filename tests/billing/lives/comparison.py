@@ -19,12 +19,12 @@ from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice
 from farthing.subscriptions.usage_windows import EntitlementGrant
 from tests.billing.lives.arithmetic import rounded
-from tests.billing.lives.books import Books
-from tests.billing.lives.grants import Grant
-from tests.billing.lives.quotas import Quotas
-from tests.billing.lives.records import Document, Line
-from tests.billing.lives.top_ups import RealTimeBalance
-from tests.billing.lives.wallets import Movement, Wallet
+from tests.billing.lives.charges.quotas import Quotas
+from tests.billing.lives.charges.records import Document, Line
+from tests.billing.lives.ledger.books import Books
+from tests.billing.lives.ledger.grants import Grant
+from tests.billing.lives.ledger.top_ups import RealTimeBalance
+from tests.billing.lives.ledger.wallets import Movement, Wallet
 from tests.billing.office import Office
 
 

@@ -12,11 +12,11 @@ from sqlalchemy import select
 
 from farthing.credits.ledger.tables import Wallet as WalletRow
 from farthing.invoices.tables import Invoice
-from tests.billing.lives.books import Books
+from tests.billing.lives.charges.records import Document
 from tests.billing.lives.comparison import written
+from tests.billing.lives.ledger.books import Books
+from tests.billing.lives.ledger.wallets import Wallet
 from tests.billing.lives.model import LifeModel
-from tests.billing.lives.records import Document
-from tests.billing.lives.wallets import Wallet
 from tests.billing.office import Office
 
 Body = dict[str, Any]

@@ -13,15 +13,15 @@ from farthing.billing.entitlement_grants.evaluation import GrantEvaluation
 from farthing.core.clock import FixedClock
 from tests.billing.counter import Body, cancel, do, modify, open_items, opened, seats
 from tests.billing.late_usage.lateness import settled
+from tests.billing.lives.charges.quotas import QuotaTerms
+from tests.billing.lives.charges.records import Coupon, Item
+from tests.billing.lives.charges.taxes import Taxes
 from tests.billing.lives.customer import Customer
-from tests.billing.lives.grants import GrantTerms
+from tests.billing.lives.ledger.grants import GrantTerms
+from tests.billing.lives.ledger.wallets import Slab
 from tests.billing.lives.model import LifeModel
 from tests.billing.lives.money import Money, random_terms, request_of
-from tests.billing.lives.quotas import QuotaTerms
-from tests.billing.lives.records import Coupon, Item
-from tests.billing.lives.taxes import Taxes
 from tests.billing.lives.wallet_deeds import sweep
-from tests.billing.lives.wallets import Slab
 from tests.billing.office import ARREAR, Office
 from tests.payments.till import Till
 from tests.subscriptions.shop import at, fixed

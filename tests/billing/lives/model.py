@@ -11,17 +11,17 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from tests.billing.lives.arithmetic import NO_TIME, NOTHING, in_cents, part_of
-from tests.billing.lives.books import Books
-from tests.billing.lives.discounts import Discounts
-from tests.billing.lives.grants import Application, Grant, GrantTerms
-from tests.billing.lives.quotas import Quotas, QuotaTerms
-from tests.billing.lives.records import Coupon, Document, Item, Line, Period
-from tests.billing.lives.service_time import ServiceTime
-from tests.billing.lives.settlements import Change, Settlements, Standing
-from tests.billing.lives.taxes import Taxes
-from tests.billing.lives.top_ups import RealTimeBalance, is_open, real_time_balance
-from tests.billing.lives.usage import Usage
-from tests.billing.lives.wallets import Lot, Wallet, take
+from tests.billing.lives.charges.discounts import Discounts
+from tests.billing.lives.charges.quotas import Quotas, QuotaTerms
+from tests.billing.lives.charges.records import Coupon, Document, Item, Line, Period
+from tests.billing.lives.charges.service_time import ServiceTime
+from tests.billing.lives.charges.settlements import Change, Settlements, Standing
+from tests.billing.lives.charges.taxes import Taxes
+from tests.billing.lives.charges.usage import Usage
+from tests.billing.lives.ledger.books import Books
+from tests.billing.lives.ledger.grants import Application, Grant, GrantTerms
+from tests.billing.lives.ledger.top_ups import RealTimeBalance, is_open, real_time_balance
+from tests.billing.lives.ledger.wallets import Lot, Wallet, take
 
 ONE_OFFS = {"MANUAL", "WALLET_AUTO_TOPUP"}
 

@@ -9,11 +9,11 @@ from decimal import Decimal
 from fractions import Fraction
 
 from tests.billing.lives.arithmetic import in_cents, split
+from tests.billing.lives.charges.records import Document, Line
 from tests.billing.lives.comparison import written
 from tests.billing.lives.customer import Body, Customer
-from tests.billing.lives.grants import Grant, GrantTerms
-from tests.billing.lives.notes import Note, ceiling
-from tests.billing.lives.records import Document, Line
+from tests.billing.lives.ledger.grants import Grant, GrantTerms
+from tests.billing.lives.ledger.notes import Note, ceiling
 from tests.billing.lives.wallet_deeds import WalletDeeds
 
 MOST_TRIES = 6

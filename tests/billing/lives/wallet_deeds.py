@@ -18,8 +18,8 @@ from farthing.credits.wallets.evaluation import evaluate_customer
 from tests.billing.lives.arithmetic import NOTHING, in_cents
 from tests.billing.lives.comparison import modelled_balances
 from tests.billing.lives.customer import Balances, Body, Customer
-from tests.billing.lives.top_ups import AutomaticTopUp
-from tests.billing.lives.wallets import Lot, Wallet, nine_digits
+from tests.billing.lives.ledger.top_ups import AutomaticTopUp
+from tests.billing.lives.ledger.wallets import Lot, Wallet, nine_digits
 from tests.billing.office import Office
 
 REASONS = [

@@ -18,7 +18,7 @@ from farthing.credits.reads.derivation import ledger_differences
 from farthing.events.upkeep import reconcile
 from farthing.invoices.figures.derivation import all_differences
 from farthing.invoices.tables import Invoice
-from tests.billing.charges.test_unused_time import pay
+from tests.billing.charges.mid_period.test_unused_time import pay
 from tests.billing.counter import Body, cancel, do, opened
 from tests.billing.late_usage.lateness import settled
 from tests.billing.office import Office

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from sqlalchemy import select, text
 
-from benchmarks.billing_run import BILLED, FINALIZED, company
+from benchmarks.billing.run import BILLED, FINALIZED, company
 from farthing.billing.proof.completeness import incomplete
 from farthing.billing.proof.invoices import Proof, prove
 from farthing.billing.run.passes import Run

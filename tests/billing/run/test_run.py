@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from benchmarks.billing_run import BILLED, FINALIZED, company
+from benchmarks.billing.run import BILLED, FINALIZED, company
 from farthing.billing.run.passes import Run
 from farthing.invoices.figures.derivation import differences
 from farthing.invoices.line_tables import InvoiceLineItem

@@ -10,8 +10,8 @@ import pytest
 from tests.account import Account
 from tests.billing.counter import opened
 from tests.billing.office import Office
-from tests.credits.test_real_time import wallet_of
-from tests.credits.test_wallets import debit
+from tests.credits.wallets.test_real_time import wallet_of
+from tests.credits.wallets.test_wallets import debit
 from tests.notifications.alerts.watching import above, alerts, level
 from tests.subscriptions.shop import fixed
 

@@ -19,7 +19,7 @@ from farthing.notifications.alerts.spend import evaluate_spend
 from tests.account import Account
 from tests.billing.counter import opened
 from tests.billing.office import Office
-from tests.credits.test_real_time import wallet_of
+from tests.credits.wallets.test_real_time import wallet_of
 from tests.notifications.alerts.watching import (
     above,
     alerts,

@@ -11,8 +11,8 @@ import pytest
 from farthing.notifications.alerts.proof import alert_differences
 from tests.billing.counter import opened
 from tests.billing.office import Office
-from tests.credits.test_real_time import wallet_of
-from tests.credits.test_wallets import debit, top_up
+from tests.credits.wallets.test_real_time import wallet_of
+from tests.credits.wallets.test_wallets import debit, top_up
 from tests.notifications.alerts.watching import (
     WATCHED,
     alerts,

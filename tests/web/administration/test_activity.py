@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.account import Account
-from tests.web.everywhere.test_attacks import EVIL
+from tests.web.everywhere.typing.test_attacks import EVIL
 from tests.web.stage import Stage
 from tests.web.visitor import Visitor
 

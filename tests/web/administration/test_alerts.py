@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.async_api import Page, expect
 
-from tests.credits.test_wallets import new_wallet, top_up
+from tests.credits.wallets.test_wallets import new_wallet, top_up
 from tests.subscriptions.shop import Shop
 from tests.web.browsing import sign_in
 from tests.web.stage import Stage

@@ -1,0 +1,1 @@
+"""What the invoice run, its credits and a whole billing day cost."""

@@ -1,0 +1,1 @@
+"""The service under test: its processes, how they are started again, and a small disk for them."""

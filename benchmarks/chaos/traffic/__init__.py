@@ -1,0 +1,1 @@
+"""The load from outside, and the ledger of what was acknowledged."""

@@ -1,0 +1,1 @@
+"""Events in, asked for, told of, and files of them."""

@@ -1,0 +1,1 @@
+"""What lists, summaries and reports cost, and that their plans hold."""

@@ -1,0 +1,1 @@
+"""How requests come and answers leave, whatever they are about: bodies, addresses, limits, connections."""

@@ -1,0 +1,1 @@
+"""What changes in mid-period cost and give back."""

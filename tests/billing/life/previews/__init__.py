@@ -1,0 +1,1 @@
+"""Previews of invoices and changes, against what is then done."""

@@ -1,0 +1,1 @@
+"""The model of a customer's money: wallets, grants, top-ups and credit notes."""

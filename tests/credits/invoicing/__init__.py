@@ -1,0 +1,1 @@
+"""Credits and invoices: what they take off, pay and sell."""

@@ -1,0 +1,1 @@
+"""Credentials: API keys, who a request is from, and the master key."""

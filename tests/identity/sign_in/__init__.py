@@ -1,0 +1,1 @@
+"""People: signing up and in, what protects it, and their accounts."""

@@ -1,0 +1,1 @@
+"""An invoice from its making to its end."""

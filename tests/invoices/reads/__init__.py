@@ -1,0 +1,1 @@
+"""How invoices are read: lists, summaries, and what documents say."""

@@ -1,0 +1,1 @@
+"""Webhooks on their way: signed, in order, again until they arrive."""

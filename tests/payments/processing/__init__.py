@@ -1,0 +1,1 @@
+"""Payments that a provider takes."""

@@ -1,0 +1,1 @@
+"""What was billed, recognized and recurs, with worked numbers."""

@@ -1,0 +1,1 @@
+"""The schema: migrations from every earlier revision, and what they keep."""

@@ -1,0 +1,1 @@
+"""How subscriptions come to be, are brought to the present, and end."""

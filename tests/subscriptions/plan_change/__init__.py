@@ -1,0 +1,1 @@
+"""Changes of plan, and prices brought in line with the plan."""

@@ -1,0 +1,1 @@
+"""What subscriptions and their usage are shown as."""

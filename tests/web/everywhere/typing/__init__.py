@@ -1,0 +1,1 @@
+"""What is typed into pages: read as values, refused at its field, and harmless."""
