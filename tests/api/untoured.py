@@ -45,10 +45,10 @@ LEFT_OUT = (
         "tests/subscriptions/reads/test_feature_usage.py",
         ("getCustomerUsageSummaryById",),
     ),
-    LeftOut("needs usage that is measured", "tests/events/test_worked_examples.py", ("getUsageStatistics",)),
+    LeftOut("needs usage that is measured", "tests/events/usage/test_worked_examples.py", ("getUsageStatistics",)),
     LeftOut(
         "needs events that are stored, and usage that is measured",
-        "tests/events/test_queries.py",
+        "tests/events/usage/test_queries.py",
         (
             "getUsageAnalytics",
             "getUsageByMeter",

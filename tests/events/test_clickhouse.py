@@ -55,7 +55,7 @@ from tests.billing.office import Office
 from tests.conftest import running, settings_for
 from tests.events.books import Books, opened
 from tests.events.clickhouse import FaultyClickHouse, opened_clickhouse
-from tests.events.test_against_the_model import METERS, ZONES, events, selections
+from tests.events.usage.test_against_the_model import METERS, ZONES, events, selections
 from tests.subscriptions.shop import fixed
 
 DAY = datetime(2025, 3, 9, tzinfo=UTC)
