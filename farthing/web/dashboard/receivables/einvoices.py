@@ -21,7 +21,7 @@ from farthing.customers.tables import Customer
 from farthing.invoices.einvoice.assembly import IssuedDocument
 from farthing.invoices.einvoice.files import Availability, availabilities, file_answer, requested_format
 from farthing.invoices.einvoice.issued import issued_invoice
-from farthing.invoices.einvoice.requirements import BUYER, SELLER
+from farthing.invoices.einvoice.national.rules import BUYER, SELLER
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, form_of, shows
