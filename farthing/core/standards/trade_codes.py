@@ -19,6 +19,8 @@ from farthing.core.errors import ValidationFailed
 from farthing.core.standards.party_ids import number_problem
 
 LONGEST_REFERENCE = 200
+DIRECT_DEBITS = frozenset({"49", "59"})
+"""The ways to pay in which the seller collects the money."""
 
 _IBAN = re.compile(r"[A-Z]{2}\d{2}[A-Z0-9]{11,30}")
 _BIC = re.compile(r"[A-Z]{6}[A-Z0-9]{2}([A-Z0-9]{3})?")

@@ -111,3 +111,8 @@ class SellerPayment(Request):
                 raise BadField("creditor_id", "must be a creditor identifier such as DE98ZZZ09999999999")
         if not trade_codes.is_payment_means(self.means_code):
             raise BadField("means_code", "must be a code of UNTDID 4461 such as 30 or 58")
+
+    @property
+    def is_paid_by_transfer(self) -> bool:
+        """Whether there is an account that buyers transfer money to."""
+        return bool(self.iban or self.account_number) and self.means_code not in trade_codes.DIRECT_DEBITS

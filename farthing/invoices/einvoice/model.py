@@ -11,7 +11,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from farthing.core.money import EXACT, ZERO, exact_sum
-from farthing.core.standards.trade_codes import VatCategory
+from farthing.core.standards.trade_codes import DIRECT_DEBITS, VatCategory
 from farthing.invoices.pdf.document import Days
 
 
@@ -101,7 +101,7 @@ class PaymentInstructions:
 
     @property
     def is_direct_debit(self) -> bool:
-        return self.means_code in {"49", "59"}
+        return self.means_code in DIRECT_DEBITS
 
     @property
     def is_card(self) -> bool:

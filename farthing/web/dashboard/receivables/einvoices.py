@@ -39,6 +39,9 @@ ADDRESS = {
 REFERENCES = {
     "buyer_reference": "Buyer reference, such as a Leitweg-ID",
     "order_reference": "Order number",
+    "registration_number": "Number in a register, beside a VAT id",
+    "mandate_reference": "Mandate of a direct debit",
+    "debited_account": "Account that is debited (IBAN)",
     "electronic_address_scheme": "Scheme of the electronic address",
     "electronic_address_id": "Electronic address",
 }
