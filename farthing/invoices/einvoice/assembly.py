@@ -75,8 +75,8 @@ def document_for(issued: IssuedDocument, wanted: Format) -> TradeDocument:
 
 def assemble(issued: IssuedDocument, wanted: Format) -> Assembly:
     """Put the document together, with what later versions of its parties say and the format demands."""
-    seller = _Party(SELLER, issued.seller)
-    buyer = _Party(BUYER, issued.buyer)
+    seller = _NamedParty(SELLER, issued.seller)
+    buyer = _NamedParty(BUYER, issued.buyer)
     while True:
         obstacles: dict[str, str] = {}
         untaxed = vat_of_untaxed(seller.texts)
@@ -91,7 +91,7 @@ def assemble(issued: IssuedDocument, wanted: Format) -> Assembly:
     return Assembly(document, dict(obstacle(fault) for fault in found) | obstacles)
 
 
-class _Party:
+class _NamedParty:
     """What a document says of a party: what was said at its issue, and what was taken from later versions."""
 
     def __init__(self, whose: str, versions: Sequence[PartyTexts]) -> None:
