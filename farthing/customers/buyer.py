@@ -15,7 +15,15 @@ _COLUMNS = (
     "address_country",
     "timezone",
 )
-_METADATA = ("buyer_reference", "order_reference", "electronic_address_scheme", "electronic_address_id")
+_METADATA = (
+    "buyer_reference",
+    "order_reference",
+    "registration_number",
+    "mandate_reference",
+    "debited_account",
+    "electronic_address_scheme",
+    "electronic_address_id",
+)
 
 
 def buyer_terms(customer: Customer) -> dict[str, str]:

@@ -16,8 +16,11 @@ from functools import cache
 from importlib.resources import files
 
 from farthing.core.errors import ValidationFailed
+from farthing.core.standards.party_ids import number_problem
 
 LONGEST_REFERENCE = 200
+DIRECT_DEBITS = frozenset({"49", "59"})
+"""The ways to pay in which the seller collects the money."""
 
 _IBAN = re.compile(r"[A-Z]{2}\d{2}[A-Z0-9]{11,30}")
 _BIC = re.compile(r"[A-Z]{6}[A-Z0-9]{2}([A-Z0-9]{3})?")
@@ -25,6 +28,7 @@ _VAT_FORMS = {
     "AT": r"U\d{8}",
     "BE": r"[01]\d{9}",
     "BG": r"\d{9,10}",
+    "CH": r"E\d{9}(MWST|TVA|IVA)?",
     "CY": r"\d{8}[A-Z]",
     "CZ": r"\d{8,10}",
     "DE": r"\d{9}",
@@ -44,6 +48,7 @@ _VAT_FORMS = {
     "LV": r"\d{11}",
     "MT": r"\d{8}",
     "NL": r"\d{9}B\d{2}",
+    "NO": r"\d{9}MVA",
     "PL": r"\d{10}",
     "PT": r"\d{9}",
     "RO": r"\d{2,10}",
@@ -53,6 +58,8 @@ _VAT_FORMS = {
     "XI": r"\d{9}|\d{12}|(GD|HA)\d{3}",
 }
 """What follows the country in a VAT identifier; without these forms a register number such as HRB 12 would pass."""
+_VAT_PREFIXES = {"GR": "EL"}
+"""Countries whose VAT identifiers begin with other letters than their ISO code."""
 _VAT_FORM_ELSEWHERE = r"(?=(.*\d){5})[A-Z0-9]{5,13}"
 _SEPARATORS = re.compile(r"[\s.\-/]")
 
@@ -93,6 +100,11 @@ def is_address_scheme(code: str) -> bool:
     return code in _listed("address_schemes")
 
 
+def is_peppol_scheme(code: str) -> bool:
+    """Whether the Peppol network knows electronic addresses of the kind `code`; e-mail, for instance, it does not."""
+    return code in _listed("peppol_address_schemes")
+
+
 def is_payment_means(code: str) -> bool:
     """Whether `code` is a way to pay, such as 30 (credit transfer) or 58 (SEPA credit transfer)."""
     return code in _listed("payment_means")
@@ -111,10 +123,10 @@ def is_exemption_code(code: str) -> bool:
 def vat_id_of(text: str) -> str | None:
     """A VAT identifier without its separators and in upper case; None for a number that begins with no country."""
     compact = _SEPARATORS.sub("", text).upper()
-    country, number = compact[:2], compact[2:]
+    country, number = _VAT_PREFIXES.get(compact[:2], compact[:2]), compact[2:]
     if country not in countries() and country not in _VAT_FORMS:
         return None
-    return compact if re.fullmatch(_VAT_FORMS.get(country, _VAT_FORM_ELSEWHERE), number) else None
+    return country + number if re.fullmatch(_VAT_FORMS.get(country, _VAT_FORM_ELSEWHERE), number) else None
 
 
 def iban_of(text: str) -> str | None:
@@ -138,18 +150,33 @@ def check_unit_code(metadata: Mapping[str, str]) -> None:
         raise ValidationFailed.of("metadata.unit_code", "must be a code of UN/ECE Recommendation 20 such as HUR")
 
 
+_BUYER_TEXTS = (
+    "buyer_reference",
+    "order_reference",
+    "tax_id",
+    "registration_number",
+    "mandate_reference",
+    "electronic_address_id",
+)
+
+
 def check_buyer(metadata: Mapping[str, str]) -> None:
     """Raise ValidationFailed for what a customer's metadata says of it as a buyer and cannot stand on a document."""
-    for key in ("buyer_reference", "order_reference", "tax_id", "electronic_address_id"):
+    for key in _BUYER_TEXTS:
         problem = reference_problem(metadata.get(key))
         if problem:
             raise ValidationFailed.of(f"metadata.{key}", problem)
+    account = metadata.get("debited_account")
+    if account is not None and iban_of(account) is None:
+        raise ValidationFailed.of("metadata.debited_account", "must be an IBAN with right check digits")
     scheme, address = metadata.get("electronic_address_scheme"), metadata.get("electronic_address_id")
     if scheme is not None and not is_address_scheme(scheme):
         raise ValidationFailed.of("metadata.electronic_address_scheme", ADDRESS_SCHEME_EXPECTED)
     if (scheme is None) != (address is None):
         missing = "electronic_address_scheme" if scheme is None else "electronic_address_id"
         raise ValidationFailed.of(f"metadata.{missing}", "is required: a scheme and an id are one electronic address")
+    if scheme is not None and address is not None and number_problem(scheme, address):
+        raise ValidationFailed.of("metadata.electronic_address_id", number_problem(scheme, address) or "")
 
 
 ADDRESS_SCHEME_EXPECTED = "must be a code of the EAS list such as 0204, 9930 or EM"
@@ -199,10 +226,26 @@ def default_category(percentage: Decimal) -> VatCategory:
     return VatCategory.STANDARD if percentage > 0 else VatCategory.ZERO_RATED
 
 
+_CATEGORIES_OF_CODES = {
+    "VATEX-EU-AE": VatCategory.REVERSE_CHARGE,
+    "VATEX-EU-G": VatCategory.EXPORT,
+    "VATEX-EU-IC": VatCategory.INTRA_COMMUNITY,
+    "VATEX-EU-O": VatCategory.OUTSIDE_SCOPE,
+    "VATEX-EU-D": VatCategory.EXEMPT,
+    "VATEX-EU-F": VatCategory.EXEMPT,
+    "VATEX-EU-I": VatCategory.EXEMPT,
+    "VATEX-EU-J": VatCategory.EXEMPT,
+}
+"""The codes that stand for one category alone, whose documents Peppol refuses with another (P0104 to P0111)."""
+
+
 def exemption_problem(category: VatCategory, reason: str, code: str) -> tuple[str, str] | None:
     """The field and what is wrong with the reason for charging no VAT; None if nothing is."""
     if code and not is_exemption_code(code):
         return "vat_exemption_code", "must be a code of the VATEX list such as VATEX-EU-AE"
+    owner = _CATEGORIES_OF_CODES.get(code, category)
+    if owner is not category:
+        return "vat_exemption_code", f"{code} is for vat_category {owner}, not for {category}"
     if category.needs_reason and not (reason.strip() or code):
         return "vat_exemption_reason", f"or vat_exemption_code is required with vat_category {category}"
     if not category.needs_reason and (reason or code):

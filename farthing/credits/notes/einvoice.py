@@ -18,6 +18,8 @@ from farthing.credits.notes.tables import CreditNote, CreditNoteLine, CreditNote
 from farthing.invoices.einvoice.accounting import accounting_rate
 from farthing.invoices.einvoice.assembly import IssuedDocument
 from farthing.invoices.einvoice.issued import (
+    MARK,
+    MARK_URL,
     IssuedParties,
     carried_by_line,
     header_days,
@@ -55,6 +57,8 @@ async def issued_note(session: AsyncSession, note: CreditNote) -> IssuedDocument
         terms=_terms(note, invoice),
         days=header_days(invoice, parties.reading_zone),
         preceding=PrecedingInvoice(invoice.invoice_number or "", issue_day(invoice, parties)),
+        mark=note.meta.get(MARK, "").strip(),
+        mark_url=note.meta.get(MARK_URL, "").strip(),
         accounting_rate=await accounting_rate(session, invoice, parties.seller, _issue_day(note, parties)),
     )
     return IssuedDocument(figures, parties.seller, parties.buyer)

@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from farthing.core.encoding.wire import BadField, Request
-from farthing.core.standards import trade_codes
+from farthing.core.standards import party_ids, trade_codes
 
 Entry = Annotated[str, Meta(max_length=200)]
 _EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
@@ -54,6 +54,9 @@ class ElectronicAddress(Request):
             raise BadField("scheme", trade_codes.ADDRESS_SCHEME_EXPECTED)
         if bool(self.scheme) != bool(self.id):
             raise BadField("scheme" if self.id else "id", "is required: a scheme and an id are one address")
+        problem = party_ids.number_problem(self.scheme, self.id)
+        if problem:
+            raise BadField("id", problem)
 
 
 class SellerContact(Request):
@@ -73,11 +76,19 @@ class SellerContact(Request):
 
 
 class SellerPayment(Request):
-    """Where the seller is paid. `means_code` is of UNTDID 4461: 30 is a credit transfer, 58 one within SEPA."""
+    """Where the seller is paid. `means_code` is of UNTDID 4461: 30 is a credit transfer, 58 one within SEPA, 59 a
+    direct debit within SEPA.
+
+    `account_number` is an account that has no IBAN, and `bank_branch` what a country says beside it, such as
+    SE:BANKGIRO or a Danish registration number. `creditor_id` is for direct debits.
+    """
 
     iban: Entry = ""
     bic: Entry = ""
     account_name: Entry = ""
+    account_number: Entry = ""
+    bank_branch: Entry = ""
+    creditor_id: Entry = ""
     means_code: Entry = "30"
 
     def __post_init__(self) -> None:
@@ -88,7 +99,20 @@ class SellerPayment(Request):
             if iban is None:
                 raise BadField("iban", "must be an IBAN with right check digits")
             self.iban = iban
+        if self.iban and self.account_number:
+            raise BadField("account_number", "is for an account that has no IBAN, and there is one")
         if self.bic and not trade_codes.is_bic(self.bic):
             raise BadField("bic", "must be a BIC of 8 or 11 characters in upper case")
+        if self.bank_branch and self.bic:
+            raise BadField("bank_branch", "is for a bank that is named without a BIC, and there is one")
+        if self.creditor_id:
+            self.creditor_id = party_ids.compact(self.creditor_id).upper()
+            if not party_ids.is_creditor_id(self.creditor_id):
+                raise BadField("creditor_id", "must be a creditor identifier such as DE98ZZZ09999999999")
         if not trade_codes.is_payment_means(self.means_code):
             raise BadField("means_code", "must be a code of UNTDID 4461 such as 30 or 58")
+
+    @property
+    def is_paid_by_transfer(self) -> bool:
+        """Whether there is an account that buyers transfer money to."""
+        return bool(self.iban or self.account_number) and self.means_code not in trade_codes.DIRECT_DEBITS

@@ -7,6 +7,7 @@ Rule: docs/rules/e-invoices.md#what-is-kept-at-finalization
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -17,22 +18,33 @@ from farthing.core.money import EXACT, round_to
 from farthing.core.standards.trade_codes import VatCategory
 from farthing.invoices.einvoice.mapping import MOST_DECIMALS, IssuedFigures, trade_document
 from farthing.invoices.einvoice.model import Format, TradeDocument, Vat
+from farthing.invoices.einvoice.national.adapted import adapted
+from farthing.invoices.einvoice.national.rules import BUYER, SELLER, Fault
 from farthing.invoices.einvoice.requirements import (
-    BUYER,
-    SELLER,
     PartyTexts,
-    missing_fields,
-    place_of,
+    faults,
+    obstacle,
     vat_of_untaxed,
     with_parties,
 )
 
+_ACCOUNT = tuple(
+    f"payment.{part}" for part in ("means_code", "iban", "bic", "account_name", "account_number", "bank_branch")
+)
 _SAID_TOGETHER = {
     "default_vat_category": ("default_vat_exemption_reason", "default_vat_exemption_code"),
     "payment.iban": ("payment.means_code", "payment.bic", "payment.account_name"),
+    "payment.means_code": _ACCOUNT,
+    "payment.account_number": _ACCOUNT,
+    "electronic_address.scheme": ("electronic_address.id",),
+    "electronic_address_scheme": ("electronic_address_id",),
 }
 """Fields that are taken from the same version as the one they belong to."""
-_INSTEAD = {"vat_id": ("tax_number", "registration_number"), "buyer_reference": ("order_reference",)}
+_INSTEAD = {
+    "vat_id": ("tax_number", "registration_number"),
+    "buyer_reference": ("order_reference",),
+    "payment.iban": ("payment.account_number",),
+}
 """Fields of which all together may do where the one is not said."""
 
 
@@ -63,37 +75,62 @@ def document_for(issued: IssuedDocument, wanted: Format) -> TradeDocument:
 
 def assemble(issued: IssuedDocument, wanted: Format) -> Assembly:
     """Put the document together, with what later versions of its parties say and the format demands."""
-    seller = dict(issued.seller[0]) if issued.seller else {}
-    buyer = dict(issued.buyer[0]) if issued.buyer else {}
+    seller = _NamedParty(SELLER, issued.seller)
+    buyer = _NamedParty(BUYER, issued.buyer)
     while True:
         obstacles: dict[str, str] = {}
-        untaxed = vat_of_untaxed(seller)
+        untaxed = vat_of_untaxed(seller.texts)
         figures = trade_document(issued.figures, untaxed or Vat(VatCategory.ZERO_RATED), obstacles)
-        document = with_parties(figures, seller, buyer)
-        missing = list(missing_fields(document, wanted))
+        document = adapted(with_parties(figures, seller.texts, buyer.texts), wanted)
+        found = list(faults(document, wanted))
         if untaxed is None and issued.figures.has_untaxed_lines:
-            missing.append((SELLER, "default_vat_category"))
-        filled = _fill(seller, issued.seller, (field for whose, field in missing if whose == SELLER))
-        filled |= _fill(buyer, issued.buyer, (field for whose, field in missing if whose == BUYER))
-        if not filled:
+            found.append(Fault(SELLER, "default_vat_category"))
+        if not (seller.take_later(found) | buyer.take_later(found)):
             break
-    document = _accounted(seller, document, issued.figures.accounting_rate, obstacles)
-    return Assembly(document, dict(place_of(*said) for said in missing) | obstacles)
+    document = _accounted(seller.texts, document, issued.figures.accounting_rate, obstacles)
+    return Assembly(document, dict(obstacle(fault) for fault in found) | obstacles)
 
 
-def _fill(texts: dict[str, str], versions: Sequence[PartyTexts], fields: Iterable[str]) -> bool:
-    """Take missing fields from the first later version that says them; whether any was found."""
-    filled = False
-    for field in fields:
-        together = _SAID_TOGETHER.get(field, ())
-        for wanted, more in (((field,), together), (_INSTEAD.get(field, ()), ())):
-            version = next((said for said in versions[1:] if wanted and all(said.get(name) for name in wanted)), None)
-            if version is None or all(texts.get(name) for name in wanted):
+class _NamedParty:
+    """What a document says of a party: what was said at its issue, and what was taken from later versions."""
+
+    def __init__(self, whose: str, versions: Sequence[PartyTexts]) -> None:
+        self._whose, self._later = whose, versions[1:]
+        self.texts = dict(versions[0]) if versions else {}
+        self._refused: defaultdict[str, set[tuple[str, ...]]] = defaultdict(set)
+
+    def take_later(self, found: Iterable[Fault]) -> bool:
+        """Take what the party lacks, or says wrongly, from the first later version that says it; whether any was."""
+        faults_by_field = {fault.field: fault for fault in found if fault.whose == self._whose}
+        taken = [
+            self._fill(field) if fault.is_missing else self._correct(field) for field, fault in faults_by_field.items()
+        ]
+        return any(taken)
+
+    def _fill(self, field: str) -> bool:
+        for wanted in ((field,), _INSTEAD.get(field, ())):
+            more = [name for each in wanted for name in _SAID_TOGETHER.get(each, ())]
+            version = next((said for said in self._later if wanted and all(said.get(name) for name in wanted)), None)
+            if version is None or all(self.texts.get(name) for name in wanted):
                 continue
-            texts.update({name: version[name] for name in (*wanted, *more) if version.get(name)})
-            filled = True
-            break
-    return filled
+            self.texts.update({name: version[name] for name in (*wanted, *more) if version.get(name)})
+            return True
+        return False
+
+    def _correct(self, field: str) -> bool:
+        """Each version's say is tried once, so that this ends."""
+        group = (field, *_SAID_TOGETHER.get(field, ()))
+        refused = self._refused[field]
+        refused.add(_said(self.texts, group))
+        version = next((version for version in self._later if _said(version, group) not in refused), None)
+        if version is None:
+            return False
+        self.texts.update(zip(group, _said(version, group), strict=True))
+        return True
+
+
+def _said(texts: PartyTexts, fields: Iterable[str]) -> tuple[str, ...]:
+    return tuple(texts.get(field, "") for field in fields)
 
 
 def _accounted(

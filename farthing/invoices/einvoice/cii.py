@@ -149,6 +149,8 @@ class _CiiWriter(XmlWriter):
 
     def _settlement(self, settlement: XmlElement) -> None:
         document = self._document
+        if document.payment is not None:
+            self.say(settlement, "ram:CreditorReferenceID", document.payment.creditor_id)
         self.say(settlement, "ram:TaxCurrencyCode", document.accounting_currency)
         self.say(settlement, "ram:InvoiceCurrencyCode", document.currency)
         self._payment(settlement)
@@ -160,11 +162,13 @@ class _CiiWriter(XmlWriter):
             self.amount(charge, "ram:ActualAmount", allowance.amount, with_currency=False)
             self.say(charge, "ram:Reason", allowance.reason)
             self._category(self.group(charge, "ram:CategoryTradeTax"), allowance.vat)
-        if document.terms or document.due_on is not None:
+        mandate = document.payment.mandate if document.payment is not None else ""
+        if document.terms or document.due_on is not None or mandate:
             terms = self.group(settlement, "ram:SpecifiedTradePaymentTerms")
             self.say(terms, "ram:Description", document.terms)
             if document.due_on is not None:
                 self._day(terms, "ram:DueDateDateTime", document.due_on)
+            self.say(terms, "ram:DirectDebitMandateID", mandate)
         self._totals(self.group(settlement, "ram:SpecifiedTradeSettlementHeaderMonetarySummation"))
         if document.preceding is not None:
             reference = self.group(settlement, "ram:InvoiceReferencedDocument")
@@ -179,10 +183,13 @@ class _CiiWriter(XmlWriter):
             return
         means = self.group(settlement, "ram:SpecifiedTradeSettlementPaymentMeans")
         self.say(means, "ram:TypeCode", payment.means_code)
-        if payment.iban:
+        if payment.debited_account:
+            self.say(self.group(means, "ram:PayerPartyDebtorFinancialAccount"), "ram:IBANID", payment.debited_account)
+        if payment.account:
             account = self.group(means, "ram:PayeePartyCreditorFinancialAccount")
             self.say(account, "ram:IBANID", payment.iban)
             self.say(account, "ram:AccountName", payment.account_name)
+            self.say(account, "ram:ProprietaryID", payment.account_number)
             if payment.bic:
                 self.say(self.group(means, "ram:PayeeSpecifiedCreditorFinancialInstitution"), "ram:BICID", payment.bic)
 

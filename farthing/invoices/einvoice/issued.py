@@ -38,6 +38,8 @@ from farthing.rating.totals.taxes import TaxRateType
 from farthing.subscriptions.tables import Subscription
 
 UTC_NAME = "UTC"
+MARK, MARK_URL = "mydata_mark", "mydata_url"
+"""What a document's metadata says of its registration in Greece; it is known only after the issue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ async def issued_invoice(session: AsyncSession, invoice: Invoice) -> IssuedDocum
         note=invoice.description,
         document_discount_reason=reasons.get("", DOCUMENT_DISCOUNT),
         days=header_days(invoice, parties.reading_zone),
+        mark=invoice.meta.get(MARK, "").strip(),
+        mark_url=invoice.meta.get(MARK_URL, "").strip(),
         accounting_rate=await accounting_rate(session, invoice, parties.seller, issue_day(invoice, parties)),
     )
     return IssuedDocument(figures, parties.seller, parties.buyer)

@@ -85,6 +85,8 @@ class IssuedFigures:
     document_discount_reason: str = DOCUMENT_DISCOUNT
     days: Days | None = None
     preceding: PrecedingInvoice | None = None
+    mark: str = ""
+    mark_url: str = ""
     accounting_rate: Decimal | None = None
     """Units of the seller's accounting currency for one of `currency`; None where they are the same, or no rate is
     known."""
@@ -124,6 +126,8 @@ def trade_document(figures: IssuedFigures, untaxed: Vat, obstacles: dict[str, st
         terms=figures.terms,
         days=span([line.days for line in lines if line.days is not None]) or figures.days,
         preceding=figures.preceding,
+        mark=figures.mark,
+        mark_url=figures.mark_url,
     )
     _check_taxes(document, obstacles)
     if document.payable != figures.total:

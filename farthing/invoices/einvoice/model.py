@@ -11,7 +11,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from farthing.core.money import EXACT, ZERO, exact_sum
-from farthing.core.standards.trade_codes import VatCategory
+from farthing.core.standards.trade_codes import DIRECT_DEBITS, VatCategory
 from farthing.invoices.pdf.document import Days
 
 
@@ -52,11 +52,14 @@ class TradeParty:
     """Seller (BG-4) or buyer (BG-7).
 
     `vat_id` begins with its country; `tax_number` is one that does not, and only the seller's; `registration` is the
-    number in a register (BT-30, BT-47).
+    number in a register (BT-30, BT-47), `registration_scheme` the register's ICD code where the document names it.
+    `trading_name` (BT-28, BT-45) stands only where a country demands it.
     """
 
     name: str = ""
+    trading_name: str = ""
     registration: str = ""
+    registration_scheme: str = ""
     vat_id: str = ""
     tax_number: str = ""
     address_scheme: str = ""
@@ -69,12 +72,40 @@ class TradeParty:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentInstructions:
-    """BG-16: how and where to pay."""
+    """BG-16: how and where to pay.
+
+    `account_number` is an account without an IBAN, `bank_branch` what is said beside it instead of a BIC. `mandate`,
+    `creditor_id` and `debited_account` (BT-89 to BT-91) are of a direct debit, `reference` (BT-83) of a giro payment.
+    """
 
     means_code: str
     iban: str = ""
     bic: str = ""
     account_name: str = ""
+    account_number: str = ""
+    bank_branch: str = ""
+    reference: str = ""
+    mandate: str = ""
+    creditor_id: str = ""
+    debited_account: str = ""
+
+    @property
+    def account(self) -> str:
+        """BT-84."""
+        return self.iban or self.account_number
+
+    @property
+    def branch(self) -> str:
+        """BT-86."""
+        return self.bic or self.bank_branch
+
+    @property
+    def is_direct_debit(self) -> bool:
+        return self.means_code in DIRECT_DEBITS
+
+    @property
+    def is_card(self) -> bool:
+        return self.means_code in {"48", "54", "55"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +180,15 @@ class PrecedingInvoice:
     issued: date | None
 
 
+@dataclass(frozen=True, slots=True)
+class SupportingDocument:
+    """BG-24: another document, by what it is and its number, and where it can be had."""
+
+    description: str
+    id: str
+    url: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TradeDocument:
     """A whole invoice or credit note. `prepaid` (BT-113) is what was paid before it was issued."""
@@ -171,6 +211,10 @@ class TradeDocument:
     payment: PaymentInstructions | None = None
     days: Days | None = None
     preceding: PrecedingInvoice | None = None
+    supporting: tuple[SupportingDocument, ...] = ()
+    mark: str = ""
+    """What the Greek tax authority answered when the document was registered in myDATA, and where it can be seen."""
+    mark_url: str = ""
     accounting_currency: str = ""
     """BT-6: the currency that the seller accounts for tax in, where it is another one."""
     accounting_tax: Decimal = ZERO
@@ -210,3 +254,8 @@ class TradeDocument:
     def is_intra_community(self) -> bool:
         """Whether something is supplied to another country of the community without VAT."""
         return any(line.vat.category is VatCategory.INTRA_COMMUNITY for line in self.lines)
+
+    def is_german(self, wanted: Format) -> bool:
+        """Whether Germany's rules hold for the document in a format: in XRechnung, and in Peppol between Germans."""
+        within = self.seller.postal.country == self.buyer.postal.country == "DE"
+        return wanted.is_xrechnung or (wanted is Format.PEPPOL_UBL and within)

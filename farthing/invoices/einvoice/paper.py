@@ -91,6 +91,9 @@ def _notes(document: TradeDocument) -> Iterable[str]:
         yield f"Your order: {document.order_reference}"
     if document.terms:
         yield document.terms
-    if document.payment is not None and document.payment.iban:
-        bank = f", BIC {document.payment.bic}" if document.payment.bic else ""
-        yield f"IBAN {document.payment.iban}{bank}"
+    payment = document.payment
+    if payment is not None and payment.is_direct_debit and payment.mandate:
+        yield f"We collect the amount by direct debit, mandate {payment.mandate}"
+    elif payment is not None and payment.account:
+        bank = f", BIC {payment.bic}" if payment.bic else payment.bank_branch and f", {payment.bank_branch}"
+        yield f"{'IBAN' if payment.iban else 'Account'} {payment.account}{bank}"

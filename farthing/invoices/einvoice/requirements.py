@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from farthing.core.standards.trade_codes import VatCategory, vat_id_of
+from farthing.core.standards.trade_codes import VatCategory, iban_of, vat_id_of
 from farthing.invoices.einvoice.model import (
     Format,
     PaymentInstructions,
@@ -20,13 +20,13 @@ from farthing.invoices.einvoice.model import (
     TypeCode,
     Vat,
 )
+from farthing.invoices.einvoice.national.rules import BUYER, SELLER, Fault, broken_rules
 
-SELLER, BUYER = "einvoice_config", "customer"
 PartyTexts = Mapping[str, str]
 
-_TO_AN_ACCOUNT = frozenset({"30", "58"})
-_BUYER_COLUMNS = frozenset({"name", "tax_id", "address_city", "address_postal_code", "address_country"})
-GERMANY = "DE"
+_BUYER_COLUMNS = frozenset(
+    {"name", "tax_id", "address_line1", "address_city", "address_postal_code", "address_country"}
+)
 
 
 def with_parties(document: TradeDocument, seller: PartyTexts, buyer: PartyTexts) -> TradeDocument:
@@ -36,7 +36,7 @@ def with_parties(document: TradeDocument, seller: PartyTexts, buyer: PartyTexts)
         document,
         seller=_seller(seller, outside_scope=outside_scope),
         buyer=_buyer(buyer, outside_scope=outside_scope),
-        payment=_payment(seller),
+        payment=_payment(seller, buyer),
         terms=document.terms or seller.get("payment_terms_text", ""),
         buyer_reference=buyer.get("buyer_reference", ""),
         order_reference=buyer.get("order_reference", ""),
@@ -72,7 +72,7 @@ def _buyer(texts: PartyTexts, *, outside_scope: bool) -> TradeParty:
     vat_id = vat_id_of(tax_id) or ""
     return TradeParty(
         name=texts.get("name", ""),
-        registration="" if vat_id else tax_id,
+        registration=texts.get("registration_number", "") or ("" if vat_id else tax_id),
         vat_id="" if outside_scope else vat_id,
         address_scheme=texts.get("electronic_address_scheme", ""),
         address_id=texts.get("electronic_address_id", ""),
@@ -88,42 +88,47 @@ def _buyer(texts: PartyTexts, *, outside_scope: bool) -> TradeParty:
     )
 
 
-def _payment(texts: PartyTexts) -> PaymentInstructions | None:
+def _payment(seller: PartyTexts, buyer: PartyTexts) -> PaymentInstructions | None:
     """None where an account would have to be named and there is none."""
-    code, iban = texts.get("payment.means_code", ""), texts.get("payment.iban", "")
-    if not code or (code in _TO_AN_ACCOUNT and not iban):
-        return None
-    return PaymentInstructions(
-        means_code=code,
-        iban=iban,
-        bic=texts.get("payment.bic", ""),
-        account_name=texts.get("payment.account_name", ""),
+    instructions = PaymentInstructions(
+        means_code=seller.get("payment.means_code", ""),
+        iban=seller.get("payment.iban", ""),
+        bic=seller.get("payment.bic", ""),
+        account_name=seller.get("payment.account_name", ""),
+        account_number=seller.get("payment.account_number", ""),
+        bank_branch=seller.get("payment.bank_branch", ""),
     )
+    if instructions.is_direct_debit:
+        account = buyer.get("debited_account", "")
+        return replace(
+            instructions,
+            mandate=buyer.get("mandate_reference", ""),
+            creditor_id=seller.get("payment.creditor_id", ""),
+            debited_account=iban_of(account) or account,
+        )
+    named = {"30": instructions.account, "58": instructions.iban}.get(instructions.means_code, instructions.means_code)
+    return instructions if named else None
 
 
-def missing_fields(document: TradeDocument, wanted: Format) -> Iterator[tuple[str, str]]:
-    """What the format demands and the document does not say: of whom (`SELLER` or `BUYER`), and which field."""
+def faults(document: TradeDocument, wanted: Format) -> Iterator[Fault]:
+    """What the format demands and the document does not say, or says in a way that the format refuses."""
     seller, buyer = document.seller, document.buyer
     yield from _absent(SELLER, {"legal_name": seller.name, "address.country": seller.postal.country})
     yield from _absent(BUYER, {"name": buyer.name, "address_country": buyer.postal.country})
     yield from _missing_for_vat(document)
-    german = GERMANY == seller.postal.country == buyer.postal.country
-    if wanted.is_xrechnung or (wanted is Format.PEPPOL_UBL and german):
-        yield from _missing_in_germany(document)
-    if wanted.is_xrechnung:
-        yield from _absent(BUYER, {"buyer_reference": document.buyer_reference})
-    if wanted is Format.PEPPOL_UBL and not document.order_reference:
+    if wanted is Format.PEPPOL_UBL and not document.order_reference and not document.is_german(wanted):
         yield from _absent(BUYER, {"buyer_reference": document.buyer_reference})
     if wanted is not Format.FACTURX:
         yield from _absent(SELLER, {"electronic_address.scheme": seller.address_scheme})
         yield from _absent(SELLER, {"electronic_address.id": seller.address_id})
         yield from _absent(BUYER, {"electronic_address_scheme": buyer.address_scheme})
         yield from _absent(BUYER, {"electronic_address_id": buyer.address_id})
+    yield from broken_rules(document, wanted)
     if document.type is TypeCode.INVOICE and document.payable > 0 and document.due_on is None:
         yield from _absent(SELLER, {"payment_terms_text": document.terms})
 
 
-def _missing_for_vat(document: TradeDocument) -> Iterator[tuple[str, str]]:
+def _missing_for_vat(document: TradeDocument) -> Iterator[Fault]:
     categories = {line.vat.category for line in document.lines}
     seller, buyer = document.seller, document.buyer
     if VatCategory.OUTSIDE_SCOPE in categories:
@@ -138,24 +143,8 @@ def _missing_for_vat(document: TradeDocument) -> Iterator[tuple[str, str]]:
         yield from _absent(BUYER, {"tax_id": buyer.vat_id or buyer.registration})
 
 
-def _missing_in_germany(document: TradeDocument) -> Iterator[tuple[str, str]]:
-    seller, buyer = document.seller, document.buyer
-    yield from _absent(
-        SELLER,
-        {
-            "address.city": seller.postal.city,
-            "address.postal_code": seller.postal.postal_code,
-            "contact.name": seller.contact_name,
-            "contact.phone": seller.phone,
-            "contact.email": seller.email,
-            "payment.iban": "said" if document.payment is not None else "",
-        },
-    )
-    yield from _absent(BUYER, {"address_city": buyer.postal.city, "address_postal_code": buyer.postal.postal_code})
-
-
-def _absent(whose: str, texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    return ((whose, field) for field, text in texts.items() if not text)
+def _absent(whose: str, texts: Mapping[str, str]) -> Iterator[Fault]:
+    return (Fault(whose, field) for field, text in texts.items() if not text)
 
 
 def vat_of_untaxed(seller: PartyTexts) -> Vat | None:
@@ -167,10 +156,13 @@ def vat_of_untaxed(seller: PartyTexts) -> Vat | None:
     return Vat(VatCategory(said), reason=reason, reason_code=seller.get("default_vat_exemption_code", ""))
 
 
-def place_of(whose: str, field: str) -> tuple[str, str]:
-    """The field as the API names it, and where a person says it."""
-    if whose == SELLER:
-        return f"{SELLER}.{field}", "is missing: set it under Settings, einvoice_config"
-    if field in _BUYER_COLUMNS:
-        return f"{BUYER}.{field}", "is missing: set it on the customer"
-    return f"{BUYER}.metadata.{field}", "is missing: set it in the customer's metadata"
+def obstacle(fault: Fault) -> tuple[str, str]:
+    """The field as the API names it, and what is wrong with it and where a person says it."""
+    if fault.whose == SELLER:
+        return f"{SELLER}.{fault.field}", f"{fault.problem}: set it under Settings, einvoice_config"
+    if fault.whose == BUYER and fault.field in _BUYER_COLUMNS:
+        return f"{BUYER}.{fault.field}", f"{fault.problem}: set it on the customer"
+    if fault.whose == BUYER:
+        return f"{BUYER}.metadata.{fault.field}", f"{fault.problem}: set it in the customer's metadata"
+    settable = fault.field.startswith("metadata.")
+    return fault.field, f"{fault.problem}: set it in the document's metadata" if settable else fault.problem

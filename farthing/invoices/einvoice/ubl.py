@@ -46,7 +46,8 @@ class _UblWriter(XmlWriter):
         document = self._document
         root = self.root(self._kind)
         self._head(root)
-        self._party(self.group(root, "cac:AccountingSupplierParty", "cac:Party"), document.seller)
+        creditor_id = document.payment.creditor_id if document.payment is not None else ""
+        self._party(self.group(root, "cac:AccountingSupplierParty", "cac:Party"), document.seller, creditor_id)
         self._party(self.group(root, "cac:AccountingCustomerParty", "cac:Party"), document.buyer)
         self._delivery(root)
         self._payment(root)
@@ -79,6 +80,12 @@ class _UblWriter(XmlWriter):
             self.say(reference, "cbc:ID", document.preceding.number)
             if document.preceding.issued is not None:
                 self.say(reference, "cbc:IssueDate", document.preceding.issued.isoformat())
+        for supporting in document.supporting:
+            reference = self.group(root, "cac:AdditionalDocumentReference")
+            self.say(reference, "cbc:ID", supporting.id)
+            self.say(reference, "cbc:DocumentDescription", supporting.description)
+            if supporting.url:
+                self.say(self.group(reference, "cac:Attachment", "cac:ExternalReference"), "cbc:URI", supporting.url)
 
     def _period(self, parent: XmlElement, days: Days | None) -> None:
         if days is not None:
@@ -86,8 +93,12 @@ class _UblWriter(XmlWriter):
             self.say(period, "cbc:StartDate", days.first.isoformat())
             self.say(period, "cbc:EndDate", days.last.isoformat())
 
-    def _party(self, party: XmlElement, said: TradeParty) -> None:
+    def _party(self, party: XmlElement, said: TradeParty, creditor_id: str = "") -> None:
         self.say(party, "cbc:EndpointID", said.address_id, schemeID=said.address_scheme)
+        if creditor_id:
+            self.say(self.group(party, "cac:PartyIdentification"), "cbc:ID", creditor_id, schemeID="SEPA")
+        if said.trading_name:
+            self.say(self.group(party, "cac:PartyName"), "cbc:Name", said.trading_name)
         postal = self.group(party, "cac:PostalAddress")
         self.say(postal, "cbc:StreetName", said.postal.line1)
         self.say(postal, "cbc:AdditionalStreetName", said.postal.line2)
@@ -95,14 +106,17 @@ class _UblWriter(XmlWriter):
         self.say(postal, "cbc:PostalZone", said.postal.postal_code)
         self.say(postal, "cbc:CountrySubentity", said.postal.state)
         self.say(self.group(postal, "cac:Country"), "cbc:IdentificationCode", said.postal.country)
-        for number, scheme in ((said.vat_id, "VAT"), (said.tax_number, "FC")):
+        # Norway looks for a tax registration under the name that Peppol's guide has for it
+        other = "TAX" if self._wanted is Format.PEPPOL_UBL else "FC"
+        for number, scheme in ((said.vat_id, "VAT"), (said.tax_number, other)):
             if number:
                 registration = self.group(party, "cac:PartyTaxScheme")
                 self.say(registration, "cbc:CompanyID", number)
                 self.say(self.group(registration, "cac:TaxScheme"), "cbc:ID", scheme)
         entity = self.group(party, "cac:PartyLegalEntity")
         self.say(entity, "cbc:RegistrationName", said.name)
-        self.say(entity, "cbc:CompanyID", said.registration)
+        scheme_id = {"schemeID": said.registration_scheme} if said.registration_scheme else {}
+        self.say(entity, "cbc:CompanyID", said.registration, **scheme_id)
         if said.contact_name or said.phone or said.email:
             contact = self.group(party, "cac:Contact")
             self.say(contact, "cbc:Name", said.contact_name)
@@ -125,12 +139,18 @@ class _UblWriter(XmlWriter):
         if payment is not None:
             means = self.group(root, "cac:PaymentMeans")
             self.say(means, "cbc:PaymentMeansCode", payment.means_code)
-            if payment.iban:
+            self.say(means, "cbc:PaymentID", payment.reference)
+            if payment.account:
                 account = self.group(means, "cac:PayeeFinancialAccount")
-                self.say(account, "cbc:ID", payment.iban)
+                self.say(account, "cbc:ID", payment.account)
                 self.say(account, "cbc:Name", payment.account_name)
-                if payment.bic:
-                    self.say(self.group(account, "cac:FinancialInstitutionBranch"), "cbc:ID", payment.bic)
+                if payment.branch:
+                    self.say(self.group(account, "cac:FinancialInstitutionBranch"), "cbc:ID", payment.branch)
+            if payment.mandate:
+                mandate = self.group(means, "cac:PaymentMandate")
+                self.say(mandate, "cbc:ID", payment.mandate)
+                if payment.debited_account:
+                    self.say(self.group(mandate, "cac:PayerFinancialAccount"), "cbc:ID", payment.debited_account)
         if self._document.terms:
             self.say(self.group(root, "cac:PaymentTerms"), "cbc:Note", self._document.terms)
 
@@ -144,8 +164,8 @@ class _UblWriter(XmlWriter):
     def _category(self, parent: XmlElement, name: str, vat: Vat, *, in_breakdown: bool = False) -> None:
         category = self.group(parent, name)
         self.say(category, "cbc:ID", vat.category.value)
-        # XRechnung demands a rate of every group of the breakdown, the standard forbids it outside the scope elsewhere
-        if vat.category is not VatCategory.OUTSIDE_SCOPE or (in_breakdown and self._wanted.is_xrechnung):
+        # Germany demands a rate of every group of the breakdown, the standard forbids it outside the scope elsewhere
+        if vat.category is not VatCategory.OUTSIDE_SCOPE or (in_breakdown and self._document.is_german(self._wanted)):
             self.say(category, "cbc:Percent", plain(vat.percentage))
         if in_breakdown:
             self.say(category, "cbc:TaxExemptionReasonCode", vat.reason_code)

@@ -136,12 +136,14 @@ def _how_to_pay(config: EinvoiceConfig, invoice: Invoice) -> Iterator[str]:
 
 
 def payment_request(account: SellerPayment, terms: str, amount: Decimal, currency: str, number: str) -> Iterator[str]:
-    """The terms in the seller's words, and a request to transfer `amount` to its account, if it has one."""
+    """The terms in the seller's words, and a request to transfer `amount` to its account, if it has one and does not
+    collect the money itself."""
     if terms:
         yield terms
-    if account.iban:
+    if account.is_paid_by_transfer:
         holder = f"{account.account_name}, " if account.account_name else ""
-        bank = f", BIC {account.bic}" if account.bic else ""
         iban = " ".join(account.iban[start : start + 4] for start in range(0, len(account.iban), 4))
+        where = f"IBAN {iban}" if iban else f"account {account.account_number}"
+        bank = f", BIC {account.bic}" if account.bic else account.bank_branch and f", {account.bank_branch}"
         asked = figures.money(amount, currency)
-        yield f"Please transfer {asked} to {holder}IBAN {iban}{bank}, with the reference {number}."
+        yield f"Please transfer {asked} to {holder}{where}{bank}, with the reference {number}."

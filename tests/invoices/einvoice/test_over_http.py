@@ -11,6 +11,7 @@ from lxml import etree
 from farthing.invoices.einvoice.model import Format
 from tests.account import Account
 from tests.invoices.einvoice.exporter import NAMESPACES, SELLER, Exporter, totals_of
+from tests.invoices.einvoice.nations import SELLERS, buyer_of
 
 
 def texts(content: bytes, path: str) -> list[str]:
@@ -311,3 +312,56 @@ async def test_a_rate_that_changes_its_reason_changes_no_issued_document(exporte
     )  # a rate that was charged stays as it was
     assert changed["code"] == "invalid_operation"
     assert await exporter.document(path) == before
+
+
+async def test_a_mark_that_the_authority_answers_later_closes_the_gap(exporter: Exporter) -> None:
+    said = {name: value for name, value in SELLERS["GR"].items() if name != "registration_number"}
+    await exporter.configure(registration_number="", tax_number="", **said)
+    buyer = buyer_of("GR")
+    in_metadata = ("buyer_reference", "electronic_address_scheme", "electronic_address_id")
+    metadata = {name: buyer.pop(name) for name in in_metadata}
+    customer = await exporter.desk.customer(**buyer, metadata=metadata)
+    path = await exporter.one_off(customer=customer, tax_rates=[await exporter.vat("24%")])
+    lacking = await exporter.refusal(path, Format.PEPPOL_UBL)
+    assert lacking == {"metadata.mydata_mark": "is missing: set it in the document's metadata"}
+    await exporter.account.put(path, {"metadata": {"mydata_mark": "400001234567890"}})
+    content = await exporter.document(path, Format.PEPPOL_UBL)
+    assert texts(content, "cac:AdditionalDocumentReference/cbc:ID") == ["400001234567890"]
+    number = (await exporter.account.get(path))["invoice_number"]
+    said_number = etree.fromstring(content).findtext("cbc:ID", None, NAMESPACES)
+    assert said_number is not None
+    assert said_number.split("|")[0] == "090000045"
+    assert said_number.split("|")[2:] == ["0", "2.1", "0", number]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "field"),
+    [
+        ({"electronic_address_scheme": "0208", "electronic_address_id": "0202239952"}, "electronic_address_id"),
+        ({"debited_account": "DE00370400440532013000"}, "debited_account"),
+        ({"mandate_reference": " "}, "mandate_reference"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_what_a_buyer_says_wrongly_is_refused(account: Account, metadata: dict[str, str], field: str) -> None:
+    answer = await account.http.post("/customers", json={"external_id": "b", "name": "B", "metadata": metadata})
+    assert answer.status_code == 400
+    assert f"metadata.{field}" in answer.json()["details"]
+
+
+@pytest.mark.parametrize(
+    ("value", "field"),
+    [
+        ({"electronic_address": {"scheme": "0088", "id": "7609999000004"}}, "electronic_address.id"),
+        ({"payment": {"creditor_id": "DE99ZZZ09999999999"}}, "payment.creditor_id"),
+        ({"payment": {"iban": "DE89370400440532013000", "account_number": "1"}}, "payment.account_number"),
+        ({"payment": {"bic": "COBADEFFXXX", "bank_branch": "1"}}, "payment.bank_branch"),
+        ({"default_vat_category": "E", "default_vat_exemption_code": "VATEX-EU-AE"}, "default_vat_exemption_code"),
+        ({"vat_id": "NO974760673"}, "vat_id"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_what_a_seller_says_wrongly_is_refused(account: Account, value: dict[str, Any], field: str) -> None:
+    answer = await account.http.put("/settings/einvoice_config", json={"value": value})
+    assert answer.status_code == 400
+    assert list(answer.json()["details"]) == [field]

@@ -88,7 +88,7 @@ def test_a_buyer_is_asked_for_its_number_where_it_owes_the_tax(category: str, ta
 
 
 def test_peppol_takes_an_order_number_for_the_reference() -> None:
-    ordering = buyer(buyer_reference="", order_reference="PO-7")
+    ordering = buyer(buyer_reference="", order_reference="PO-7", address_country="FR")
     assert assemble(issued(TAXED, buyers=[ordering]), Format.PEPPOL_UBL).obstacles == {}
     assert set(assemble(issued(TAXED, buyers=[ordering]), Format.XRECHNUNG_UBL).obstacles) == REFERENCE
 
@@ -101,8 +101,8 @@ def test_peppol_between_two_german_parties_demands_what_germany_demands() -> Non
 
 
 def test_a_means_of_payment_that_needs_no_account_is_an_instruction() -> None:
-    by_card = seller(**{"payment.iban": "", "payment.means_code": "48"})
-    assert assemble(issued(TAXED, [by_card]), Format.XRECHNUNG_UBL).obstacles == {}
+    in_cash = seller(**{"payment.iban": "", "payment.means_code": "10"})
+    assert assemble(issued(TAXED, [in_cash]), Format.XRECHNUNG_UBL).obstacles == {}
 
 
 def test_books_in_another_currency_need_a_rate() -> None:

@@ -9,7 +9,7 @@ Rule: docs/rules/webhooks.md#addresses
 from __future__ import annotations
 
 import socket
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import SplitResult, urlsplit
 
 Address = IPv4Address | IPv6Address
@@ -27,6 +27,11 @@ _METADATA = frozenset(
 )
 """Where clouds tell a machine its secrets, beside the link-local addresses that most of them use."""
 _NAT64 = (ip_network("64:ff9b::/96"), ip_network("64:ff9b:1::/48"))
+_LOCAL_NAT64 = _NAT64[1]
+_EMBEDDED = ((6, 7, 9, 10), (7, 9, 10, 11), (9, 10, 11, 12), (12, 13, 14, 15))
+"""The bytes in which a translator with a prefix of 48, 56, 64 or 96 bits looks for the IPv4 address (RFC 6052)."""
+_THIS_NETWORK = IPv4Network("0.0.0.0/8")
+_ISATAP = (0x00005EFE, 0x02005EFE)
 _COMPATIBLE = IPv6Network("::/96")
 
 
@@ -65,7 +70,12 @@ def _meant(address: Address) -> list[Address]:
         return [address.ipv4_mapped]
     wrapped: list[Address] = [address]
     low = IPv4Address(int(address) & 0xFFFFFFFF)
-    if _is_nat64(address) or (address in _COMPATIBLE and int(address) > 1):
+    is_isatap = (int(address) >> 32) & 0xFFFFFFFF in _ISATAP
+    if address in _LOCAL_NAT64:
+        read = [IPv4Address(bytes(address.packed[place] for place in places)) for places in _EMBEDDED]
+        # what begins with 0 is the padding around an address that stands elsewhere
+        wrapped.extend([each for each in read if each not in _THIS_NETWORK] or [low])
+    elif _is_nat64(address) or is_isatap or (address in _COMPATIBLE and int(address) > 1):
         wrapped.append(low)
     if address.sixtofour is not None:
         wrapped.append(address.sixtofour)

@@ -246,7 +246,7 @@ def _seller_contact() -> FormSection:
                 "Scheme of the electronic address",
                 longest=200,
                 placeholder="0204",
-                hint="A code of the EAS list: EM is e-mail",
+                hint="A code of the EAS list: EM is e-mail, which Peppol does not know",
             ),
             FormField(
                 "electronic_address.id",
@@ -269,12 +269,25 @@ def _payment() -> FormSection:
             FormField("payment.iban", "IBAN", longest=200),
             FormField("payment.bic", "BIC", longest=200),
             FormField(
+                "payment.account_number",
+                "Account without an IBAN",
+                longest=200,
+                hint="Such as a bankgiro, giro or FIK number",
+            ),
+            FormField(
+                "payment.bank_branch",
+                "Bank without a BIC",
+                longest=200,
+                hint="SE:BANKGIRO, SE:PLUSGIRO, or a Danish registration number",
+            ),
+            FormField("payment.creditor_id", "Creditor identifier", longest=200, hint="For direct debits"),
+            FormField(
                 "payment.means_code",
                 "Means of payment",
                 required=True,
                 longest=200,
                 initial="30",
-                hint="A code of UNTDID 4461: 30 is a credit transfer, 58 one within SEPA",
+                hint="A code of UNTDID 4461: 30 is a credit transfer, 58 one within SEPA, 59 a direct debit",
             ),
             FormField(
                 "payment_terms_text",

@@ -122,7 +122,11 @@ def _listed(parts: Sequence[object]) -> str:
 def _e_invoices(config: EinvoiceConfig) -> str:
     if not config.legal_name:
         return "Not filled in: e-invoices need a legal name, an address and an id"
-    parts = [config.legal_name, config.vat_id or config.tax_number, config.payment.iban and "with a bank account"]
+    parts = [
+        config.legal_name,
+        config.vat_id or config.tax_number,
+        config.payment.is_paid_by_transfer and "with a bank account",
+    ]
     return ", ".join(part for part in parts if part)
 
 

@@ -86,6 +86,11 @@ _E_INVOICES = FormSection(
         FormField("metadata.buyer_reference", "Buyer reference", hint="Such as a Leitweg-ID", longest=200),
         FormField("metadata.order_reference", "Order number", longest=200),
         FormField(
+            "metadata.registration_number", "Number in a register", hint="Beside a VAT id, such as a CVR", longest=200
+        ),
+        FormField("metadata.mandate_reference", "Mandate", hint="Of a direct debit", longest=200),
+        FormField("metadata.debited_account", "Debited account", hint="An IBAN", longest=200),
+        FormField(
             "metadata.electronic_address_scheme",
             "Scheme of the electronic address",
             placeholder="0204",

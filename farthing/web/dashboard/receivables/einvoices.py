@@ -21,7 +21,7 @@ from farthing.customers.tables import Customer
 from farthing.invoices.einvoice.assembly import IssuedDocument
 from farthing.invoices.einvoice.files import Availability, availabilities, file_answer, requested_format
 from farthing.invoices.einvoice.issued import issued_invoice
-from farthing.invoices.einvoice.requirements import BUYER, SELLER
+from farthing.invoices.einvoice.national.rules import BUYER, SELLER
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, form_of, shows
@@ -39,6 +39,9 @@ ADDRESS = {
 REFERENCES = {
     "buyer_reference": "Buyer reference, such as a Leitweg-ID",
     "order_reference": "Order number",
+    "registration_number": "Number in a register, beside a VAT id",
+    "mandate_reference": "Mandate of a direct debit",
+    "debited_account": "Account that is debited (IBAN)",
     "electronic_address_scheme": "Scheme of the electronic address",
     "electronic_address_id": "Electronic address",
 }
