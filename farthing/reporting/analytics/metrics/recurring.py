@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -25,7 +25,6 @@ from farthing.catalogue.discounts.enums import CouponCadence
 from farthing.catalogue.discounts.redeeming import discount_of
 from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.prices.tables import Price
-from farthing.core.clock import shifted
 from farthing.core.enums import PriceType, Status
 from farthing.core.money import EXACT, ZERO
 from farthing.customers.tables import Customer
