@@ -12,6 +12,9 @@ from farthing.core.errors import NotFound
 from farthing.web.api_reference.contents import Contents, arrange
 from farthing.web.rendering.answers import HttpRequest, render
 
+MOST_FIELDS = 24
+"""Of a body with more, a subject shows the required ones, and leads to the page of its type."""
+
 _arranging = threading.Lock()
 
 
@@ -47,7 +50,8 @@ class ApiReference(Controller):
         contents = _contents(request)
         if subject not in contents.subjects:
             raise NotFound(f"There is no subject '{subject}'")
-        return render(request, "api/subject.html", contents=contents, subject=contents.subjects[subject])
+        shown = contents.subjects[subject]
+        return render(request, "api/subject.html", contents=contents, subject=shown, most_fields=MOST_FIELDS)
 
     @get("/types/{name:str}", sync_to_thread=True)
     def type(self, name: str, request: HttpRequest) -> Response[str]:

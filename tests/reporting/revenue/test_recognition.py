@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 
 import pytest
 
+from farthing.core.money import plain
+from farthing.reporting.revenue import usage_by_day
 from farthing.reporting.revenue.schedule import Recognized, RevertOfLine, with_reverts
 from tests.billing.office import ARREAR
 from tests.reporting.ledger import Ledger
@@ -62,6 +66,53 @@ async def test_usage_over_the_turn_of_a_month_lies_where_its_days_do(ledger: Led
             assert january + february == Decimal("65.55")  # 15 calls at 0.37 and 6 seats at 10
         else:
             assert by_month["2026-01-01"] == by_day["2026-01-31"]
+
+
+LEVELS = [("LATEST", ((20, 4), (25, 2))), ("WEIGHTED_SUM", ((20, 4), (25, -4)))]
+
+
+@pytest.mark.parametrize(("aggregation", "events"), LEVELS)
+async def test_a_level_is_measured_up_to_the_ends_of_months(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, aggregation: str, events: Sequence[tuple[int, int]]
+) -> None:
+    await ledger.on("2026-01-15")
+    customer = await ledger.customer()
+    store = await ledger.feature("store", type=aggregation, field="n")
+    await ledger.subscribed(await ledger.plan(ledger.usage(store, "10")), customer, billing_cycle="anniversary")
+    await ledger.recorded("store", customer, *((f"2026-01-{day}", {"n": n}) for day, n in events))
+    await ledger.run("2026-02-15")
+    await ledger.on("2026-02-16")
+    spring = "2026-01-01..2026-03-01"
+    by_day = await ledger.over("recognized_revenue", "day", range=spring)
+    monkeypatch.setattr(usage_by_day, "MOST_DAYS_MEASURED", 10)
+    by_month = await ledger.over("recognized_revenue", range=spring)
+    assert by_month == monthly(by_day)
+    assert Decimal(by_month["2026-01-01"]) > 0
+
+
+def monthly(by_day: Mapping[str, str]) -> dict[str, str]:
+    """Days added up by month."""
+    found: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for day, figure in by_day.items():
+        found[f"{day[:7]}-01"] += Decimal(figure)
+    return {month: plain(figure) for month, figure in found.items()}
+
+
+async def test_a_level_that_came_to_nothing_lies_where_its_days_do(ledger: Ledger) -> None:
+    """Both ends of the month show nothing, and the committed amount is all that is charged."""
+    await ledger.on("2026-01-15")
+    customer = await ledger.customer()
+    seats = await ledger.feature("seats", type="LATEST", field="n")
+    committed = {"commitment_type": "amount", "commitment_amount": "50", "commitment_true_up_enabled": True}
+    price = ledger.usage(seats, "10", **committed)
+    await ledger.subscribed(await ledger.plan(price), customer, billing_cycle="anniversary")
+    for day, n in (("2026-01-20", 4), ("2026-01-25", 0), ("2026-02-10", 3), ("2026-02-12", 0)):
+        await ledger.recorded("seats", customer, (day, {"n": n}))
+    await ledger.run("2026-02-15")
+    await ledger.on("2026-02-20")
+    spring = "2026-01-01..2026-03-01"
+    by_day = await ledger.over("recognized_revenue", "day", range=spring)
+    assert await ledger.over("recognized_revenue", range=spring) == monthly(by_day)
 
 
 async def test_lines_never_offset_one_another(ledger: Ledger) -> None:

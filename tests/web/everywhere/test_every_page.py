@@ -315,6 +315,20 @@ async def test_menus_and_dialogs_open_and_close_by_keys(looking: Page, everywher
     assert await looking.evaluate("document.activeElement.closest('main') !== null")
 
 
+async def test_every_subject_of_the_reference_is_small(looking: Page) -> None:
+    index = await (await looking.request.get("/docs")).text()
+    subjects = set(re.findall(r'href="(/docs/[^"#/]+)"', index))
+    assert len(subjects) > 30
+    sizes = {"/docs": len(index.encode())}
+    for subject in sorted(subjects):
+        text = await (await looking.request.get(subject)).text()
+        sizes[subject] = len(text.encode())
+        for body in re.findall(r'href="(/docs/types/[^"]+)">All \d+ fields', text):
+            sizes[body] = len(await (await looking.request.get(body)).body())
+    assert {path: size for path, size in sizes.items() if size >= LARGEST_BYTES} == {}
+    assert any(path.startswith("/docs/types/") for path in sizes)
+
+
 async def test_every_page_of_the_dashboard_asks_who_is_there(page: Page, everywhere: list[Place]) -> None:
     for place in everywhere:
         if place.status == 200 and not place.path.startswith(("/portal", "/password", "/docs", "/checkout/")):

@@ -199,7 +199,7 @@ Owner = tuple[str, str]
 def day_ends(changes: Iterable[RevenueChange], days: Sequence[datetime]) -> dict[Owner, list[tuple[int, Decimal]]]:
     """By customer and currency, the days on which revenue changed and what it is at the end of each.
 
-    `days` are the edges of days in order; day n is `[days[n], days[n + 1])`, and what came before is day -1.
+    `days` are where days begin, in order; those on which nothing changed may be left out. What came before is day -1.
     """
     steps: defaultdict[Owner, defaultdict[int, Decimal]] = defaultdict(lambda: defaultdict(lambda: ZERO))
     day = -1

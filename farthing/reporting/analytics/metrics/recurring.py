@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -19,13 +19,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.billing import BillingPeriod
 from farthing.calendar.period import Period
-from farthing.calendar.windows import WindowSize, windows
+from farthing.calendar.windows import WindowSize, window_containing
 from farthing.catalogue.discounts.attaching import AttachedCoupon, attached_to
 from farthing.catalogue.discounts.enums import CouponCadence
 from farthing.catalogue.discounts.redeeming import discount_of
 from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.prices.tables import Price
-from farthing.core.clock import shifted
 from farthing.core.enums import PriceType, Status
 from farthing.core.money import EXACT, ZERO
 from farthing.customers.tables import Customer
@@ -191,20 +190,23 @@ async def retained(books: RecurringBooks, question: Question, timeline: Timeline
 def _read_movements(
     matching: Sequence[tuple[RevenueChange, Mapping[str, str]]], question: Question
 ) -> RevenueMovements:
-    days = _days_between(matching[0][0].at, matching[-1][0].at, question) if matching else ()
+    changes = [change for change, _ in matching]
+    days = _days_of(changes, question)
     groups = {
         (change.customer_id, change.currency): tuple(values[name] for name in question.dimensions)
         for change, values in matching
     }
-    ends = day_ends([change for change, _ in matching], days)
+    ends = day_ends(changes, days)
     return RevenueMovements(ends, groups, days, movements_of(ends, days))
 
 
-def _days_between(first: datetime, last: datetime, question: Question) -> tuple[datetime, ...]:
-    """The edges of the seller's days from the one that holds `first` to the one that holds `last`."""
-    span = Period(first, shifted(last, timedelta(microseconds=1)))
-    days = list(windows(span, WindowSize.DAY, question.range.zone))
-    return (*(day.start for day in days), days[-1].end)
+def _days_of(changes: Sequence[RevenueChange], question: Question) -> tuple[datetime, ...]:
+    """Where the seller's days begin on which something changed, by time; nothing happens on the others."""
+    days: list[Period] = []
+    for change in changes:
+        if not days or change.at >= days[-1].end:
+            days.append(window_containing(change.at, WindowSize.DAY, question.range.zone))
+    return tuple(day.start for day in days)
 
 
 def _day_of(days: Sequence[datetime], edge: datetime) -> int:
