@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,16 @@ import farthing
 
 ROOT = Path(__file__).parent.parent
 CODE = ROOT / "farthing"
-MODULES = {
-    path: ast.parse(path.read_text()) for path in sorted(CODE.rglob("*.py")) if "migrations/versions" not in str(path)
-}
 
 WITHOUT_A_LAYER = {"__main__", "api", "clickhouse_address", "logs", "mail_server", "secret_file", "settings"}
 """What is imported from every layer, and the module that only starts the command line."""
+
+
+@cache
+def parsed_modules() -> dict[Path, ast.Module]:
+    """Every module of the code, parsed when it is first asked for: workers without these tests need not."""
+    paths = sorted(path for path in CODE.rglob("*.py") if "migrations/versions" not in str(path))
+    return {path: ast.parse(path.read_text()) for path in paths}
 
 
 def name_of(path: Path) -> str:
@@ -70,7 +75,7 @@ def test_the_conventions_of_http_stay_with_endpoints() -> None:
     """`farthing.api` is imported by routes, schemas, `web`, and those above that put it together and run it."""
     elsewhere = [
         name_of(path)
-        for path, tree in MODULES.items()
+        for path, tree in parsed_modules().items()
         if any(name.startswith("farthing.api") for name in imports_of(tree))
         if path.relative_to(CODE).parts[0] not in {"api", "web", "app.py", "health.py", "serving"}
         if not any(part.endswith(("routes", "schemas")) for part in path.relative_to(CODE).with_suffix("").parts)
@@ -81,7 +86,7 @@ def test_the_conventions_of_http_stay_with_endpoints() -> None:
 def test_ports_are_filled_in_one_place() -> None:
     filled = {
         name_of(path)
-        for path, tree in MODULES.items()
+        for path, tree in parsed_modules().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id.endswith("Ports")
     }
@@ -92,7 +97,7 @@ def test_the_application_s_state_is_read_in_one_place() -> None:
     """Services are asked for by type (`Services.part`), not by name in an untyped state."""
     readers = [
         name_of(path)
-        for path, tree in MODULES.items()
+        for path, tree in parsed_modules().items()
         for node in ast.walk(tree)
         if (isinstance(node, ast.Attribute) and ast.unparse(node).endswith("app.state"))
         or (isinstance(node, ast.alias) and node.name == "State")
@@ -103,7 +108,7 @@ def test_the_application_s_state_is_read_in_one_place() -> None:
 def test_importing_a_module_changes_no_other() -> None:
     """No module appends to another's list, or sets an entry of another's table, when it is imported."""
     faults = []
-    for path, tree in MODULES.items():
+    for path, tree in parsed_modules().items():
         own = {target.id for node in tree.body for target in _targets(node) if isinstance(target, ast.Name)}
         for node in tree.body:
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
@@ -123,7 +128,7 @@ _MAY_RUN = ("__main__.py", "storage/migrations/", "calendar/zones.py")
 def test_no_module_holds_an_empty_list_for_others_to_fill() -> None:
     empty = [
         f"{name_of(path)}:{node.lineno} {ast.unparse(node)[:60]}"
-        for path, tree in MODULES.items()
+        for path, tree in parsed_modules().items()
         for node in tree.body
         if isinstance(node, (ast.Assign, ast.AnnAssign)) and _is_empty(node.value)
     ]
@@ -131,7 +136,7 @@ def test_no_module_holds_an_empty_list_for_others_to_fill() -> None:
 
 
 def test_no_import_is_for_its_side_effect() -> None:
-    assert [name_of(path) for path in MODULES if "noqa: F401" in path.read_text()] == []
+    assert [name_of(path) for path in parsed_modules() if "noqa: F401" in path.read_text()] == []
 
 
 @pytest.mark.parametrize("package", ["billing.calculation", "rating", "calendar", "metering"])
@@ -139,7 +144,7 @@ def test_the_pure_core_loads_no_sqlalchemy(package: str) -> None:
     """Not even through what it imports: a fresh interpreter has seen none of it afterwards."""
     modules = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        for path in MODULES
+        for path in parsed_modules()
         if path.is_relative_to(CODE.joinpath(*package.split(".")))
     ]
     loads = f"import sys, {', '.join(modules)}; print({{'sqlalchemy', 'psycopg', 'litestar'}} & set(sys.modules))"
@@ -157,7 +162,7 @@ def test_the_service_starts_without_the_libraries_that_few_requests_need() -> No
 def test_a_class_name_means_one_thing() -> None:
     """No two classes have the same name, whether or not it begins with an underscore."""
     places: dict[str, list[str]] = defaultdict(list)
-    for path, tree in MODULES.items():
+    for path, tree in parsed_modules().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
                 places[node.name.lstrip("_")].append(f"{name_of(path)}:{node.lineno}")
@@ -167,7 +172,7 @@ def test_a_class_name_means_one_thing() -> None:
 def test_a_variable_says_what_it_holds() -> None:
     nameless = [
         f"{name_of(path)}:{node.lineno}"
-        for path, tree in MODULES.items()
+        for path, tree in parsed_modules().items()
         for node in ast.walk(tree)
         if (isinstance(node, ast.Name) and node.id == "one") or (isinstance(node, ast.arg) and node.arg == "one")
     ]
