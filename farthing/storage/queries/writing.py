@@ -1,0 +1,126 @@
+"""Few rows of several tables written by one message, without a flush: new ones, and ones that the session holds.
+
+A flush writes row after row and waits for each. What is written here is the session's afterwards, as if it had been
+flushed; statements are kept as those of `kept` are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import cast
+
+from sqlalchemy import String, Table, bindparam, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import make_transient_to_detached
+from sqlalchemy.orm.attributes import instance_state, set_committed_value
+
+from farthing.storage.connections.messages import Statement
+from farthing.storage.postgres import apply_defaults, ask_together, clock_of, scope_of
+from farthing.storage.queries.changes import note_changed, note_new
+from farthing.storage.queries.kept import KeptStatement, kept
+from farthing.storage.tables import Base, Tracked
+
+_ID = "id_of_row"
+
+
+async def write_together(session: AsyncSession, new: Sequence[Base], changed: Sequence[Base] = ()) -> bool:
+    """Insert new rows in their order, then write what was changed of locked ones, all by one message.
+
+    False if a unique index refuses one of the new ones. That one is not written, while the others are: whoever wrote
+    more than one undoes the transaction then. An insert waits for a rival that is being written, as any does, and
+    needs no savepoint.
+    """
+    for row in new:
+        apply_defaults(session, row)
+    stamp_changed(session, changed)
+    updates = [update_ for row in changed if (update_ := _update_of(row)) is not None]
+    answers = await ask_together(session, [*(_insertion(row) for row in new), *updates])
+    note_changed(session.sync_session, changed)
+    for row in changed:
+        instance_state(row)._commit_all(row.__dict__, session.sync_session.identity_map)
+    written = [row for row, answer in zip(new, answers, strict=False) if answer]
+    for row, answer in zip(new, answers, strict=False):
+        if answer:
+            _adopt(session, row, answer[0][1:])
+    note_new(session.sync_session, written)
+    return len(written) == len(new)
+
+
+def stamp_changed(session: AsyncSession, rows: Sequence[Base]) -> None:
+    """Say on rows that differ from what is stored who changed them and when, as a flush would."""
+    now, author = clock_of(session).now(), scope_of(session).user_id
+    for row in rows:
+        if isinstance(row, Tracked) and changed_attributes(row):
+            row.updated_at, row.updated_by = now, author
+
+
+def changed_attributes(row: Base) -> list[str]:
+    """What a row holds otherwise than it was read; what it has not held before counts as changed."""
+    held = row.__dict__
+    before = instance_state(row).committed_state
+    return [name for name, value in before.items() if name in held and not _is_same(value, held[name])]
+
+
+def _is_same(before: object, held: object) -> bool:
+    return before is held or bool(before == held)
+
+
+@dataclass(frozen=True, slots=True)
+class _Insertion:
+    """How rows of a table are inserted."""
+
+    statement: KeptStatement
+    given: tuple[tuple[str, str], ...]
+    """Attribute and column of what the row brings."""
+    computed: tuple[str, ...]
+    """Attributes that the database fills; returned after the id."""
+
+
+@cache
+def _insertion_of(table: type[Base]) -> _Insertion:
+    columns = [(attribute.key, attribute.columns[0]) for attribute in table.__mapper__.column_attrs]
+    computed = [(name, column) for name, column in columns if column.computed is not None]
+    given = tuple((name, column.key) for name, column in columns if column.computed is None)
+    statement = (
+        # of the table, not of the class: values come by column, and rows of the class are made elsewhere
+        insert(cast("Table", table.__table__))
+        .on_conflict_do_nothing()
+        .returning(table.__table__.c.id, *(column for _, column in computed))
+    )
+    return _Insertion(kept(statement, [column for _, column in given]), given, tuple(name for name, _ in computed))
+
+
+def _insertion(row: Base) -> Statement:
+    insertion, held = _insertion_of(type(row)), row.__dict__
+    # what nobody set is NULL, and known to be
+    values = {column: held.setdefault(attribute, None) for attribute, column in insertion.given}
+    return insertion.statement.with_values(**values)
+
+
+def _adopt(session: AsyncSession, row: Base, computed: Sequence[object]) -> None:
+    """Make a row that was inserted one that the session holds."""
+    make_transient_to_detached(row)
+    for name, value in zip(_insertion_of(type(row)).computed, computed, strict=True):
+        set_committed_value(row, name, value)
+    session.add(row)
+
+
+def _update_of(row: Base) -> Statement | None:
+    """The statement that writes what was changed of a row; None where nothing was."""
+    names = tuple(sorted(changed_attributes(row)))
+    if not names:
+        return None
+    held = row.__dict__
+    statement, columns = _kept_update(type(row), names)
+    values = {column: held[name] for name, column in zip(names, columns, strict=True)}
+    return statement.with_values(**{_ID: held["id"]}, **values)
+
+
+@cache
+def _kept_update(table: type[Base], names: tuple[str, ...]) -> tuple[KeptStatement, tuple[str, ...]]:
+    by_name = {attribute.key: attribute.columns[0].key for attribute in table.__mapper__.column_attrs}
+    columns, of = tuple(by_name[name] for name in names), cast("Table", table.__table__)
+    return kept(update(of).where(of.c.id == bindparam(_ID, type_=String)), columns), columns
