@@ -19,6 +19,7 @@ from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 from litestar.serialization import encode_json, get_serializer
+from msgspec import Struct
 
 from farthing.api.body import JsonBody
 from farthing.api.work import KEY, UnitOfWork
@@ -157,7 +158,7 @@ def _is_simple(handler: HTTPRouteHandler, provided: Mapping[str, Provided], sess
         and issubclass(data_dto, JsonBody)
         and not handler.has_sync_callable
         and not adorned
-        and handler.media_type == MediaType.JSON
+        and handler.media_type in {MediaType.JSON, ""}  # one that returns a `Response` leaves it to that
         and handler.status_code not in _WITHOUT_BODY
         and len(handler.resolve_middleware()) == 1  # of the whole application: it restores slashes, and here are none
         and handler.resolve_return_dto() is None
@@ -169,9 +170,10 @@ def _is_simple(handler: HTTPRouteHandler, provided: Mapping[str, Provided], sess
 
 
 def _is_plain(response: Response[Any]) -> bool:
-    """Whether a response is only what its handler would return, with headers."""
+    """Whether a response is only a struct, as its handler could return, with headers."""
     given = response.cookies or response.background or response.response_type_encoders
-    return type(response) is Response and not given and response.media_type is None and response.status_code is None
+    own = given or response.media_type is not None or response.status_code is not None
+    return type(response) is Response and isinstance(response.content, Struct) and not own
 
 
 def _is_usual(scope: Any) -> bool:

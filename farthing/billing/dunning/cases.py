@@ -46,7 +46,10 @@ async def record_failed_charge(session: AsyncSession, invoice: Invoice, failed: 
 
 async def lock_case(session: AsyncSession, invoice_id: str) -> DunningCase | None:
     """The case of a locked invoice, locked, if it has one."""
-    cases = await answer_to(session, _kept_case().asked(invoice_id=invoice_id))
+    if any(isinstance(row, DunningCase) for row in (*session.new, *session.dirty)):
+        await session.flush()
+    with session.no_autoflush:  # what the invoice has become is written when all of it stands
+        cases = await answer_to(session, _kept_case().asked(invoice_id=invoice_id))
     return cases[0] if cases else None
 
 

@@ -31,7 +31,7 @@ Row = TypeVar("Row", bound=Base)
 Answer = TypeVar("Answer")
 Convert = Callable[[Any], Any]
 
-_DIALECT: Dialect = dialect(paramstyle="numeric_dollar")
+_DIALECT: Dialect = dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 _MISSING: Any = object()
 
 
@@ -167,8 +167,8 @@ def kept_rows(
     query: Select[Any] = select(*(column for _, column in pairs)).where(*conditions).order_by(*order)
     if locks:
         query = query.with_for_update()
-    names = {column: name for name, column in pairs}
-    primary_key = tuple(names[column] for column in table.__mapper__.primary_key)
+    names = {str(column.key): name for name, column in pairs}
+    primary_key = tuple(names[str(column.key)] for column in table.__mapper__.primary_key)
     return KeptRows(kept(query), table, tuple(names.values()), primary_key, locks or renews)
 
 
