@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from decimal import Decimal
+from functools import cache
 from typing import Any, TypeVar
 
 from sqlalchemy import String, bindparam, func, select
@@ -87,10 +87,11 @@ def _kept_parts() -> tuple[KeptRows[InvoiceLineItem], KeptRows[Customer], KeptSt
     """The lines of an invoice, its payer, and the sum of its settlements."""
     invoice_id = bindparam("invoice_id", type_=String)
     line = InvoiceLineItem
+    payer_id = select(Invoice.customer_id).where(Invoice.id == invoice_id).scalar_subquery()
     settled = select(func.coalesce(func.sum(PaymentSettlement.amount), 0))
     return (
         _kept_published(line, line.invoice_id, line.position, line.id),
-        kept_rows(Customer, Customer.id == select(Invoice.customer_id).where(Invoice.id == invoice_id).scalar_subquery()),
+        kept_rows(Customer, Customer.id == payer_id),
         kept(settled.where(PaymentSettlement.invoice_id == invoice_id)),
     )
 

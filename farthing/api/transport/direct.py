@@ -2,8 +2,8 @@
 
 The framework's own way serves every kind of handler: it resolves dependencies in batches, validates what it has just
 decoded, and keeps a stack for what must be closed after. A handler at a fixed path that takes a JSON body, and besides
-only what is injected everywhere or made of that, needs none of it. Its guards, the decoder of its body, its status and its errors are
-the same on both ways, and whatever is unusual takes the long one.
+only what is injected everywhere or made of that, needs none of it. Its guards, the decoder of its body, its status and
+its errors are the same on both ways, and whatever is unusual takes the long one.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from farthing.payments.integrations.marketplaces import is_collected_by_marketpl
 from farthing.payments.ports import FailedCharge
 from farthing.payments.tables import PaymentMethodType
 from farthing.storage.postgres import clock_of
-from farthing.storage.queries.kept import KeptRows, answer_to, kept_rows
+from farthing.storage.queries.kept import KeptRows, RowLock, answer_to, kept_rows
 from farthing.subscriptions.enums import CollectionMethod
 from farthing.subscriptions.tables import Subscription
 
@@ -55,7 +55,7 @@ async def lock_case(session: AsyncSession, invoice_id: str) -> DunningCase | Non
 
 @cache
 def _kept_case() -> KeptRows[DunningCase]:
-    return kept_rows(DunningCase, DunningCase.invoice_id == bindparam("invoice_id", type_=String), locks=True)
+    return kept_rows(DunningCase, DunningCase.invoice_id == bindparam("invoice_id", type_=String), lock=RowLock.UPDATE)
 
 
 async def _open(

@@ -39,7 +39,7 @@ from farthing.invoices.tables import Invoice, PaymentSettlement, SettlementKind
 from farthing.storage.postgres import ports_of
 from farthing.storage.queries.bulk import update_all
 from farthing.storage.queries.rows import find, lock_row
-from farthing.storage.queries.writing import stamp_changed
+from farthing.storage.queries.writing import stamp_changed, write_pending
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ async def finalize(
     await opened.post()
     await keep_as_issued(session, [invoice], {invoice.id: parts})
     # whoever finalizes next waits for the sequence, so everything that takes time comes before it
-    await session.flush()
+    await write_pending(session)
     snapshot = events.body(invoice, parts)
     if number is None:
         await numbering.number(session, invoice, now)

@@ -249,9 +249,7 @@ def _earlier(session: AsyncSession, given: CreatePaymentRequest, fingerprint: st
     """
     long_ago = real_clock_of(session).now() - REPEAT_WINDOW
     if given.destination_type is DestinationType.INVOICE:
-        return _kept_earlier(True).asked(
-            fingerprint=fingerprint, long_ago=long_ago, invoice_id=given.destination_id
-        )
+        return _kept_earlier(True).asked(fingerprint=fingerprint, long_ago=long_ago, invoice_id=given.destination_id)
     return _kept_earlier(False).asked(fingerprint=fingerprint, long_ago=long_ago)
 
 

@@ -123,9 +123,7 @@ async def _receive_taken(
         await begin_return(session, invoice, payment, now)
 
 
-async def record_moved(
-    session: AsyncSession, effects: InvoiceHooks, prepared: CreatedPayment, now: datetime
-) -> bool:
+async def record_moved(session: AsyncSession, effects: InvoiceHooks, prepared: CreatedPayment, now: datetime) -> bool:
     """Store a payment of money that has moved elsewhere, with its success and all that follows from it, by one message.
 
     As `store` and `record_success` after it, for a payment that was prepared with the parts of its final invoice. False
@@ -140,9 +138,7 @@ async def record_moved(
     payment.succeeded_at = now
     payment.success_recorded_at = real_clock_of(session).now()
     money = transitions.ReceivedMoney(payment.amount, payment.currency)
-    settlement = await transitions.receive_first(
-        session, invoice, payment.id, money, now, effects=effects, parts=parts
-    )
+    settlement = await transitions.receive_first(session, invoice, payment.id, money, now, effects=effects, parts=parts)
     payment.invoice_version = invoice.version
     if not await write_together(session, [payment, settlement], [invoice]):
         return False

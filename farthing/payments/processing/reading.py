@@ -107,9 +107,7 @@ async def answers_of(session: AsyncSession, payments: Sequence[Payment]) -> list
     numbers = dict(
         (await session.execute(select(Invoice.id, Invoice.invoice_number).where(Invoice.id.in_(paid)))).all()
     )
-    return [
-        _answer(payment, attempts.get(payment.id), numbers.get(payment.destination_id)) for payment in payments
-    ]
+    return [_answer(payment, attempts.get(payment.id), numbers.get(payment.destination_id)) for payment in payments]
 
 
 async def answer_of(session: AsyncSession, payment: Payment, invoice: Invoice | None = None) -> PaymentResponse:

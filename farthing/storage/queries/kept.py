@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 from psycopg.rows import TupleRow
 from sqlalchemy import JSON, BindParameter, ColumnElement, Numeric, Select, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql.psycopg import dialect
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -155,21 +157,35 @@ class KeptRows(Generic[Row]):
         return cast("Row", row)
 
 
+class RowLock(Enum):
+    """How a SELECT locks the rows that it finds until the transaction ends."""
+
+    UPDATE = "update"
+    SHARE = "share"
+    """Nobody can change them; holders do not wait for one another."""
+
+
 def kept_rows(
     table: type[Row],
     *conditions: ColumnElement[bool],
     order: Sequence[Any] = (),
-    locks: bool = False,
+    distinct: Sequence[Any] = (),
+    lock: RowLock | None = None,
     renews: bool = False,
 ) -> KeptRows[Row]:
-    """Keep the SELECT of the rows of a table that meet conditions; one that `locks` them `renews` them too."""
+    """Keep the SELECT of the rows of a table that meet conditions; one that locks them `renews` them too.
+
+    Of rows that are equal in what is `distinct` it finds the first in the order.
+    """
     pairs = [(attribute.key, attribute.columns[0]) for attribute in table.__mapper__.column_attrs]
     query: Select[Any] = select(*(column for _, column in pairs)).where(*conditions).order_by(*order)
-    if locks:
-        query = query.with_for_update()
+    if distinct:
+        query = query.ext(distinct_on(*distinct))
+    if lock is not None:
+        query = query.with_for_update(read=lock is RowLock.SHARE)
     names = {str(column.key): name for name, column in pairs}
     primary_key = tuple(names[str(column.key)] for column in table.__mapper__.primary_key)
-    return KeptRows(kept(query), table, tuple(names.values()), primary_key, locks or renews)
+    return KeptRows(kept(query), table, tuple(names.values()), primary_key, renews or lock is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +207,7 @@ async def answers_to(session: AsyncSession, *questions: Question[Any]) -> list[l
     """What answers each of several questions, asked in their order by one message."""
     await flush_changes(session)
     answers = await ask_together(session, [question.statement for question in questions])
-    return [
-        question.load(session.sync_session, rows) for question, rows in zip(questions, answers, strict=True)
-    ]
+    return [question.load(session.sync_session, rows) for question, rows in zip(questions, answers, strict=True)]
 
 
 async def flush_changes(session: AsyncSession) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.orm.attributes import instance_state
 
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, NotFound
-from farthing.storage.queries.kept import KeptRows, Question, answer_to, kept_rows
+from farthing.storage.queries.kept import KeptRows, Question, RowLock, answer_to, kept_rows
 from farthing.storage.queries.writing import write_together
 from farthing.storage.tables import Base
 
@@ -84,7 +84,7 @@ def _kept_by_id(table: type[Row], lock: bool) -> KeptRows[Row]:
     columns = table.__table__.columns
     if "status" in columns:
         conditions.append(columns["status"] != Status.DELETED)
-    return kept_rows(table, *conditions, locks=lock)
+    return kept_rows(table, *conditions, lock=RowLock.UPDATE if lock else None)
 
 
 def in_array(

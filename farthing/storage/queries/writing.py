@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import cast
 
-from sqlalchemy import String, Table, bindparam, update
+from sqlalchemy import ColumnDefault, String, Table, bindparam, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import make_transient_to_detached
@@ -33,11 +33,16 @@ async def write_together(session: AsyncSession, new: Sequence[Base], changed: Se
     more than one undoes the transaction then. An insert waits for a rival that is being written, as any does, and
     needs no savepoint.
     """
+    return await _write(session, new, changed, refusable=True)
+
+
+async def _write(session: AsyncSession, new: Sequence[Base], changed: Sequence[Base], *, refusable: bool) -> bool:
     for row in new:
         apply_defaults(session, row)
     stamp_changed(session, changed)
     updates = [update_ for row in changed if (update_ := _update_of(row)) is not None]
-    answers = await ask_together(session, [*(_insertion(row) for row in new), *updates])
+    statements = [*(_insertion(row, refusable=refusable) for row in new), *updates]
+    answers = await ask_together(session, statements) if statements else []
     note_changed(session.sync_session, changed)
     for row in changed:
         instance_state(row)._commit_all(row.__dict__, session.sync_session.identity_map)
@@ -47,6 +52,37 @@ async def write_together(session: AsyncSession, new: Sequence[Base], changed: Se
             _adopt(session, row, answer[0][1:])
     note_new(session.sync_session, written)
     return len(written) == len(new)
+
+
+async def write_pending(session: AsyncSession) -> None:
+    """Write what waits in the session, as a flush would, by one message.
+
+    What rows refer to is written before them. A unique index that refuses a row raises psycopg's IntegrityError.
+    """
+    within = session.sync_session
+    if within._is_clean():
+        return
+    tables: set[type[Base]] = {type(row) for row in within.new}
+    if within.deleted or not all(_is_insertable(table) for table in tables):
+        await session.flush()
+        return
+    new = sorted(within.new, key=lambda row: (type(row).__mapper__._sort_key, instance_state(row).insert_order))
+    changed = list(within.dirty)
+    for row in new:
+        session.expunge(row)
+    await _write(session, new, changed, refusable=False)
+
+
+@cache
+def _is_insertable(table: type[Base]) -> bool:
+    """Whether the program knows every value of a new row, but for those that are computed from others."""
+    columns = (attribute.columns[0] for attribute in table.__mapper__.column_attrs)
+    return all(
+        column.computed is not None
+        or isinstance(column.default, ColumnDefault)
+        or (column.default is None and column.server_default is None)
+        for column in columns
+    )
 
 
 def stamp_changed(session: AsyncSession, rows: Sequence[Base]) -> None:
@@ -80,21 +116,20 @@ class _Insertion:
 
 
 @cache
-def _insertion_of(table: type[Base]) -> _Insertion:
+def _insertion_of(table: type[Base], refusable: bool) -> _Insertion:
     columns = [(attribute.key, attribute.columns[0]) for attribute in table.__mapper__.column_attrs]
     computed = [(name, column) for name, column in columns if column.computed is not None]
     given = tuple((name, column.key) for name, column in columns if column.computed is None)
-    statement = (
-        # of the table, not of the class: values come by column, and rows of the class are made elsewhere
-        insert(cast("Table", table.__table__))
-        .on_conflict_do_nothing()
-        .returning(table.__table__.c.id, *(column for _, column in computed))
-    )
+    # of the table, not of the class: values come by column, and rows of the class are made elsewhere
+    insertion = insert(cast("Table", table.__table__))
+    if refusable:
+        insertion = insertion.on_conflict_do_nothing()
+    statement = insertion.returning(table.__table__.c.id, *(column for _, column in computed))
     return _Insertion(kept(statement, [column for _, column in given]), given, tuple(name for name, _ in computed))
 
 
-def _insertion(row: Base) -> Statement:
-    insertion, held = _insertion_of(type(row)), row.__dict__
+def _insertion(row: Base, *, refusable: bool) -> Statement:
+    insertion, held = _insertion_of(type(row), refusable), row.__dict__
     # what nobody set is NULL, and known to be
     values = {column: held.setdefault(attribute, None) for attribute, column in insertion.given}
     return insertion.statement.with_values(**values)
@@ -103,7 +138,7 @@ def _insertion(row: Base) -> Statement:
 def _adopt(session: AsyncSession, row: Base, computed: Sequence[object]) -> None:
     """Make a row that was inserted one that the session holds."""
     make_transient_to_detached(row)
-    for name, value in zip(_insertion_of(type(row)).computed, computed, strict=True):
+    for name, value in zip(_insertion_of(type(row), True).computed, computed, strict=True):
         set_committed_value(row, name, value)
     session.add(row)
 
