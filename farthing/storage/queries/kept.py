@@ -146,8 +146,7 @@ class KeptRows(Generic[Row]):
         if row is None:
             row = mapper.class_manager.new_instance()
             row.__dict__.update(found)
-            make_transient_to_detached(row)
-            session.add(row)
+            adopt(session, row)
         elif self.renews:
             row.__dict__.update(found)
             instance_state(row)._commit_all(row.__dict__, session.identity_map)
@@ -155,6 +154,12 @@ class KeptRows(Generic[Row]):
             row.__dict__.update({name: found[name] for name in missing})
             instance_state(row)._commit(row.__dict__, missing)
         return cast("Row", row)
+
+
+def adopt(session: Session, row: Base) -> None:
+    """Make a row that stands in the database as it holds it one of the session's, as if it had been read."""
+    make_transient_to_detached(row)
+    session._save_or_update_impl(instance_state(row))  # `add` without looking for what the row refers to: nothing
 
 
 class RowLock(Enum):

@@ -14,13 +14,12 @@ from typing import cast
 from sqlalchemy import ColumnDefault, String, Table, bindparam, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import make_transient_to_detached
-from sqlalchemy.orm.attributes import instance_state, set_committed_value
+from sqlalchemy.orm.attributes import instance_state
 
 from farthing.storage.connections.messages import Statement
 from farthing.storage.postgres import apply_defaults, ask_together, clock_of, scope_of
 from farthing.storage.queries.changes import note_changed, note_new
-from farthing.storage.queries.kept import KeptStatement, kept
+from farthing.storage.queries.kept import KeptStatement, adopt, kept
 from farthing.storage.tables import Base, Tracked
 
 _ID = "id_of_row"
@@ -137,10 +136,8 @@ def _insertion(row: Base, *, refusable: bool) -> Statement:
 
 def _adopt(session: AsyncSession, row: Base, computed: Sequence[object]) -> None:
     """Make a row that was inserted one that the session holds."""
-    make_transient_to_detached(row)
-    for name, value in zip(_insertion_of(type(row), True).computed, computed, strict=True):
-        set_committed_value(row, name, value)
-    session.add(row)
+    row.__dict__.update(zip(_insertion_of(type(row), True).computed, computed, strict=True))
+    adopt(session.sync_session, row)
 
 
 def _update_of(row: Base) -> Statement | None:
