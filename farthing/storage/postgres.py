@@ -252,8 +252,8 @@ def real_clock_of(session: AsyncSession) -> Clock:
 
 async def driver_connection(session: AsyncSession) -> psycopg.AsyncConnection[TupleRow]:
     """The connection of the session's transaction, for what is quicker in the driver's own words."""
-    if _DRIVER not in session.info:
-        await session.connection()
+    if _DRIVER not in session.info or session.sync_session.in_nested_transaction():
+        await session.connection()  # begins, and sets the savepoint that waits for a first statement
     connection: psycopg.AsyncConnection[TupleRow] = session.info[_DRIVER]
     return connection
 
@@ -265,14 +265,14 @@ async def ask_together(session: AsyncSession, statements: Sequence[Statement]) -
     Raises psycopg.Error of the first that fails, and then none after it was carried out.
     """
     beginning: Sequence[Statement] = ()
-    if _DRIVER not in session.info:
+    if _DRIVER not in session.info and not session.sync_session.in_nested_transaction():
         session.info[_BEGINS_LATER] = True
         try:
             await session.connection()
         finally:
             session.info.pop(_BEGINS_LATER, None)
         beginning = _beginning_statements(session.sync_session)
-    rows = await send_together(session.info[_DRIVER], [*beginning, *statements])
+    rows = await send_together(await driver_connection(session), [*beginning, *statements])
     return rows[len(beginning) :]
 
 

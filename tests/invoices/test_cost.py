@@ -32,7 +32,7 @@ from tests.account import Account
 from tests.invoices.desk import Desk, fixed, usage
 from tests.statements import statements_sent
 
-MOST_FOR_AN_INVOICE = 11
+MOST_FOR_AN_INVOICE = 10
 MOST_FOR_A_PAYMENT = 12
 
 

@@ -14,15 +14,13 @@ import msgspec
 from sqlalchemy import TextClause, inspect, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import make_transient_to_detached
 from sqlalchemy.orm.attributes import instance_state
 
 from farthing.storage.connections.messages import Statement
 from farthing.storage.ports import CompanionStatement
 from farthing.storage.postgres import apply_defaults, clock_of, scope_of
-from farthing.storage.queries.changes import note_changed, note_new
-from farthing.storage.queries.kept import KeptStatement, kept
-from farthing.storage.queries.writing import changed_attributes
+from farthing.storage.queries.changes import changed_attributes, note_changed, note_new
+from farthing.storage.queries.kept import KeptStatement, adopt, kept
 from farthing.storage.tables import Base, Tracked
 
 
@@ -30,18 +28,19 @@ async def insert_all(session: AsyncSession, rows: Sequence[Base]) -> None:
     """Write new rows of one table, in their order. Raises IntegrityError, and none is written."""
     if not rows:
         return
-    columns = _columns(type(rows[0]))
-    records = []
     for row in rows:
         apply_defaults(session, row)
-        # what nobody set is NULL, and known to be
-        records.append({column: row.__dict__.setdefault(attribute, None) for attribute, column in columns})
     connection = await session.connection()
-    await connection.run_sync(insert_records, type(rows[0]), records)
+    await connection.run_sync(insert_records, type(rows[0]), records_of(rows))
     note_new(session.sync_session, rows)
     for row in rows:
-        make_transient_to_detached(row)
-        session.add(row)
+        adopt(session.sync_session, row)
+
+
+def records_of(rows: Sequence[Base]) -> list[dict[str, Any]]:
+    """New rows of one table, which have their defaults, by column; what nobody set is NULL, and known to be."""
+    columns = _columns(type(rows[0]))
+    return [{column: row.__dict__.setdefault(attribute, None) for attribute, column in columns} for row in rows]
 
 
 def is_new(row: Base) -> bool:

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from typing import cast
 
+from psycopg.rows import TupleRow
 from sqlalchemy import ColumnDefault, String, Table, bindparam, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -18,7 +20,8 @@ from sqlalchemy.orm.attributes import instance_state
 
 from farthing.storage.connections.messages import Statement
 from farthing.storage.postgres import apply_defaults, ask_together, clock_of, scope_of
-from farthing.storage.queries.changes import note_changed, note_new
+from farthing.storage.queries.bulk import insertion_of, records_of
+from farthing.storage.queries.changes import changed_attributes, note_changed, note_new
 from farthing.storage.queries.kept import KeptStatement, adopt, kept
 from farthing.storage.tables import Base, Tracked
 
@@ -32,31 +35,34 @@ async def write_together(session: AsyncSession, new: Sequence[Base], changed: Se
     more than one undoes the transaction then. An insert waits for a rival that is being written, as any does, and
     needs no savepoint.
     """
-    return await _write(session, new, changed, refusable=True)
-
-
-async def _write(session: AsyncSession, new: Sequence[Base], changed: Sequence[Base], *, refusable: bool) -> bool:
     for row in new:
         apply_defaults(session, row)
+    answers = await _write(session, [_insertion(row, refusable=True) for row in new], changed)
+    written = [(row, answer[0]) for row, answer in zip(new, answers, strict=True) if answer]
+    for row, values in written:
+        _adopt(session, row, values)
+    note_new(session.sync_session, [row for row, _ in written])
+    return len(written) == len(new)
+
+
+async def _write(
+    session: AsyncSession, insertions: Sequence[Statement], changed: Sequence[Base]
+) -> list[list[TupleRow]]:
+    """What the insertions return."""
     stamp_changed(session, changed)
     updates = [update_ for row in changed if (update_ := _update_of(row)) is not None]
-    statements = [*(_insertion(row, refusable=refusable) for row in new), *updates]
-    answers = await ask_together(session, statements) if statements else []
+    answers = await ask_together(session, [*insertions, *updates]) if insertions or updates else []
     note_changed(session.sync_session, changed)
     for row in changed:
         instance_state(row)._commit_all(row.__dict__, session.sync_session.identity_map)
-    written = [row for row, answer in zip(new, answers, strict=False) if answer]
-    for row, answer in zip(new, answers, strict=False):
-        if answer:
-            _adopt(session, row, answer[0][1:])
-    note_new(session.sync_session, written)
-    return len(written) == len(new)
+    return answers[: len(insertions)]
 
 
 async def write_pending(session: AsyncSession) -> None:
     """Write what waits in the session, as a flush would, by one message.
 
-    What rows refer to is written before them. A unique index that refuses a row raises psycopg's IntegrityError.
+    What rows refer to is written before them, and several of a table by one statement. A unique index that refuses a
+    row raises psycopg's IntegrityError.
     """
     within = session.sync_session
     if within._is_clean():
@@ -69,7 +75,23 @@ async def write_pending(session: AsyncSession) -> None:
     changed = list(within.dirty)
     for row in new:
         session.expunge(row)
-    await _write(session, new, changed, refusable=False)
+        apply_defaults(session, row)
+    groups = [list(rows) for _, rows in groupby(new, key=type)]
+    answers = await _write(
+        session,
+        [
+            _insertion(rows[0], refusable=False) if len(rows) == 1 else insertion_of(type(rows[0]), records_of(rows))
+            for rows in groups
+        ],
+        changed,
+    )
+    for rows, answer in zip(groups, answers, strict=True):
+        if answer:
+            _adopt(session, rows[0], answer[0])
+        else:
+            for row in rows:
+                adopt(within, row)
+    note_new(within, new)
 
 
 @cache
@@ -90,17 +112,6 @@ def stamp_changed(session: AsyncSession, rows: Sequence[Base]) -> None:
     for row in rows:
         if isinstance(row, Tracked) and changed_attributes(row):
             row.updated_at, row.updated_by = now, author
-
-
-def changed_attributes(row: Base) -> list[str]:
-    """What a row holds otherwise than it was read; what it has not held before counts as changed."""
-    held = row.__dict__
-    before = instance_state(row).committed_state
-    return [name for name, value in before.items() if name in held and not _is_same(value, held[name])]
-
-
-def _is_same(before: object, held: object) -> bool:
-    return before is held or bool(before == held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +145,9 @@ def _insertion(row: Base, *, refusable: bool) -> Statement:
     return insertion.statement.with_values(**values)
 
 
-def _adopt(session: AsyncSession, row: Base, computed: Sequence[object]) -> None:
-    """Make a row that was inserted one that the session holds."""
-    row.__dict__.update(zip(_insertion_of(type(row), True).computed, computed, strict=True))
+def _adopt(session: AsyncSession, row: Base, returned: Sequence[object]) -> None:
+    """Make a row that was inserted one that the session holds; its insertion returned the id and what is computed."""
+    row.__dict__.update(zip(_insertion_of(type(row), True).computed, returned[1:], strict=True))
     adopt(session.sync_session, row)
 
 
