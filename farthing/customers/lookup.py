@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, String, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
@@ -12,6 +13,7 @@ from farthing.core.errors import InvalidOperation, NotFound
 from farthing.customers.schemas import CustomerQuery, CustomerResponse
 from farthing.customers.shapes import CUSTOMER
 from farthing.customers.tables import Customer, ExternalIdTenure
+from farthing.storage.queries.kept import KeptRows, RowLock, answer_to, kept_rows
 from farthing.storage.queries.listing import one_of, page_statements
 from farthing.storage.queries.pages import PageShape, Read, read_page
 from farthing.storage.queries.rows import missing
@@ -73,16 +75,21 @@ async def lock_for_use(session: AsyncSession, customer_id: str) -> Customer:
     For whoever gives a customer what forbids its deletion (a subscription, a wallet). Holders do not wait for one
     another. Raises NotFound, or InvalidOperation for an archived customer.
     """
-    query = select(Customer).where(Customer.id == customer_id, Customer.status != Status.DELETED)
-    query = query.with_for_update(read=True).execution_options(populate_existing=True)
-    customer = (await session.execute(query)).scalar_one_or_none()
-    if customer is None:
+    found = await answer_to(session, _kept_for_use().asked(id=customer_id))
+    if not found:
         raise await missing(session, Customer, customer_id)
+    (customer,) = found
     if customer.status is not Status.PUBLISHED:
         raise InvalidOperation(
             "The customer is archived", {"customer_id": customer_id, "status": customer.status.value}
         )
     return customer
+
+
+@cache
+def _kept_for_use() -> KeptRows[Customer]:
+    mine = Customer.id == bindparam("id", type_=String)
+    return kept_rows(Customer, mine, Customer.status != Status.DELETED, lock=RowLock.SHARE)
 
 
 async def customers_page(

@@ -21,12 +21,14 @@ from farthing.core.errors import AlreadyExists, InvalidOperation
 from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.identity.settings.current import read
 from farthing.invoices.tables import Invoice
-from farthing.storage.postgres import scope_of
+from farthing.storage.connections.messages import Statement
+from farthing.storage.postgres import ask_together, scope_of
 from farthing.storage.queries.changes import RECORDED_BY_EVENT
 from farthing.storage.queries.rows import violated
+from farthing.storage.queries.writing import write_pending
 
 MOST_CLASHES = 100
-_NUMBERED = text("SELECT number_invoice(:tenant, :environment, :invoice, :bucket, :first, :stem, :digits, :attempts)")
+_NUMBERED = "SELECT number_invoice($1, $2, $3, $4, $5, $6, $7, $8)"
 """Takes a value and writes the number in one round trip, for whoever finalizes next waits; see its migration."""
 _NUMBERED_ALL = text(
     """
@@ -63,8 +65,10 @@ async def number(session: AsyncSession, invoice: Invoice, now: datetime) -> None
     suffix has room for are all printed.
     """
     asked = await _sequence(session, now)
-    await session.flush()
-    found = await session.scalar(_NUMBERED, {**asked, "invoice": invoice.id, "attempts": MOST_CLASHES})
+    await write_pending(session)
+    scope = (asked["tenant"], asked["environment"], invoice.id, asked["bucket"])
+    values = (*scope, asked["first"], asked["stem"], asked["digits"], MOST_CLASHES)
+    (((found,),),) = await ask_together(session, [Statement(_NUMBERED, values)])
     if found is None:
         raise InvalidOperation(
             f"No free invoice number was found in {MOST_CLASHES} attempts; change the format of invoice numbers",

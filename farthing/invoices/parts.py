@@ -6,17 +6,19 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import String, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from farthing.core.enums import Status
 from farthing.customers.tables import Customer
 from farthing.invoices.line_tables import CouponApplicationRow, InvoiceLineItem, TaxAppliedRow
-from farthing.invoices.tables import Invoice
-from farthing.storage.queries.rows import in_array
+from farthing.invoices.tables import Invoice, PaymentSettlement
+from farthing.storage.queries.kept import KeptRows, KeptStatement, Question, answer_to, answers_to, kept, kept_rows
+from farthing.storage.queries.rows import in_given_array, row_by_id
 
 
 @dataclass(slots=True)
@@ -56,12 +58,55 @@ async def parts_of_all(session: AsyncSession, invoices: Sequence[Invoice]) -> li
     ]
 
 
+async def lock_with_parts(
+    session: AsyncSession, invoice_id: str, *others: Question[Any]
+) -> tuple[Invoice | None, InvoiceParts | None, list[list[Any]]]:
+    """Lock an invoice, and read its parts and what else it is asked for, all by one message; None for no invoice."""
+    lines, payer, settled = _kept_parts()
+    (found, *answers) = await answers_to(
+        session,
+        row_by_id(Invoice, invoice_id, lock=True),
+        lines.asked(ids=[invoice_id]),
+        payer.asked(invoice_id=invoice_id),
+        settled.asked(invoice_id=invoice_id),
+        *others,
+    )
+    if not found:
+        return None, None, answers[3:]
+    (invoice,), (lines_found, payers, ((paid,),)) = found, answers[:3]
+    parts = InvoiceParts(payers[0] if payers else None, lines_found, paid=paid)
+    if invoice.coupon_terms:
+        parts.coupon_applications = (await _coupons_of(session, [invoice_id]))[invoice_id]
+    if invoice.tax_terms:
+        parts.taxes = (await _taxes_of(session, [invoice_id]))[invoice_id]
+    return invoice, parts, answers[3:]
+
+
+@cache
+def _kept_parts() -> tuple[KeptRows[InvoiceLineItem], KeptRows[Customer], KeptStatement]:
+    """The lines of an invoice, its payer, and the sum of its settlements."""
+    invoice_id = bindparam("invoice_id", type_=String)
+    line = InvoiceLineItem
+    payer_id = select(Invoice.customer_id).where(Invoice.id == invoice_id).scalar_subquery()
+    settled = select(func.coalesce(func.sum(PaymentSettlement.amount), 0))
+    return (
+        _kept_published(line, line.invoice_id, line.position, line.id),
+        kept_rows(Customer, Customer.id == payer_id),
+        kept(settled.where(PaymentSettlement.invoice_id == invoice_id)),
+    )
+
+
 async def payers_of(session: AsyncSession, invoices: Sequence[Invoice]) -> dict[str, Customer]:
     """Who pays invoices, by id."""
     if not invoices:
         return {}
-    found = await session.scalars(select(Customer).where(in_array(Customer.id, {row.customer_id for row in invoices})))
+    found = await answer_to(session, _kept_payers().asked(ids=list({row.customer_id for row in invoices})))
     return {payer.id: payer for payer in found}
+
+
+@cache
+def _kept_payers() -> KeptRows[Customer]:
+    return kept_rows(Customer, in_given_array(Customer.id, "ids"))
 
 
 async def lines_of(session: AsyncSession, ids: Sequence[str]) -> dict[str, list[InvoiceLineItem]]:
@@ -92,7 +137,13 @@ async def _published(
     """The published rows `of` these invoices, by invoice, in their order; one that has none has an empty list."""
     grouped: defaultdict[str, list[Part]] = defaultdict(list)
     if ids:
-        query = select(table).where(in_array(of, ids), table.status == Status.PUBLISHED).order_by(*order)
-        for row in await session.scalars(query):
+        for row in await answer_to(session, _kept_published(table, of, *order).asked(ids=list(ids))):
             grouped[getattr(row, of.key)].append(row)
     return grouped
+
+
+@cache
+def _kept_published(
+    table: type[Part], of: InstrumentedAttribute[str], *order: InstrumentedAttribute[Any]
+) -> KeptRows[Part]:
+    return kept_rows(table, in_given_array(of, "ids"), table.status == Status.PUBLISHED, order=order)

@@ -51,7 +51,7 @@ class Payments(Controller):
         """Create a payment, and carry it out at once if asked to."""
         created = await execution.record_payment(session, gateways, data, clock)
         headers = {} if created.is_new else {"Idempotent-Replayed": "true"}
-        return Response(await reading.answer_of(session, created.payment), headers=headers)
+        return Response(await reading.answer_of(session, created.payment, created.invoice), headers=headers)
 
     @get("/", operation_id="listPayments", guards=[READ], opt={"query": PaymentQuery})
     async def browse(self, request: HttpRequest) -> ListPaymentsResponse:

@@ -6,7 +6,7 @@ Hot reads go through `read_once`, which costs a single round trip.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import replace
@@ -22,11 +22,12 @@ from psycopg.rows import TupleRow
 from sqlalchemy import ColumnDefault, event
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.orm.unitofwork import UOWTransaction
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.util import await_only
 
 from farthing.core.clock import Clock, SystemClock
 from farthing.core.composition import Composition
@@ -34,6 +35,7 @@ from farthing.core.origin import Actor, current_origin
 from farthing.storage.connections.failures import is_cut
 from farthing.storage.connections.hot_reads import HOT_READS, HotReads, NoHotConnection, Prepared, rows_in_transaction
 from farthing.storage.connections.liveness import KEEPALIVES, was_cut
+from farthing.storage.connections.messages import Statement, send_together
 from farthing.storage.connections.shares import WAIT_SECONDS, Shares
 from farthing.storage.connections.timeouts import OF_BACKGROUND_WORK, Timeouts
 from farthing.storage.scope import Scope
@@ -45,6 +47,11 @@ OLDEST_SERVER = 15
 _BEGUN_BY_SESSION = "begun_by_session"
 """Option of connections whose transactions a session begins; see `_confine`."""
 _READ_ONLY = "read_only"
+_DRIVER = "driver"
+"""Where a session's `info` holds the driver's connection of its transaction, as long as that lasts."""
+_BEGINS_LATER = "begins_later"
+_LAST = "last_statements"
+"""Where the `info` of a connection holds what is sent with its COMMIT."""
 ORIGIN = "origin"
 """Where a session's `info` holds who causes what it does."""
 _LIMITS = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
@@ -101,6 +108,7 @@ class Database:
         )
         event.listen(self.engine.sync_engine, "checkout", _replace_if_cut)
         event.listen(self.engine.sync_engine, "begin", _begin)
+        event.listen(self.engine.sync_engine, "commit", _commit_with_last)
         self._of_sessions = self.engine.execution_options(**{_BEGUN_BY_SESSION: True})
         self._reads = HotReads(url, hot_reads)
 
@@ -244,10 +252,51 @@ def real_clock_of(session: AsyncSession) -> Clock:
 
 async def driver_connection(session: AsyncSession) -> psycopg.AsyncConnection[TupleRow]:
     """The connection of the session's transaction, for what is quicker in the driver's own words."""
-    raw = await (await session.connection()).get_raw_connection()
-    connection = raw.driver_connection
-    assert isinstance(connection, psycopg.AsyncConnection), "the engine runs on psycopg"
+    if _DRIVER not in session.info or session.sync_session.in_nested_transaction():
+        await session.connection()  # begins, and sets the savepoint that waits for a first statement
+    connection: psycopg.AsyncConnection[TupleRow] = session.info[_DRIVER]
     return connection
+
+
+async def ask_together(session: AsyncSession, statements: Sequence[Statement]) -> list[list[TupleRow]]:
+    """The rows of statements in the driver's own words, sent as one message in the session's transaction.
+
+    Where that has not begun, it begins with the same message. What the session has changed is not flushed before.
+    Raises psycopg.Error of the first that fails, and then none after it was carried out.
+    """
+    beginning: Sequence[Statement] = ()
+    if _DRIVER not in session.info and not session.sync_session.in_nested_transaction():
+        session.info[_BEGINS_LATER] = True
+        try:
+            await session.connection()
+        finally:
+            session.info.pop(_BEGINS_LATER, None)
+        beginning = _beginning_statements(session.sync_session)
+    rows = await send_together(await driver_connection(session), [*beginning, *statements])
+    return rows[len(beginning) :]
+
+
+def send_with_commit(connection: Connection, statement: Statement) -> None:
+    """Let a statement be the last of the connection's transaction, sent with its COMMIT as one message."""
+    connection.info[_LAST] = [*connection.info.get(_LAST, ()), statement]
+
+
+def _commit_with_last(connection: Connection) -> None:
+    """Commit what has last statements; the driver then finds no transaction that it would have to commit."""
+    last = connection.info.pop(_LAST, None)
+    if not last:
+        return
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.AsyncConnection)
+    try:
+        await_only(send_together(driver, [*last, Statement("COMMIT")]))
+    except psycopg.Error as error:
+        cut = is_cut(error)
+        if cut:
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            "COMMIT", None, error, psycopg.Error, hide_parameters=True, connection_invalidated=cut
+        ) from error
 
 
 def act_as(session: AsyncSession, actor: Actor) -> None:
@@ -273,10 +322,14 @@ def _confine(session: Session, transaction: SessionTransaction, connection: Conn
     """Begin a session's transaction and fix its scope and limits, all in one message."""
     if transaction.nested:
         return
-    scope: Scope = session.info["scope"]
-    message = _beginning(scope.tenant_id, scope.environment_id, session.info["timeouts"], session.info[_READ_ONLY])
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.AsyncConnection)
+    session.info[_DRIVER] = driver
+    connection.info.pop(_LAST, None)  # of a transaction that was undone
+    if session.info.pop(_BEGINS_LATER, False):
+        return
+    scope: Scope = session.info["scope"]
+    message = _beginning(scope.tenant_id, scope.environment_id, session.info["timeouts"], session.info[_READ_ONLY])
     # several statements cannot be prepared, and the driver would prepare what comes often
     prepares, driver.prepare_threshold = driver.prepare_threshold, None
     try:
@@ -285,13 +338,32 @@ def _confine(session: Session, transaction: SessionTransaction, connection: Conn
         driver.prepare_threshold = prepares
 
 
+@event.listens_for(Session, "after_transaction_end")
+def _forget_driver(session: Session, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:
+        session.info.pop(_DRIVER, None)
+
+
+def _beginning_statements(session: Session) -> Sequence[Statement]:
+    """The same as `_beginning`, for what is sent together with other statements."""
+    scope: Scope = session.info["scope"]
+    timeouts: Timeouts = session.info["timeouts"]
+    return (
+        _BEGIN_READING if session.info[_READ_ONLY] else _BEGIN_WRITING,
+        Statement(_CONFINE, (scope.tenant_id, scope.environment_id, *timeouts.in_milliseconds())),
+    )
+
+
+_BEGIN_WRITING, _BEGIN_READING = Statement("BEGIN"), Statement("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+_SETTINGS = ("farthing.tenant_id", "farthing.environment_id", *_LIMITS)
+_CONFINE = "SELECT " + ", ".join(
+    f"set_config('{name}', ${place}, true)" for place, name in enumerate(_SETTINGS, start=1)
+)
+
+
 @lru_cache(maxsize=10_000)
 def _beginning(tenant_id: str, environment_id: str, timeouts: Timeouts, read_only: bool) -> str:
-    settings = {
-        "farthing.tenant_id": tenant_id,
-        "farthing.environment_id": environment_id,
-        **dict(zip(_LIMITS, timeouts.in_milliseconds(), strict=True)),
-    }
+    settings = dict(zip(_SETTINGS, (tenant_id, environment_id, *timeouts.in_milliseconds()), strict=True))
     mode = " ISOLATION LEVEL REPEATABLE READ READ ONLY" if read_only else ""
     set_all = sql.SQL(", ").join(
         sql.SQL("set_config({}, {}, true)").format(name, value) for name, value in settings.items()

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import instant
@@ -30,8 +30,9 @@ from farthing.storage.record.outbox import SystemEvent, record_activity, record_
 from farthing.wiring import wire
 from tests.account import Account
 from tests.invoices.desk import Desk, fixed, usage
+from tests.statements import statements_sent
 
-MOST_FOR_AN_INVOICE = 11
+MOST_FOR_AN_INVOICE = 10
 MOST_FOR_A_PAYMENT = 12
 
 
@@ -50,15 +51,8 @@ class Meter:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-            self.statements.append(statement)
-
-        self.statements.clear()
-        event.listen(self.database.engine.sync_engine, "before_cursor_execute", note)
-        try:
+        with statements_sent(self.database) as self.statements:
             yield
-        finally:
-            event.remove(self.database.engine.sync_engine, "before_cursor_execute", note)
 
     async def invoice(self, customer: str, **more: Any) -> InvoiceResponse:
         asked = convert(self.desk.order(customer, LINES, **more), CreateInvoiceRequest, strict=False)

@@ -2,21 +2,24 @@
 
 The framework's own way serves every kind of handler: it resolves dependencies in batches, validates what it has just
 decoded, and keeps a stack for what must be closed after. A handler at a fixed path that takes a JSON body, and besides
-only what is injected everywhere, needs none of it. Its guards, the decoder of its body, its status and its errors are
-the same on both ways, and whatever is unusual takes the long one.
+only what is injected everywhere or made of that, needs none of it. Its guards, the decoder of its body, its status and
+its errors are the same on both ways, and whatever is unusual takes the long one.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
 from litestar import Litestar, MediaType, Request, Response
+from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 from litestar.serialization import encode_json, get_serializer
+from msgspec import Struct
 
 from farthing.api.body import JsonBody
 from farthing.api.work import KEY, UnitOfWork
@@ -25,6 +28,7 @@ HttpRequest = Request[Any, Any, Any]
 Provided = Callable[[HttpRequest], Any]
 App = Callable[..., Awaitable[None]]
 
+_JSON = (b"content-type", b"application/json")
 _WITHOUT_BODY = frozenset({204, 304})
 _HOST = re.compile(rb"[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 
@@ -74,18 +78,21 @@ def handled_directly(
             for name, provide in endpoint.provided:
                 given[name] = await provide(request) if name == session else provide(request)
             result = await endpoint.fn(**given)
+            headers = [_JSON]
             if isinstance(result, Response):
-                response = await endpoint.handler.to_response(app=app, data=result, request=request)
-            else:
-                body = encode_json(result, endpoint.serializer)
-                response = None
+                if not _is_plain(result):
+                    response = await endpoint.handler.to_response(app=app, data=result, request=request)
+                    await response(scope, receive, send)
+                    return
+                headers += [(name.lower().encode(), value.encode()) for name, value in result.headers.items()]
+                result = result.content
+            body = encode_json(result, endpoint.serializer)
         except Exception as error:  # noqa: BLE001 (as the framework's: `answer` is given all of them)
             encoders = endpoint.handler.resolve_type_encoders()
             response = answer(request, error).to_asgi_response(app=None, request=request, type_encoders=encoders)
-        if response is not None:
             await response(scope, receive, send)
             return
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        headers.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": endpoint.status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
@@ -102,32 +109,56 @@ def direct_endpoints(
             route.path,
             handler.fn,
             tuple(handler.resolve_guards()),  # type: ignore[arg-type]  # all of them are coroutine functions
-            tuple((name, provided[name]) for name in handler.parsed_fn_signature.parameters if name != "data"),
+            tuple(
+                (name, provided.get(name) or _provider(handler.resolve_dependencies()[name], provided))
+                for name in handler.parsed_fn_signature.parameters
+                if name != "data"
+            ),
             handler.status_code,
             get_serializer(handler.resolve_type_encoders()),
         )
         for route in app.routes
         if isinstance(route, HTTPRoute) and not route.path_parameters
         for handler in route.route_handlers
-        if _is_simple(handler, provided)
+        if _is_simple(handler, provided, session)
         for method in handler.http_methods
     }
 
 
-def _is_simple(handler: HTTPRouteHandler, provided: Mapping[str, Provided]) -> bool:
+def _provider(dependency: Provide, provided: Mapping[str, Provided]) -> Provided:
+    """What makes a dependency of a handler's own of those that every handler may take."""
+    make = dependency.dependency
+    parts = [(name, provided[name]) for name in dependency.parsed_fn_signature.parameters]
+    return lambda request: make(**{name: provide(request) for name, provide in parts})
+
+
+def _is_made_at_once(dependency: Provide, names: AbstractSet[str]) -> bool:
+    """Whether a dependency is made without waiting, of what has these names."""
+    of_generator = dependency.has_sync_generator_dependency or dependency.has_async_generator_dependency
+    at_once = dependency.has_sync_callable and not dependency.sync_to_thread and not of_generator
+    return at_once and set(dependency.parsed_fn_signature.parameters) <= names
+
+
+def _is_simple(handler: HTTPRouteHandler, provided: Mapping[str, Provided], session: str) -> bool:
     """Whether a handler takes a JSON body, and declares nothing that only the framework's own way does."""
+    at_once = provided.keys() - {session}
+    own = {
+        name
+        for name, dependency in handler.resolve_dependencies().items()
+        if name not in provided and _is_made_at_once(dependency, at_once)
+    }
     taken = set(handler.parsed_fn_signature.parameters)
     data_dto = handler.resolve_data_dto()
     adorned = handler.resolve_response_headers() or handler.resolve_response_cookies()
     return (
         "data" in taken
-        and taken <= {"data", *provided}
-        and set(handler.resolve_dependencies()) <= set(provided)
+        and taken <= {"data", *provided, *own}
+        and set(handler.resolve_dependencies()) <= {*provided, *own}
         and data_dto is not None
         and issubclass(data_dto, JsonBody)
         and not handler.has_sync_callable
         and not adorned
-        and handler.media_type == MediaType.JSON
+        and handler.media_type in {MediaType.JSON, ""}  # one that returns a `Response` leaves it to that
         and handler.status_code not in _WITHOUT_BODY
         and len(handler.resolve_middleware()) == 1  # of the whole application: it restores slashes, and here are none
         and handler.resolve_return_dto() is None
@@ -136,6 +167,13 @@ def _is_simple(handler: HTTPRouteHandler, provided: Mapping[str, Provided]) -> b
         and handler.resolve_before_request() is None
         and handler.resolve_after_response() is None
     )
+
+
+def _is_plain(response: Response[Any]) -> bool:
+    """Whether a response is only a struct, as its handler could return, with headers."""
+    given = response.cookies or response.background or response.response_type_encoders
+    own = given or response.media_type is not None or response.status_code is not None
+    return type(response) is Response and isinstance(response.content, Struct) and not own
 
 
 def _is_usual(scope: Any) -> bool:

@@ -6,8 +6,9 @@ Rule: docs/rules/dunning.md#cases
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 
-from sqlalchemy import select
+from sqlalchemy import String, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.dunning.schedule import next_step
@@ -20,6 +21,7 @@ from farthing.payments.integrations.marketplaces import is_collected_by_marketpl
 from farthing.payments.ports import FailedCharge
 from farthing.payments.tables import PaymentMethodType
 from farthing.storage.postgres import clock_of
+from farthing.storage.queries.kept import KeptRows, RowLock, answer_to, kept_rows
 from farthing.subscriptions.enums import CollectionMethod
 from farthing.subscriptions.tables import Subscription
 
@@ -44,8 +46,16 @@ async def record_failed_charge(session: AsyncSession, invoice: Invoice, failed: 
 
 async def lock_case(session: AsyncSession, invoice_id: str) -> DunningCase | None:
     """The case of a locked invoice, locked, if it has one."""
-    query = select(DunningCase).where(DunningCase.invoice_id == invoice_id)
-    return await session.scalar(query.with_for_update().execution_options(populate_existing=True))
+    if any(isinstance(row, DunningCase) for row in (*session.new, *session.dirty)):
+        await session.flush()
+    with session.no_autoflush:  # what the invoice has become is written when all of it stands
+        cases = await answer_to(session, _kept_case().asked(invoice_id=invoice_id))
+    return cases[0] if cases else None
+
+
+@cache
+def _kept_case() -> KeptRows[DunningCase]:
+    return kept_rows(DunningCase, DunningCase.invoice_id == bindparam("invoice_id", type_=String), lock=RowLock.UPDATE)
 
 
 async def _open(

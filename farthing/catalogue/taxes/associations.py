@@ -28,6 +28,7 @@ from farthing.customers.tables import Customer
 from farthing.storage.postgres import clock_of, ports_of, scope_of
 from farthing.storage.queries.listing import select_page
 from farthing.storage.queries.rows import lock_row
+from farthing.storage.queries.writing import write_pending
 
 SEARCHABLE = (
     "id",
@@ -204,7 +205,7 @@ async def inherit(
             for override in overrides
         ]
     session.add_all(made)
-    await session.flush()
+    await write_pending(session)
     return made
 
 

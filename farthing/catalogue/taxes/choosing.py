@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 
 from sqlalchemy import Select, bindparam, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,6 +18,7 @@ from farthing.catalogue.taxes.tables import TaxAssociation, TaxRateRow
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, NotFound
 from farthing.rating.totals import taxes as rating
+from farthing.storage.queries.kept import KeptRows, answer_to, kept_rows
 from farthing.storage.queries.rows import in_array, not_found
 
 
@@ -123,19 +125,18 @@ async def live_associations(
     session: AsyncSession, entity_type: TaxEntityType, entity_id: str, now: datetime
 ) -> list[TaxAssociation]:
     """An entity's auto-apply associations that have not ended by `now`, by priority and then id."""
-    values = {"of_type": entity_type, "of_entity": entity_id, "moment": now}
-    return list(await session.scalars(_LIVE, values))
+    return await answer_to(session, _kept_live().asked(of_type=entity_type, of_entity=entity_id, moment=now))
 
 
-_LIVE = (
-    select(TaxAssociation)
-    .where(
-        TaxAssociation.entity_type == bindparam("of_type"),
-        TaxAssociation.entity_id == bindparam("of_entity"),
-        TaxAssociation.status == Status.PUBLISHED,
-        TaxAssociation.auto_apply,
-        or_(TaxAssociation.end_date.is_(None), TaxAssociation.end_date > bindparam("moment")),
+@cache
+def _kept_live() -> KeptRows[TaxAssociation]:
+    association = TaxAssociation
+    return kept_rows(
+        association,
+        association.entity_type == bindparam("of_type"),
+        association.entity_id == bindparam("of_entity"),
+        association.status == Status.PUBLISHED,
+        association.auto_apply.is_(True),
+        or_(association.end_date.is_(None), association.end_date > bindparam("moment")),
+        order=[association.priority, association.id],
     )
-    .order_by(TaxAssociation.priority, TaxAssociation.id)
-)
-"""Made once: every new customer asks it."""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,7 +16,8 @@ from farthing.credits.ledger.events import record_wallet_event
 from farthing.credits.ledger.opening import WalletKey, new_wallet
 from farthing.credits.ledger.tables import Wallet
 from farthing.invoices.tables import Invoice
-from farthing.storage.queries.rows import in_array, insert_if_new
+from farthing.storage.queries.kept import KeptRows, RowLock, answer_to, kept_rows
+from farthing.storage.queries.rows import in_array, in_given_array, insert_if_new
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +92,18 @@ async def _lock_open(
 
 async def lock_active_wallets(session: AsyncSession, customer_ids: Sequence[str]) -> Sequence[Wallet]:
     """The active wallets of many customers, fresh and locked in order of id."""
-    wallets = await session.scalars(
-        select(Wallet)
-        .where(
-            in_array(Wallet.customer_id, customer_ids),
-            Wallet.wallet_status == WalletStatus.ACTIVE,
-        )
-        .order_by(Wallet.id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
+    return await answer_to(session, _kept_active().asked(customers=list(customer_ids)))
+
+
+@cache
+def _kept_active() -> KeptRows[Wallet]:
+    return kept_rows(
+        Wallet,
+        in_given_array(Wallet.customer_id, "customers"),
+        Wallet.wallet_status == WalletStatus.ACTIVE,
+        order=[Wallet.id],
+        lock=RowLock.UPDATE,
     )
-    return wallets.all()
 
 
 def serves(wallet: Wallet, price_type: WalletPriceType) -> bool:

@@ -45,22 +45,31 @@ NOTICE_REMOVAL = text(
     """
 )
 VOID = "SELECT event_id FROM event_versions WHERE environment_id = %s AND blocks_id AND event_id = ANY(%s)"
-INSERT = f"""
+
+
+def _insertion(arrivals: str, measured: str) -> str:
+    """The insertion of arrivals and what they count, which are given as rows."""
+    return f"""
     WITH added AS (
         INSERT INTO events (sequence, environment_id, {COLUMNS})
         SELECT (SELECT {FIRST_SEQUENCE}) + place, %b, {COLUMNS.replace("properties", "properties::jsonb")}
-        FROM unnest({ARRIVALS}) AS a (place, {COLUMNS})
+        FROM {arrivals} AS a (place, {COLUMNS})
         ON CONFLICT (environment_id, id) DO NOTHING
         RETURNING {PLACE} AS place, sequence, timestamp, external_customer_id, owner_sequence
     ), counted AS (
         {COUNT.format(environment="%b")}
-        FROM unnest({MEASURED}) AS m (place, meter_id, quantity, key, error) JOIN added AS e USING (place)
+        FROM {measured} AS m (place, meter_id, quantity, key, error) JOIN added AS e USING (place)
     ), noticed AS (
         {NOTICE.format(environment="%b", arrived_at="%b", customers="%b::text[]")}
         WHERE EXISTS (SELECT FROM added)
     )
     SELECT array_agg(place) FROM added
-"""
+    """
+
+
+INSERT = _insertion(f"unnest({ARRIVALS})", f"unnest({MEASURED})")
+INSERT_ONE = _insertion(f"(VALUES ({ARRIVALS.replace('[]', '')}))", f"(VALUES ({MEASURED.replace('[]', '')}))")
+"""Of one event that one meter counts: values are written in 14 us, where arrays of one take 63."""
 LOCK_STORED = """
     SELECT id, event_name, external_customer_id, timestamp, properties::text, source, customer_id, sequence,
         sent_by

@@ -291,10 +291,14 @@ async def _insert(
     connection: psycopg.AsyncConnection[TupleRow], environment: str, batch: _Batch
 ) -> tuple[Cursor, Cursor]:
     """The places of the new events, and the ids of void ones, once the connection's pipeline has brought them."""
-    parameters = [environment, *batch.columns(), environment, *batch.measured(), environment, *batch.notice()]
+    statement, columns, measured = statements.INSERT, batch.columns(), batch.measured()
+    if batch.is_of_one:
+        statement = statements.INSERT_ONE
+        columns, measured = [value for (value,) in columns], [value for (value,) in measured]
+    parameters = [environment, *columns, environment, *measured, environment, *batch.notice()]
     # a statement of its own, so that it sees the void of an event that the insert has waited for
     return (
-        await connection.execute(statements.INSERT, parameters, prepare=True),
+        await connection.execute(statement, parameters, prepare=True),
         await connection.execute(statements.VOID, (environment, batch.ids()), prepare=True),
     )
 
@@ -336,6 +340,11 @@ class _Batch:
         self._measured = measured
         places = {place for place, _ in placed}
         self._counted = [counted for counted in measured.counted if counted[0] in places]
+
+    @property
+    def is_of_one(self) -> bool:
+        """Whether it is one event, which one meter counts."""
+        return len(self._placed) == len(self._counted) == 1
 
     def ids(self) -> list[str]:
         return [arrival.event.id for _, arrival in self._placed]

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from sqlalchemy import Index, String, select
-from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.core.ids import Kind, new_id
 from farthing.storage.queries.bulk import insert_all
-from farthing.storage.queries.rows import in_array
+from farthing.storage.queries.kept import KeptRows, answer_to, kept_rows
+from farthing.storage.queries.rows import in_given_array
 from farthing.storage.tables import Base, Scoped
 
 SELLER = "seller"
@@ -65,13 +66,19 @@ async def parties_at_issue(session: AsyncSession, buyers: Mapping[str, PartyTerm
 
 
 async def _newest(session: AsyncSession, party_ids: Sequence[str]) -> dict[str, PartyVersion]:
-    rows = await session.scalars(
-        select(PartyVersion)
-        .where(in_array(PartyVersion.party_id, party_ids))
-        .order_by(PartyVersion.party_id, PartyVersion.id.desc())
-        .ext(distinct_on(PartyVersion.party_id))
-    )
+    rows = await answer_to(session, _kept_newest().asked(parties=list(party_ids)))
     return {version.party_id: version for version in rows}
+
+
+@cache
+def _kept_newest() -> KeptRows[PartyVersion]:
+    version = PartyVersion
+    return kept_rows(
+        version,
+        in_given_array(version.party_id, "parties"),
+        order=[version.party_id, version.id.desc()],
+        distinct=[version.party_id],
+    )
 
 
 async def _kept(

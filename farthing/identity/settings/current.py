@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, TypeVar, cast
 
 import msgspec
-from sqlalchemy import Select, bindparam, select
+from sqlalchemy import String, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.encoding.decoding import UNREADABLE, convert, json_decoder, unreadable
@@ -35,6 +35,7 @@ from farthing.identity.settings.catalogue import (
 from farthing.identity.settings.portal_sections import require_visible_accent
 from farthing.identity.tables import Environment, Setting, Tenant
 from farthing.storage.postgres import scope_of
+from farthing.storage.queries.kept import KeptRows, answer_to, kept_rows
 from farthing.storage.queries.rows import lock_row
 
 Value = TypeVar("Value", bound=Configuration)
@@ -169,16 +170,20 @@ def _place(session: AsyncSession, kind: type[Configuration]) -> str:
 
 
 async def _stored(session: AsyncSession, kind: type[Configuration]) -> Setting | None:
-    parameters = {"tenant": scope_of(session).tenant_id, "place": _place(session, kind), "key": kind.key}
-    return cast("Setting | None", await session.scalar(_one_setting(), parameters))
+    place = _place(session, kind)
+    found = await answer_to(
+        session, _one_setting().asked(tenant=scope_of(session).tenant_id, place=place, key=kind.key)
+    )
+    return found[0] if found else None
 
 
 @cache
-def _one_setting() -> Select[Setting]:
-    return select(Setting).where(
-        Setting.tenant_id == bindparam("tenant"),
-        Setting.environment_id == bindparam("place"),
-        Setting.key == bindparam("key"),
+def _one_setting() -> KeptRows[Setting]:
+    return kept_rows(
+        Setting,
+        Setting.tenant_id == bindparam("tenant", type_=String),
+        Setting.environment_id == bindparam("place", type_=String),
+        Setting.key == bindparam("key", type_=String),
         Setting.status == Status.PUBLISHED,
     )
 

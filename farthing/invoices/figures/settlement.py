@@ -153,6 +153,18 @@ async def record_settlement(
     return paid
 
 
+def settlement_by(session: AsyncSession, invoice: Invoice, amount: Decimal, payment_id: str) -> PaymentSettlement:
+    """What a payment that has just been made pays of an invoice, for whoever writes it with both."""
+    return PaymentSettlement(
+        id=new_id(Kind.INVOICE_SETTLEMENT),
+        invoice_id=invoice.id,
+        kind=SettlementKind.PAYMENT,
+        payment_id=payment_id,
+        amount=amount,
+        created_at=clock_of(session).now(),
+    )
+
+
 def _settling(on_conflict: str) -> TextClause:
     """One settlement, and the sum of all: a statement does not see what it writes, so old and new are added up."""
     return text(

@@ -42,7 +42,9 @@ from farthing.invoices.requests import (
     InvoiceLineItemCoupon,
 )
 from farthing.invoices.tables import Invoice
+from farthing.storage.postgres import add_new
 from farthing.storage.queries.rows import find
+from farthing.storage.queries.writing import write_pending
 from farthing.subscriptions.tables import Subscription
 
 SYNTHETIC_LINE = "Invoice amount"
@@ -77,7 +79,11 @@ async def create_whole(
         wanted.subscription_id = subscription.id
         if subscription.customer_id != asked.customer_id:
             wanted.subscription_customer_id = subscription.customer_id
-    invoice = await drafts.begin(session, wanted)
+    if wanted.idempotency_key is None:
+        add_new(session, [wanted])  # it is like no other, and is written when its figures stand
+        invoice = wanted
+    else:
+        invoice = await drafts.begin(session, wanted)
     if invoice is not wanted:
         return invoice, await parts_of(session, invoice)
 
@@ -105,7 +111,7 @@ async def create_whole(
         require_currency(invoice, asked.currency)
         parts.paid = await record_settlement(session, invoice, SettlementKind.MANUAL, paid)
         await resettle(session, invoice, now, effects=effects, paid=parts.paid)
-    await session.flush()
+    await write_pending(session)
     return invoice, parts
 
 

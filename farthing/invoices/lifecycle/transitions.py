@@ -25,8 +25,9 @@ from farthing.invoices.figures.settlement import (
     record_settlement,
     settle,
     settled_amounts,
+    settlement_by,
 )
-from farthing.invoices.figures.settlement_tables import SettlementKind
+from farthing.invoices.figures.settlement_tables import PaymentSettlement, SettlementKind
 from farthing.invoices.hooks import InvoiceCredits, InvoiceHooks
 from farthing.invoices.lifecycle.as_issued import keep_as_issued
 from farthing.invoices.lifecycle.due_dates import derive_due_date, due_terms_of, is_due_date_open
@@ -39,6 +40,7 @@ from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import ports_of
 from farthing.storage.queries.bulk import update_all
 from farthing.storage.queries.rows import find, lock_row
+from farthing.storage.queries.writing import stamp_changed, write_pending
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ async def finalize(
     await opened.post()
     await keep_as_issued(session, [invoice], {invoice.id: parts})
     # whoever finalizes next waits for the sequence, so everything that takes time comes before it
-    await session.flush()
+    await write_pending(session)
     snapshot = events.body(invoice, parts)
     if number is None:
         await numbering.number(session, invoice, now)
@@ -330,6 +332,28 @@ async def receive(
     return invoice
 
 
+async def receive_first(
+    session: AsyncSession,
+    invoice: Invoice,
+    payment_id: str,
+    money: ReceivedMoney,
+    now: datetime,
+    *,
+    effects: InvoiceHooks,
+    parts: InvoiceParts,
+) -> PaymentSettlement:
+    """As `receive`, for a payment that has just been made, on a locked, final invoice whose parts and settled sum are
+    known: the settlement is written by the caller, with the payment and the invoice.
+    """
+    assert invoice.invoice_status is InvoiceStatus.FINALIZED
+    assert parts.paid is not None
+    require_currency(invoice, money.currency)
+    parts.paid = EXACT.add(parts.paid, money.amount)
+    invoice.latest_attempt_failed = False
+    await _settle_and_record(session, invoice, now, effects=effects, paid=parts.paid, parts=parts)
+    return settlement_by(session, invoice, money.amount, payment_id)
+
+
 def require_currency(invoice: Invoice, code: str) -> None:
     """Raise InvalidOperation unless an invoice, which may have been converted since, is in this currency.
 
@@ -395,7 +419,13 @@ async def resettle(
 
 
 async def _settle_and_record(
-    session: AsyncSession, invoice: Invoice, now: datetime, *, effects: InvoiceHooks, paid: Decimal | None
+    session: AsyncSession,
+    invoice: Invoice,
+    now: datetime,
+    *,
+    effects: InvoiceHooks,
+    paid: Decimal | None,
+    parts: InvoiceParts | None = None,
 ) -> None:
     before, owed_before = invoice.payment_status, invoice.amount_remaining
     await settle(session, invoice, now, paid=paid)
@@ -403,4 +433,6 @@ async def _settle_and_record(
         await effects.on_recovered(session, invoice)
     if invoice.payment_status in FULLY_PAID and before not in FULLY_PAID:
         await effects.on_paid(session, invoice)
-    await events.record_invoice_event(session, InvoiceEvent.PAYMENT, invoice)
+    if parts is not None:
+        stamp_changed(session, [invoice])
+    await events.record_invoice_event(session, InvoiceEvent.PAYMENT, invoice, parts)

@@ -6,8 +6,10 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import cache
+from typing import Any
 
-from sqlalchemy import ColumnElement, false, func, or_, select
+from sqlalchemy import ColumnElement, DateTime, String, bindparam, false, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core import currency
@@ -16,6 +18,7 @@ from farthing.core.errors import AlreadyExists, ValidationFailed, VersionConflic
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import decimals, plain
 from farthing.customers.tables import Customer
+from farthing.invoices.parts import InvoiceParts, lock_with_parts
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.payments.events import record_payment_event
@@ -24,7 +27,8 @@ from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.states import SETTLING
 from farthing.payments.tables import DestinationType, Gateway, Payment, PaymentMethodType
 from farthing.storage.postgres import ports_of, real_clock_of
-from farthing.storage.queries.rows import find, insert_if_new, lock_if_there
+from farthing.storage.queries.kept import KeptRows, KeptStatement, Question, answer_to, answers_to, kept, kept_rows
+from farthing.storage.queries.rows import find, insert_if_new, row_by_id
 
 REPEAT_WINDOW = timedelta(seconds=60)
 """How long after its success, in real time, an equal request is taken for a repeat and not a second instalment."""
@@ -45,10 +49,33 @@ class CreatedPayment:
     payment: Payment
     invoice: Invoice | None
     is_new: bool
+    parts: InvoiceParts | None = None
+    """Of the invoice, where they were read with it."""
 
 
 async def create(session: AsyncSession, given: CreatePaymentRequest, now: datetime) -> CreatedPayment:
-    """Store a payment, or find the one that the same request made before.
+    """Store a payment, or find the one that the same request made before. Raises what `prepare` does."""
+    return await store(session, given, await prepare(session, given, now))
+
+
+async def store(session: AsyncSession, given: CreatePaymentRequest, prepared: CreatedPayment) -> CreatedPayment:
+    """Write a payment that was prepared, unless it was made before, or an equal one has been made meanwhile."""
+    payment, invoice = prepared.payment, prepared.invoice
+    if not prepared.is_new:
+        return prepared
+    if not await insert_if_new(session, payment):
+        known = await _by_key(session, payment.idempotency_key)
+        if known is None:
+            raise VersionConflict(
+                "The same payment was changed at the same time; please try again", {"key": payment.idempotency_key}
+            )
+        return CreatedPayment(_same(known, given, payment.idempotency_key), invoice, is_new=False)
+    await record_payment_event(session, "payment.created", payment, invoice)
+    return prepared
+
+
+async def prepare(session: AsyncSession, given: CreatePaymentRequest, now: datetime) -> CreatedPayment:
+    """Make a payment, which is not written yet, or find the one that the same request made before.
 
     Everything is looked up and checked with the invoice locked, so that of many requests at once each sees what those
     before it have done. Raises ValidationFailed for what cannot be paid so, NotFound for a customer or a wallet that is
@@ -57,12 +84,26 @@ async def create(session: AsyncSession, given: CreatePaymentRequest, now: dateti
     Rule: docs/rules/invoices-and-payments.md#making-a-payment
     """
     _check_method(given)
-    invoice = None
-    if given.destination_type is DestinationType.INVOICE:
-        invoice = await lock_if_there(session, Invoice, given.destination_id)
     fingerprint = _fingerprint(given)
-    key = given.idempotency_key or await _derived_key(session, fingerprint, invoice)
-    known = await _by_key(session, key)
+    identifying = (
+        _kept_by_key().asked(key=given.idempotency_key)
+        if given.idempotency_key
+        else _earlier(session, given, fingerprint)
+    )
+    invoice, parts = None, None
+    if given.destination_type is not DestinationType.INVOICE:
+        found = await answer_to(session, identifying)
+    elif given.payment_method_type is PaymentMethodType.OFFLINE and given.process_payment:
+        invoice, parts, (found,) = await lock_with_parts(session, given.destination_id, identifying)
+    else:
+        locked, found = await answers_to(session, row_by_id(Invoice, given.destination_id, lock=True), identifying)
+        invoice = locked[0] if locked else None
+    if given.idempotency_key:
+        key, known = given.idempotency_key, found[0] if found else None
+    else:
+        ordinal, keys = found[0]
+        key = _derived_key(fingerprint, ordinal)
+        known = await _by_key(session, key) if key in (keys or ()) else None
     if known is not None:
         return CreatedPayment(_same(known, given, key), invoice, is_new=False)
     await _check_destination(session, given, invoice, now)
@@ -70,13 +111,7 @@ async def create(session: AsyncSession, given: CreatePaymentRequest, now: dateti
     if payment.payment_method_type is PaymentMethodType.CREDITS and invoice is not None:
         choose_wallet = ports_of(session, PaymentPorts).choose_wallet
         payment.payment_method_id = await choose_wallet(session, invoice, given.payment_method_id, given.amount, now)
-    if not await insert_if_new(session, payment):
-        known = await _by_key(session, key)
-        if known is None:
-            raise VersionConflict("The same payment was changed at the same time; please try again", {"key": key})
-        return CreatedPayment(_same(known, given, key), invoice, is_new=False)
-    await record_payment_event(session, "payment.created", payment, invoice)
-    return CreatedPayment(payment, invoice, is_new=True)
+    return CreatedPayment(payment, invoice, is_new=True, parts=parts)
 
 
 async def create_for_checkout(
@@ -196,32 +231,61 @@ def _fingerprint(given: CreatePaymentRequest) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-async def _derived_key(session: AsyncSession, fingerprint: str, invoice: Invoice | None) -> str:
+def _derived_key(fingerprint: str, ordinal: int) -> str:
     """The key of a request that brings none: the same until the payment it made is over.
 
     The ordinal counts earlier payments of the same fingerprint that are over, so that a network's retry finds the first
-    payment and a real second instalment does not. A payment is over once it failed or was voided, a minute of real time
-    after its success, and as soon as its invoice was changed by anything else.
+    payment and a real second instalment does not.
     """
-    recorded = Payment.success_recorded_at
-    changed: ColumnElement[bool] = false()
-    if invoice is not None:
-        changed = Payment.invoice_version.is_(None) | (Payment.invoice_version != invoice.version)
-    over = or_(
-        Payment.payment_status.in_((PaymentStatus.FAILED, PaymentStatus.VOIDED)),
-        Payment.payment_status.in_(SETTLING)
-        & (recorded.is_(None) | (recorded < real_clock_of(session).now() - REPEAT_WINDOW) | changed),
-    )
-    ordinal = await session.scalar(
-        select(func.count()).where(Payment.fingerprint == fingerprint, Payment.derived_key, over)
-    )
     digest = hashlib.sha256(f"payment:fingerprint={fingerprint}:ordinal={ordinal}".encode()).hexdigest()
     return f"payment-{digest[:16]}"
 
 
+def _earlier(session: AsyncSession, given: CreatePaymentRequest, fingerprint: str) -> Question[Any]:
+    """How many earlier payments of the same fingerprint are over, and the keys of those that are not deleted.
+
+    A payment is over once it failed or was voided, a minute of real time after its success, and as soon as its invoice
+    was changed by anything else.
+    """
+    long_ago = real_clock_of(session).now() - REPEAT_WINDOW
+    if given.destination_type is DestinationType.INVOICE:
+        return _kept_earlier(True).asked(fingerprint=fingerprint, long_ago=long_ago, invoice_id=given.destination_id)
+    return _kept_earlier(False).asked(fingerprint=fingerprint, long_ago=long_ago)
+
+
+@cache
+def _kept_earlier(of_invoice: bool) -> KeptStatement:
+    recorded = Payment.success_recorded_at
+    changed: ColumnElement[bool] = false()
+    if of_invoice:
+        version = select(Invoice.version).where(Invoice.id == bindparam("invoice_id", type_=String)).scalar_subquery()
+        changed = Payment.invoice_version.is_(None) | (Payment.invoice_version != version)
+    over = or_(
+        *(Payment.payment_status == status for status in (PaymentStatus.FAILED, PaymentStatus.VOIDED)),
+        or_(*(Payment.payment_status == status for status in sorted(SETTLING)))
+        & (recorded.is_(None) | (recorded < bindparam("long_ago", type_=DateTime(timezone=True))) | changed),
+    )
+    keys = func.array_agg(Payment.idempotency_key).filter(Payment.status == Status.PUBLISHED)
+    return kept(
+        select(func.count().filter(over), keys).where(
+            Payment.fingerprint == bindparam("fingerprint", type_=String), Payment.derived_key
+        )
+    )
+
+
 async def _by_key(session: AsyncSession, key: str) -> Payment | None:
-    query = select(Payment).where(Payment.idempotency_key == key, Payment.status == Status.PUBLISHED)
-    return (await session.scalars(query.execution_options(populate_existing=True))).one_or_none()
+    found = await answer_to(session, _kept_by_key().asked(key=key))
+    return found[0] if found else None
+
+
+@cache
+def _kept_by_key() -> KeptRows[Payment]:
+    return kept_rows(
+        Payment,
+        Payment.idempotency_key == bindparam("key", type_=String),
+        Payment.status == Status.PUBLISHED,
+        renews=True,
+    )
 
 
 def _same(known: Payment, given: CreatePaymentRequest, key: str) -> Payment:

@@ -23,7 +23,7 @@ from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, InvalidOperation
 from farthing.core.money import EXACT, ZERO
 from farthing.invoices.lifecycle import transitions
-from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
+from farthing.invoices.receivable import BillingReason, InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.payments.events import record_payment_event
 from farthing.payments.integrations import saved_methods
@@ -32,7 +32,15 @@ from farthing.payments.locks import lock_payment
 from farthing.payments.ports import PaymentPorts
 from farthing.payments.processing import outcomes
 from farthing.payments.processing.asking import find_payer, lookup_of
-from farthing.payments.processing.creation import AT_ONCE, CreatedPayment, check_cap, create, why_not_payable
+from farthing.payments.processing.creation import (
+    AT_ONCE,
+    CreatedPayment,
+    check_cap,
+    create,
+    prepare,
+    store,
+    why_not_payable,
+)
 from farthing.payments.providers.interface import (
     Account,
     Capability,
@@ -107,11 +115,20 @@ def _waits_for_provider(payment: Payment) -> bool:
 async def _record_at_once(
     session: AsyncSession, gateways: Gateways, given: CreatePaymentRequest, clock: Clock
 ) -> CreatedPayment:
-    created = await create(session, given, clock.now())
+    created = await prepare(session, given, clock.now())
     if not created.is_new:
         return created
+    moved = _is_counted_by_itself(created)
+    if not moved:
+        created = await store(session, given, created)
+        if not created.is_new:
+            return created
+    stored = True
     try:
-        await _succeed_at_once(session, gateways, created.invoice, created.payment, clock.now())
+        if moved:
+            stored = await outcomes.record_moved(session, gateways.effects, created, clock.now())
+        else:
+            await _succeed_at_once(session, gateways, created.invoice, created.payment, clock.now())
     except FarthingError as error:
         # undone with all it did; what lasts is a payment that failed
         await session.rollback()
@@ -119,7 +136,21 @@ async def _record_at_once(
         if not created.is_new:
             return created
         await _give_up(session, created.payment.id, error.message, clock, PaymentPoint(created.payment.id))
+    if not stored:
+        # the key has been used meanwhile, for something else: the invoice is locked
+        await session.rollback()
+        return await _record_at_once(session, gateways, given, clock)
     return created
+
+
+def _is_counted_by_itself(prepared: CreatedPayment) -> bool:
+    """Whether a prepared payment is of money that has moved, on a final invoice that leads to no credits when it is
+    paid: those lock wallets, which comes after the payment is written."""
+    invoice = prepared.invoice
+    if prepared.parts is None or invoice is None or invoice.invoice_status is not InvoiceStatus.FINALIZED:
+        return False
+    grants = invoice.subscription_id is not None and invoice.billing_reason is not BillingReason.SUBSCRIPTION_CYCLE
+    return invoice.wallet_transaction_id is None and not grants
 
 
 async def process(session: AsyncSession, gateways: Gateways, payment_id: str, clock: Clock) -> Payment:

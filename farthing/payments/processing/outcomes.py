@@ -23,13 +23,14 @@ from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.payments.events import record_payment_event
 from farthing.payments.ports import FailedCharge, PaymentPorts
-from farthing.payments.processing.creation import why_not_payable
+from farthing.payments.processing.creation import CreatedPayment, why_not_payable
 from farthing.payments.providers.interface import ChargeState, ProviderCharge
 from farthing.payments.refunds.records import begin_return
 from farthing.payments.states import PAYMENT, SETTLING, may_move_by_system
 from farthing.payments.tables import Payment, PaymentAttempt, PaymentMethodType
 from farthing.payments.unapplied.money import forget_payment, keep_payment
-from farthing.storage.postgres import ports_of, real_clock_of
+from farthing.storage.postgres import apply_defaults, ports_of, real_clock_of
+from farthing.storage.queries.writing import write_together
 
 log = structlog.get_logger(__name__)
 
@@ -121,6 +122,29 @@ async def _receive_taken(
         await begin_return(session, invoice, payment, now)
     if invoice.invoice_status is InvoiceStatus.VOIDED:
         await begin_return(session, invoice, payment, now)
+
+
+async def record_moved(session: AsyncSession, effects: InvoiceHooks, prepared: CreatedPayment, now: datetime) -> bool:
+    """Store a payment of money that has moved elsewhere, with its success and all that follows from it, by one message.
+
+    As `store` and `record_success` after it, for a payment that was prepared with the parts of its final invoice. False
+    where its key has been used meanwhile: whoever asked undoes the transaction.
+    """
+    payment, invoice, parts = prepared.payment, prepared.invoice, prepared.parts
+    assert invoice is not None, "parts are of an invoice"
+    assert parts is not None
+    apply_defaults(session, payment)
+    await record_payment_event(session, "payment.created", payment, invoice)
+    payment.payment_status = PaymentStatus.SUCCEEDED
+    payment.succeeded_at = now
+    payment.success_recorded_at = real_clock_of(session).now()
+    money = transitions.ReceivedMoney(payment.amount, payment.currency)
+    settlement = await transitions.receive_first(session, invoice, payment.id, money, now, effects=effects, parts=parts)
+    payment.invoice_version = invoice.version
+    if not await write_together(session, [payment, settlement], [invoice]):
+        return False
+    await record_payment_event(session, "payment.success", payment, invoice)
+    return True
 
 
 async def take_back(

@@ -107,17 +107,23 @@ async def answers_of(session: AsyncSession, payments: Sequence[Payment]) -> list
     numbers = dict(
         (await session.execute(select(Invoice.id, Invoice.invoice_number).where(Invoice.id.in_(paid)))).all()
     )
-    return [
-        PaymentResponse.of(
-            payment,
-            attempts=attempts.get(payment.id),
-            invoice_number=numbers.get(payment.destination_id),
-            gateway_metadata=payment.gateway_metadata or None,
-        )
-        for payment in payments
-    ]
+    return [_answer(payment, attempts.get(payment.id), numbers.get(payment.destination_id)) for payment in payments]
 
 
-async def answer_of(session: AsyncSession, payment: Payment) -> PaymentResponse:
-    """One payment with what belongs to it."""
+async def answer_of(session: AsyncSession, payment: Payment, invoice: Invoice | None = None) -> PaymentResponse:
+    """One payment with what belongs to it; of the invoice that it pays and no attempts, if given, nothing is read."""
+    if invoice is not None and not payment.track_attempts:
+        await session.flush()
+        return _answer(payment, None, invoice.invoice_number)
     return (await answers_of(session, [payment]))[0]
+
+
+def _answer(
+    payment: Payment, attempts: list[PaymentAttemptResponse] | None, invoice_number: str | None
+) -> PaymentResponse:
+    return PaymentResponse.of(
+        payment,
+        attempts=attempts,
+        invoice_number=invoice_number,
+        gateway_metadata=payment.gateway_metadata or None,
+    )

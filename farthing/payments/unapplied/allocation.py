@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 
 from sqlalchemy import Select, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -27,6 +28,7 @@ from farthing.payments.tables import Payment
 from farthing.payments.unapplied.money import require_minor_units
 from farthing.payments.unapplied.tables import HAS_REST, UnappliedMoney
 from farthing.storage.postgres import clock_of, ports_of
+from farthing.storage.queries.kept import KeptStatement, answer_to, kept
 from farthing.storage.queries.rows import find, in_array
 
 
@@ -132,8 +134,12 @@ async def apply_to_new_invoice(session: AsyncSession, invoice: Invoice, now: dat
 
 async def is_any_set_aside(session: AsyncSession) -> bool:
     """Whether any customer of the environment has money that waits for the next invoice."""
-    query = select(UnappliedMoney.id).where(text(HAS_REST), UnappliedMoney.for_next_invoice)
-    return await session.scalar(query.limit(1)) is not None
+    return bool(await answer_to(session, _kept_set_aside().asked()))
+
+
+@cache
+def _kept_set_aside() -> KeptStatement:
+    return kept(select(UnappliedMoney.id).where(text(HAS_REST), UnappliedMoney.for_next_invoice).limit(1))
 
 
 def _age(invoice: Invoice) -> tuple[bool, datetime, datetime, str]:

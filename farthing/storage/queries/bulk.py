@@ -14,12 +14,13 @@ import msgspec
 from sqlalchemy import TextClause, inspect, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import make_transient_to_detached
 from sqlalchemy.orm.attributes import instance_state
 
+from farthing.storage.connections.messages import Statement
 from farthing.storage.ports import CompanionStatement
 from farthing.storage.postgres import apply_defaults, clock_of, scope_of
-from farthing.storage.queries.changes import note_changed, note_new
+from farthing.storage.queries.changes import changed_attributes, note_changed, note_new
+from farthing.storage.queries.kept import KeptStatement, adopt, kept
 from farthing.storage.tables import Base, Tracked
 
 
@@ -27,18 +28,19 @@ async def insert_all(session: AsyncSession, rows: Sequence[Base]) -> None:
     """Write new rows of one table, in their order. Raises IntegrityError, and none is written."""
     if not rows:
         return
-    columns = _columns(type(rows[0]))
-    records = []
     for row in rows:
         apply_defaults(session, row)
-        # what nobody set is NULL, and known to be
-        records.append({column: row.__dict__.setdefault(attribute, None) for attribute, column in columns})
     connection = await session.connection()
-    await connection.run_sync(insert_records, type(rows[0]), records)
+    await connection.run_sync(insert_records, type(rows[0]), records_of(rows))
     note_new(session.sync_session, rows)
     for row in rows:
-        make_transient_to_detached(row)
-        session.add(row)
+        adopt(session.sync_session, row)
+
+
+def records_of(rows: Sequence[Base]) -> list[dict[str, Any]]:
+    """New rows of one table, which have their defaults, by column; what nobody set is NULL, and known to be."""
+    columns = _columns(type(rows[0]))
+    return [{column: row.__dict__.setdefault(attribute, None) for attribute, column in columns} for row in rows]
 
 
 def is_new(row: Base) -> bool:
@@ -52,24 +54,36 @@ def insert_records(
     records: Sequence[Mapping[str, Any]],
     *,
     computed: tuple[tuple[str, str], ...] = (),
-    beside: CompanionStatement | None = None,
 ) -> None:
-    """The same for values by column, all of the same columns; `beside` is written by the same statement.
+    """The same for values by column, all of the same columns.
 
     `computed`: columns that the database fills, and the expressions of it, in which `new` is the record.
     """
-    statement = _insertion(table.__tablename__, tuple(records[0]), computed, None if beside is None else beside.sql)
-    parameters = {} if beside is None else beside.parameters
-    connection.execute(statement, {**parameters, "records": _document(records)})
+    statement = _insertion(table.__tablename__, tuple(records[0]), computed)
+    connection.execute(statement, {"records": _document(records)})
+
+
+def insertion_of(
+    table: type[Base],
+    records: Sequence[Mapping[str, Any]],
+    *,
+    computed: tuple[tuple[str, str], ...] = (),
+    beside: CompanionStatement | None = None,
+) -> Statement:
+    """The statement that does that; `beside` is written by it too."""
+    statement = _kept_insertion(
+        table.__tablename__, tuple(records[0]), computed, None if beside is None else beside.sql
+    )
+    return statement.with_values(records=_document(records), **({} if beside is None else beside.parameters))
 
 
 async def update_all(session: AsyncSession, rows: Iterable[Base]) -> None:
     """Write what changed of rows of one table that are in the session and locked; the others stay as they are."""
-    changed = [row for row in rows if _changed_attributes(row)]
+    changed = [row for row in rows if changed_attributes(row)]
     if not changed:
         return
     columns = dict(_columns(type(changed[0])))
-    attributes = {name for row in changed for name in _changed_attributes(row) if name in columns}
+    attributes = {name for row in changed for name in changed_attributes(row) if name in columns}
     if isinstance(changed[0], Tracked):
         now, author = clock_of(session).now(), scope_of(session).user_id
         for row in changed:
@@ -88,17 +102,6 @@ async def update_all(session: AsyncSession, rows: Iterable[Base]) -> None:
         instance_state(row)._commit_all(row.__dict__, session.sync_session.identity_map)
 
 
-def _changed_attributes(row: Base) -> list[str]:
-    """What a row holds otherwise than it was read; what it has not held before counts as changed."""
-    held = row.__dict__
-    before = instance_state(row).committed_state
-    return [name for name, value in before.items() if name in held and not _is_same(value, held[name])]
-
-
-def _is_same(before: Any, held: Any) -> bool:
-    return before is held or bool(before == held)
-
-
 def _document(records: Sequence[Mapping[str, Any]]) -> str:
     """Decimals as text, which loses nothing, times in UTC, enums as their values."""
     return msgspec.json.encode(records).decode()
@@ -112,8 +115,15 @@ def _columns(table: type[Base]) -> tuple[tuple[str, str], ...]:
 
 
 @cache
-def _insertion(
+def _kept_insertion(
     table: str, columns: tuple[str, ...], computed: tuple[tuple[str, str], ...], beside: str | None
+) -> KeptStatement:
+    return kept(_insertion(table, columns, computed, beside))
+
+
+@cache
+def _insertion(
+    table: str, columns: tuple[str, ...], computed: tuple[tuple[str, str], ...] = (), beside: str | None = None
 ) -> TextClause:
     names = ", ".join(f'"{column}"' for column in (*columns, *dict(computed)))
     values = ", ".join((*(f'new."{column}"' for column in columns), *dict(computed).values()))

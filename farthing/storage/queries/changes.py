@@ -204,6 +204,17 @@ def note_stored(session: Session, row: Base, before: Mapping[str, Any] | None) -
     _add_notes(session, [RowNote(row, UPDATED, before, {name: getattr(row, name) for name in before})])
 
 
+def changed_attributes(row: Base) -> list[str]:
+    """What a row holds otherwise than it was read; what it has not held before counts as changed."""
+    held = row.__dict__
+    before = instance_state(row).committed_state
+    return [name for name, value in before.items() if name in held and not _is_same(value, held[name])]
+
+
+def _is_same(before: object, held: object) -> bool:
+    return before is held or bool(before == held)
+
+
 def _is_unknown(value: Any) -> bool:
     return type(value).__module__.startswith("sqlalchemy")
 

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-from sqlalchemy import ARRAY, ColumnElement, Executable, String, Table, any_, bindparam, select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ARRAY, ColumnElement, Executable, String, any_, bindparam, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession
-from sqlalchemy.orm import InstrumentedAttribute, make_transient_to_detached
-from sqlalchemy.orm.attributes import instance_state, set_committed_value
-from sqlalchemy.sql.dml import ReturningInsert
+from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.orm.attributes import instance_state
 
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, NotFound
-from farthing.storage.postgres import apply_defaults
-from farthing.storage.queries.changes import note_new
+from farthing.storage.queries.kept import KeptRows, Question, RowLock, answer_to, kept_rows
+from farthing.storage.queries.writing import write_together
 from farthing.storage.tables import Base
 
 Row = TypeVar("Row", bound=Base)
@@ -72,13 +69,22 @@ async def _one(session: AsyncSession, table: type[Row], id: str, *, lock: bool) 
 
 
 async def _row(session: AsyncSession, table: type[Row], id: str, *, lock: bool) -> Row | None:
-    query = select(table).where(table.id == id)
+    rows = await answer_to(session, row_by_id(table, id, lock=lock))
+    return rows[0] if rows else None
+
+
+def row_by_id(table: type[Row], id: str, *, lock: bool = False) -> Question[Row]:
+    """The question for the row with this id that is not deleted, to be asked together with others."""
+    return _kept_by_id(table, lock).asked(id=id)
+
+
+@cache
+def _kept_by_id(table: type[Row], lock: bool) -> KeptRows[Row]:
+    conditions: list[ColumnElement[bool]] = [table.id == bindparam("id", type_=String)]
     columns = table.__table__.columns
     if "status" in columns:
-        query = query.where(columns["status"] != Status.DELETED)
-    if lock:
-        query = query.with_for_update().execution_options(populate_existing=True)
-    return (await session.execute(query)).scalar_one_or_none()
+        conditions.append(columns["status"] != Status.DELETED)
+    return kept_rows(table, *conditions, lock=RowLock.UPDATE if lock else None)
 
 
 def in_array(
@@ -113,45 +119,7 @@ async def insert_if_new(session: AsyncSession, row: Base) -> bool:
 
     It waits for a rival that is being written, as any insert does, and needs no savepoint.
     """
-    apply_defaults(session, row)
-    insertion = _insertion_of(type(row))
-    held = row.__dict__
-    # what nobody set is NULL, and known to be
-    values = {column: held.setdefault(attribute, None) for attribute, column in insertion.given}
-    written = (await (await session.connection()).execute(insertion.statement, values)).one_or_none()
-    if written is None:
-        return False
-    make_transient_to_detached(row)
-    for name, value in zip(insertion.computed, written[1:], strict=True):
-        set_committed_value(row, name, value)
-    session.add(row)
-    note_new(session.sync_session, [row])
-    return True
-
-
-@dataclass(frozen=True, slots=True)
-class _Insertion:
-    """How rows of a table are inserted: made once for each table, for to make a statement costs more than to run it."""
-
-    statement: ReturningInsert[Any]
-    given: tuple[tuple[str, str], ...]
-    """Attribute and column of what the row brings."""
-    computed: tuple[str, ...]
-    """Attributes that the database fills; returned after the id."""
-
-
-@cache
-def _insertion_of(table: type[Base]) -> _Insertion:
-    columns = [(attribute.key, attribute.columns[0]) for attribute in table.__mapper__.column_attrs]
-    computed = [(name, column) for name, column in columns if column.computed is not None]
-    return _Insertion(
-        # of the table, not of the class: values come by column, and rows of the class are made elsewhere
-        insert(cast("Table", table.__table__))
-        .on_conflict_do_nothing()
-        .returning(table.__table__.c.id, *(column for _, column in computed)),
-        tuple((name, column.key) for name, column in columns if column.computed is None),
-        tuple(name for name, _ in computed),
-    )
+    return await write_together(session, [row])
 
 
 def set_changed(row: Base, **values: Any) -> None:

@@ -19,8 +19,8 @@ from sqlalchemy.orm import Mapped, Session, SessionTransaction, mapped_column
 
 from farthing.core.composition import Composition
 from farthing.storage.ports import OutboxPorts
-from farthing.storage.postgres import clock_of
-from farthing.storage.queries.bulk import insert_records
+from farthing.storage.postgres import clock_of, send_with_commit
+from farthing.storage.queries.bulk import insertion_of
 from farthing.storage.queries.changes import changes_of, notes_of
 from farthing.storage.record import activities
 from farthing.storage.record.activities import RecordedEvent
@@ -176,7 +176,8 @@ def _write(session: Session) -> None:
         delivered = [record for record in records if record["payload"] is not None]
         ports: Composition = session.info["ports"]
         beside = ports.part(OutboxPorts).write_beside(session, delivered)
-        insert_records(session.connection(), SystemEvent, records, computed=_POSITION_IF_DELIVERED, beside=beside)
+        insertion = insertion_of(SystemEvent, records, computed=_POSITION_IF_DELIVERED, beside=beside)
+        send_with_commit(session.connection(), insertion)
     waiting.clear()
     notes_of(session).clear()
 

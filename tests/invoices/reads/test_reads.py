@@ -6,14 +6,12 @@ Rule: docs/rules/invoices-and-payments.md#reading-invoices
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from pypdf import PdfReader
-from sqlalchemy import event, update
+from sqlalchemy import update
 
 from farthing.core.enums import Status
 from farthing.invoices.receivable import InvoiceStatus
@@ -21,6 +19,7 @@ from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import Database
 from tests.account import Account
 from tests.invoices.desk import Desk, fixed, usage
+from tests.statements import statements_sent
 from tests.subscriptions.shop import Shop
 from tests.subscriptions.shop import fixed as fee
 
@@ -103,22 +102,6 @@ async def test_pages_tell_where_they_are(account: Account) -> None:
     assert all("line_items" not in item for item in answer["items"])
 
 
-@asynccontextmanager
-async def counted(database: Database) -> AsyncIterator[list[str]]:
-    """The statements that are run meanwhile."""
-    statements: list[str] = []
-
-    def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        statements.append(statement)
-
-    # read-only sessions run on an engine made of this one, which tells its listeners too
-    event.listen(database.engine.sync_engine, "before_cursor_execute", note)
-    try:
-        yield statements
-    finally:
-        event.remove(database.engine.sync_engine, "before_cursor_execute", note)
-
-
 async def test_a_page_of_many_costs_as_many_statements_as_a_page_of_one(account: Account, database: Database) -> None:
     desk = Desk(account)
     coupon, tax = await desk.coupon("10%"), await desk.tax("10%")
@@ -126,7 +109,7 @@ async def test_a_page_of_many_costs_as_many_statements_as_a_page_of_one(account:
         await desk.invoice([usage("10"), fixed("10")], coupons=[coupon], tax_rates=[tax])
     counts = []
     for limit in (1, 12):
-        async with counted(database) as statements:
+        with statements_sent(database) as statements:
             answer = await account.post("/invoices/search", {"limit": limit, "expand": "tax_applied.tax_rate"}, 200)
         counts.append(len(statements))
         assert len(answer["items"]) == limit
@@ -185,7 +168,7 @@ async def test_the_subscriptions_of_a_page_cost_one_statement(account: Account, 
     counts = {}
     for limit in (1, 4):
         for expand in ("", "subscription"):
-            async with counted(database) as statements:
+            with statements_sent(database) as statements:
                 await account.post("/invoices/search", {"limit": limit, "expand": expand}, 200)
             counts[limit, expand] = len(statements)
     # a page alone is read past the session; here it is the session's, with its scope

@@ -3,13 +3,8 @@ together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from sqlalchemy import event
-
-from farthing.storage.postgres import Database
 from tests.application import routed_application
+from tests.statements import statements_sent
 from tests.web.everywhere.places import Place
 from tests.web.stage import Stage
 from tests.web.visitor import Visitor
@@ -20,27 +15,11 @@ MORE_FOR_MORE_ROWS = 3
 """What a list of many rows may send more than that of one: for kinds of rows of which the first is none."""
 
 
-@contextmanager
-def sent(database: Database) -> Iterator[list[str]]:
-    """The statements that are sent meanwhile."""
-    statements: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        statements.append(statement)
-
-    engine = database.engine.sync_engine
-    event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield statements
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
-
-
 async def test_pages(stage: Stage, everywhere: list[Place]) -> None:
     visitor = await Visitor(stage.account).sign_in(stage)
     counts = {}
     for place in everywhere:
-        with sent(stage.account.database) as statements:
+        with statements_sent(stage.account.database) as statements:
             await visitor.http.get(place.path)
         counts[place.name] = len(statements)
     assert sum(counts.values()) > len(counts), "the server's statements are the ones that are counted"
@@ -52,13 +31,13 @@ async def test_lists(stage: Stage) -> None:
     for path, item in (routed_application().openapi_schema.paths or {}).items():
         if "{" in path or item.get is None:
             continue
-        with sent(account.database) as of_one:
+        with statements_sent(account.database) as of_one:
             answer = await account.http.get(path.removeprefix("/v1"), params={"limit": 1})
         if answer.status_code != 200 or b'"pagination"' not in answer.content:
             continue  # it is no list, or one of a time that has to be given
         of_many = []
         for _ in range(2):  # what a duty sends meanwhile is counted, too, but hardly twice
-            with sent(account.database) as statements:
+            with statements_sent(account.database) as statements:
                 await account.http.get(path.removeprefix("/v1"), params={"limit": 100})
             of_many.append(len(statements))
         counts[path] = len(of_one), min(of_many)

@@ -1,0 +1,157 @@
+"""Statements that are kept and sent together: what sessions see of them, and what undoes them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import bindparam, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.types import String
+
+from farthing.core.ids import Kind, new_id
+from farthing.customers.tables import Customer, TaxTreatment
+from farthing.storage.connections.messages import Statement
+from farthing.storage.postgres import ask_together, send_with_commit
+from farthing.storage.queries.kept import answer_to, answers_to, kept
+from farthing.storage.queries.rows import find, insert_if_new, lock_row
+from farthing.storage.queries.writing import write_pending, write_together
+from tests.account import Account
+
+NAMED = kept(select(Customer.name).where(Customer.external_id == bindparam("external_id", type_=String)))
+
+
+def customer(external_id: str, **more: Any) -> Customer:
+    given = {"name": "Acme", "timezone": "UTC", "tax_treatment": TaxTreatment.TAXABLE, "contact_persons": []}
+    return Customer(
+        **{
+            **given,
+            "id": new_id(Kind.CUSTOMER),
+            "external_id": external_id,
+            "former_external_ids": [],
+            "meta": {},
+            **more,
+        }
+    )
+
+
+@pytest.fixture
+async def known(account: Account) -> AsyncIterator[str]:
+    """The id of a customer that is stored."""
+    made = await account.post("/customers", {"external_id": "known", "name": "Known"})
+    yield made["id"]
+
+
+async def names(account: Account, external_id: str) -> list[str]:
+    async with account.transaction(read_only=True) as session:
+        return [name for (name,) in await answer_to(session, NAMED.asked(external_id=external_id))]
+
+
+async def test_a_transaction_begins_with_its_first_message_and_in_its_scope(account: Account, known: str) -> None:
+    async with account.transaction() as session:
+        found, unknown = await answers_to(session, NAMED.asked(external_id="known"), NAMED.asked(external_id="unknown"))
+        (((environment, limit),),) = await ask_together(session, [Statement(SCOPE)])
+    assert ([name for (name,) in found], unknown) == (["Known"], [])
+    assert (environment, limit != "0") == (account.scope.environment_id, True)
+
+
+async def test_a_row_is_read_as_the_session_reads_it(account: Account, known: str) -> None:
+    async with account.transaction() as session:
+        row = await find(session, Customer, known)
+    async with account.transaction() as session:
+        other = (await session.scalars(select(Customer).where(Customer.id == known))).one()
+        held = {name: value for name, value in row.__dict__.items() if not name.startswith("_")}
+        assert held == {name: value for name, value in other.__dict__.items() if not name.startswith("_")}
+        assert {name: type(value) for name, value in held.items()} == {
+            name: type(getattr(other, name)) for name in held
+        }
+
+
+async def test_what_was_changed_is_written_before_a_kept_question(account: Account, known: str) -> None:
+    async with account.transaction() as session:
+        row = await find(session, Customer, known)
+        row.name = "Renamed"
+        assert [name for (name,) in await answer_to(session, NAMED.asked(external_id="known"))] == ["Renamed"]
+        assert await find(session, Customer, known) is row
+
+
+async def test_a_lock_reads_a_row_anew_and_a_question_leaves_it(account: Account, known: str) -> None:
+    async with account.transaction() as session:
+        row = await find(session, Customer, known)
+        renamed = text("UPDATE customers SET name = 'Elsewhere' WHERE id = :id")
+        await (await session.connection()).execute(renamed, {"id": known})
+        assert (await find(session, Customer, known)).name == "Known"
+        assert await lock_row(session, Customer, known) is row
+        assert row.name == "Elsewhere"
+
+
+async def test_a_savepoint_undoes_what_was_sent_in_it(account: Account, known: str) -> None:
+    async with account.transaction() as session:
+        nested = await session.begin_nested()
+        assert await insert_if_new(session, customer("undone"))
+        await nested.rollback()
+        assert await insert_if_new(session, customer("stays"))
+        nested = await session.begin_nested()
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            await ask_together(session, [Statement("SELECT 1 / 0")])
+        await nested.rollback()
+    assert (await names(account, "undone"), await names(account, "stays")) == ([], ["Acme"])
+
+
+async def test_a_savepoint_that_begins_a_transaction(account: Account, known: str) -> None:
+    async with account.transaction() as session, session.begin_nested():
+        assert (await find(session, Customer, known)).name == "Known"
+
+
+async def test_rows_are_written_together_and_one_may_be_refused(account: Account, known: str) -> None:
+    async with account.transaction() as session:
+        row = await lock_row(session, Customer, known)
+        row.name, new = "Renamed", customer("new", meta={"a": "b"})
+        assert await write_together(session, [new], [row])
+        assert new in session
+        assert not session.dirty
+    assert (await names(account, "known"), await names(account, "new")) == (["Renamed"], ["Acme"])
+    async with account.transaction() as session:
+        again = customer("new")
+        assert not await insert_if_new(session, again)
+        assert again not in session
+
+
+async def test_what_waits_is_written_as_by_a_flush(account: Account, known: str) -> None:
+    async with account.transaction() as session:
+        (await lock_row(session, Customer, known)).name = "Renamed"
+        session.add_all([customer("one"), customer("two")])
+        await write_pending(session)
+        assert not session.new
+        assert not session.dirty
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            session.add(customer("one"))
+            await write_pending(session)
+        await session.rollback()
+    assert await names(account, "one") == []
+    async with account.transaction() as session:
+        session.add_all([customer("one"), customer("two")])
+        await write_pending(session)
+    assert (await names(account, "one"), await names(account, "two")) == (["Acme"], ["Acme"])
+
+
+async def test_a_last_statement_that_fails_undoes_the_transaction(account: Account, known: str) -> None:
+    with pytest.raises(DBAPIError):
+        async with account.transaction() as session:
+            (await lock_row(session, Customer, known)).name = "Undone"
+            await (await session.connection()).run_sync(send_with_commit, FAILING)
+    assert await names(account, "known") == ["Known"]
+
+
+async def test_a_last_statement_of_what_was_undone_is_forgotten(account: Account, known: str) -> None:
+    async with account.transaction() as session:
+        await (await session.connection()).run_sync(send_with_commit, FAILING)
+        await session.rollback()
+        (await lock_row(session, Customer, known)).name = "Renamed"
+    assert await names(account, "known") == ["Renamed"]
+
+
+FAILING = Statement("SELECT 1 / 0")
+SCOPE = "SELECT current_setting('farthing.environment_id'), current_setting('lock_timeout')"
