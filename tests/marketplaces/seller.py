@@ -124,11 +124,22 @@ class Seller:
         self, market: str = "aws", terms: Mapping[str, Any] | None = None, **more: Any
     ) -> tuple[Body, Body]:
         """A customer and the subscription that stands for an agreement."""
+        self.market(market)  # Google knows the key before it is used
         feature, customer, subscription = await sold(self.office, market, **more)
         self.feature = feature["lookup_key"]
         block = {**BLOCKS[market], **(terms or {})}
         await agree(self.office, subscription, market, **{market: block})
         return customer, subscription
+
+    async def sells_more(self, market: str = "aws", terms: Mapping[str, Any] | None = None) -> tuple[Body, Body]:
+        """Another customer with an agreement of its own, using the same feature."""
+        office = self.office
+        customer = await office.customer()
+        feature = await office.feature("more calls")
+        subscription = await opened(office, await office.plan(fixed("10"), office.usage(feature, "0.01")), customer)
+        block = {name: f"{value}-2" for name, value in BLOCKS[market].items()}
+        await agree(office, subscription, market, **{market: {**block, **(terms or {})}})
+        return customer, feature
 
     async def used(self, customer: Body, *seen: tuple[str, int]) -> None:
         """So many events at each moment."""
