@@ -25,7 +25,7 @@ from farthing.marketplaces.reporting.hours import (
     place,
 )
 from farthing.marketplaces.reporting.limits import CURRENCY, LIMITS, MARGIN, MarketplaceLimits
-from farthing.marketplaces.reporting.receipts import record_skipped
+from farthing.marketplaces.reporting.receipts import is_for, is_untold, record_skipped
 from farthing.marketplaces.tables import (
     AgreementStatus,
     MarketplaceAgreement,
@@ -109,18 +109,13 @@ async def _waiting(session: AsyncSession, provider: str) -> list[_Waiting]:
     reported = func.coalesce(func.sum(UsageReportPart.quantity), 0)
     rows = await session.execute(
         select(UsageRecord, MarketplaceAgreement, reported)
-        .join(
-            MarketplaceAgreement,
-            (MarketplaceAgreement.subscription_id == UsageRecord.subscription_id)
-            & (UsageRecord.period_start >= MarketplaceAgreement.records_from),
-        )
+        .join(MarketplaceAgreement, is_for())
         .outerjoin(
             UsageReportPart,
             (UsageReportPart.record_id == UsageRecord.id) & (UsageReportPart.agreement_id == MarketplaceAgreement.id),
         )
         .where(
-            ~UsageRecord.synced,
-            ~func.jsonb_exists(UsageRecord.syncs, provider),
+            is_untold(provider),
             MarketplaceAgreement.provider == provider,
             MarketplaceAgreement.status == Status.PUBLISHED,
         )

@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import ColumnElement, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from farthing.core.clock import instant
 from farthing.core.enums import Status
@@ -27,10 +28,17 @@ from farthing.payments.integration_schemas import DelinkIntegrationMappingReques
 from farthing.payments.integrations.mappings import delink
 from farthing.storage.queries.rows import in_array
 
-_MINE = (MarketplaceAgreement.subscription_id == UsageRecord.subscription_id) & (
-    UsageRecord.period_start >= MarketplaceAgreement.records_from
-)
-"""Which agreements a record is for."""
+
+def is_for() -> ColumnElement[bool]:
+    """Whether a record is for an agreement."""
+    return (MarketplaceAgreement.subscription_id == UsageRecord.subscription_id) & (
+        UsageRecord.period_start >= MarketplaceAgreement.records_from
+    )
+
+
+def is_untold(provider: str | InstrumentedAttribute[str]) -> ColumnElement[bool]:
+    """Whether a marketplace has neither taken nor skipped a record."""
+    return ~UsageRecord.synced & ~func.jsonb_exists(UsageRecord.syncs, provider)
 
 
 async def record_skipped(
@@ -71,7 +79,7 @@ async def record_taken(session: AsyncSession, reports: Collection[UsageReport], 
 async def archive_finished(session: AsyncSession, provider: str) -> int:
     """Archive the mappings of subscriptions that have ended and whose records a marketplace has all taken."""
     subscription_id = MarketplaceAgreement.subscription_id
-    waits = exists().where(_MINE, ~UsageRecord.synced, ~func.jsonb_exists(UsageRecord.syncs, provider))
+    waits = exists().where(is_for(), is_untold(provider))
     ended = await session.scalars(
         select(subscription_id)
         .join(
@@ -117,7 +125,7 @@ async def _is_all_taken(session: AsyncSession, record: UsageRecord, agreement: M
 async def _settle(session: AsyncSession, record_ids: Iterable[str]) -> None:
     """Mark as synced the records of which every marketplace has a receipt."""
     await session.flush()
-    missing = exists().where(_MINE, ~func.jsonb_exists(UsageRecord.syncs, MarketplaceAgreement.provider))
+    missing = exists().where(is_for(), ~func.jsonb_exists(UsageRecord.syncs, MarketplaceAgreement.provider))
     await session.execute(
         update(UsageRecord)
         .where(in_array(UsageRecord.id, record_ids), ~UsageRecord.synced, ~missing)

@@ -50,21 +50,21 @@ MOST_SHOWN = 100
 _CRUMBS = ((PAGE, "Integrations"),)
 _SECRETS = "encrypted_secret_data"
 _SIMULATED = "simulated"
-_RECORDED = "Collects for subscriptions with an agreement; usage is recorded here and not sent there"
+_TOLD = "Collects for subscriptions with an agreement, and is told every hour what their usage came to"
 _USES: Mapping[ProviderType, str] = MappingProxyType(
     {
         ProviderType.S3: "Takes exports",
         ProviderType.LOCAL: "Takes exports",
-        ProviderType.AWS_MARKETPLACE: _RECORDED,
-        ProviderType.GCP_MARKETPLACE: _RECORDED,
-        ProviderType.AZURE_MARKETPLACE: _RECORDED,
+        ProviderType.AWS_MARKETPLACE: _TOLD,
+        ProviderType.GCP_MARKETPLACE: _TOLD,
+        ProviderType.AZURE_MARKETPLACE: _TOLD,
     }
 )
 _KEPT = "Left blank, it stays as it is"
 
 
-def _secret(name: str, label: str, hint: str = "") -> FormField:
-    return FormField(f"{_SECRETS}.{name}", label, FieldKind.SECRET, hint, longest=2000)
+def _secret(name: str, label: str, hint: str = "", longest: int = 2000) -> FormField:
+    return FormField(f"{_SECRETS}.{name}", label, FieldKind.SECRET, hint, longest=longest)
 
 
 _KEYS: Mapping[ProviderType, tuple[FormField, ...]] = MappingProxyType(
@@ -78,6 +78,18 @@ _KEYS: Mapping[ProviderType, tuple[FormField, ...]] = MappingProxyType(
         ProviderType.S3: (
             FormField(f"{_SECRETS}.aws_access_key_id", "Access key"),
             _secret("aws_secret_access_key", "Secret access key"),
+        ),
+        ProviderType.AWS_MARKETPLACE: (
+            FormField(f"{_SECRETS}.aws_access_key_id", "Access key", hint="Of who may call BatchMeterUsage"),
+            _secret("aws_secret_access_key", "Secret access key"),
+        ),
+        ProviderType.GCP_MARKETPLACE: (
+            _secret("service_account_key", "Key of the service account", "The content of its JSON file", 8000),
+        ),
+        ProviderType.AZURE_MARKETPLACE: (
+            FormField(f"{_SECRETS}.tenant_id", "Directory (tenant)", hint="Where the application is registered"),
+            FormField(f"{_SECRETS}.client_id", "Application (client)"),
+            _secret("client_secret", "Client secret"),
         ),
     }
 )
@@ -180,6 +192,8 @@ class IntegrationPages(Controller):
             consequences.append("Payments that wait for its word stay open until it is connected again.")
         elif row.provider_type in {ProviderType.S3, ProviderType.LOCAL}:
             consequences.append("Exports that are scheduled to it fail.")
+        elif row.provider_type.value in MARKETPLACES:
+            consequences.append("It is told nothing of usage; what is recorded waits until it is connected again.")
         page = Confirmation(f"Disconnect {row.name}", _CRUMBS, "Disconnect it", consequences)
         return confirm_page(request, page)
 
@@ -206,8 +220,6 @@ async def _live(session: AsyncSession, connection_id: str) -> Connection:
 def _shown(row: Connection, base_url: str, key_id: str) -> ShownConnection:
     collects = row.provider_type in COLLECTORS
     state = _SIMULATED if is_test(row.meta) else "active"
-    if row.provider_type.value in MARKETPLACES:
-        state = "recorded, not sent"  # nothing tries the keys, so that nobody knows whether they work
     if row.credentials and row.credentials_key_id != key_id:
         state = "keys lost"  # sealed with another master key: they can only be entered again
     webhook = f"{base_url}/v1/webhooks/{row.provider_type.value}/{row.tenant_id}/{row.environment_id}"
