@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -83,14 +82,11 @@ class DocumentedMarkets:
     """The three, at one address."""
 
     url: str
-    markets: defaultdict[tuple[str, str], Market] = field(default_factory=lambda: defaultdict(Market))
+    markets: dict[tuple[str, str], Market] = field(default_factory=dict)
 
     def market(self, kind: str, account: str) -> Market:
         """The account with this key: an access key, a client's id, a service account's address."""
-        key = (kind, account)
-        if key not in self.markets:
-            self.markets[key] = Market(kind)
-        return self.markets[key]
+        return self.markets.setdefault((kind, account), Market(kind))
 
     async def aws(self, request: web.Request) -> web.StreamResponse:
         credential = re.search(r"Credential=([^/]+)/", request.headers["authorization"])
@@ -105,11 +101,11 @@ class DocumentedMarkets:
         return await _with_fault(market, lambda fault: _batch_meter_usage(market, body, fault))
 
     async def azure_token(self, request: web.Request) -> web.Response:
-        form = await request.post()
+        form = {name: str(value) for name, value in (await request.post()).items()}
         assert form["grant_type"] == "client_credentials"
         assert form["resource"] == "20e940b3-4c77-4b0b-9a53-9e16a1b010a7"
-        market = self.market("azure", str(form["client_id"]))
-        market.calls.append(("token", dict(form)))
+        market = self.market("azure", form["client_id"])
+        market.calls.append(("token", form))
         if form["client_secret"] != "hidden":
             return web.json_response({"error": "invalid_client", "error_description": "..."}, status=401)
         market.tokens += 1

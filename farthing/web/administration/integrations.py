@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -67,6 +67,10 @@ def _secret(name: str, label: str, hint: str = "", longest: int = 2000) -> FormF
     return FormField(f"{_SECRETS}.{name}", label, FieldKind.SECRET, hint, longest=longest)
 
 
+_AWS_KEYS = (
+    FormField(f"{_SECRETS}.aws_access_key_id", "Access key"),
+    _secret("aws_secret_access_key", "Secret access key"),
+)
 _KEYS: Mapping[ProviderType, tuple[FormField, ...]] = MappingProxyType(
     {
         ProviderType.STRIPE: (
@@ -75,14 +79,8 @@ _KEYS: Mapping[ProviderType, tuple[FormField, ...]] = MappingProxyType(
             FormField(f"{_SECRETS}.publishable_key", "Publishable key", hint="Begins with pk_"),
             FormField(f"{_SECRETS}.account_id", "Account", hint="Begins with acct_"),
         ),
-        ProviderType.S3: (
-            FormField(f"{_SECRETS}.aws_access_key_id", "Access key"),
-            _secret("aws_secret_access_key", "Secret access key"),
-        ),
-        ProviderType.AWS_MARKETPLACE: (
-            FormField(f"{_SECRETS}.aws_access_key_id", "Access key", hint="Of who may call BatchMeterUsage"),
-            _secret("aws_secret_access_key", "Secret access key"),
-        ),
+        ProviderType.S3: _AWS_KEYS,
+        ProviderType.AWS_MARKETPLACE: _AWS_KEYS,
         ProviderType.GCP_MARKETPLACE: (
             _secret("service_account_key", "Key of the service account", "The content of its JSON file", 8000),
         ),
@@ -253,11 +251,16 @@ def _new_form(visitor: Visitor) -> Sections:
     name = FormField("name", "Name", required=True, placeholder="Our account", hint="As this page and exports show it")
     return (
         FormSection("System", (system, name, *((simulated,) if may_simulate else ()))),
-        *(
-            FormSection(f"Keys of {PROVIDER_NAMES[provider]}", fields, only_when=when("provider_type", provider))
-            for provider, fields in _KEYS.items()
-        ),
+        *_sections_of_keys(),
     )
+
+
+def _sections_of_keys() -> Iterable[FormSection]:
+    """What is entered for each system; those that are entered with the same share a section."""
+    for fields in dict.fromkeys(_KEYS.values()):
+        providers = [provider for provider, own in _KEYS.items() if own == fields]
+        names = " or ".join(PROVIDER_NAMES[provider] for provider in providers)
+        yield FormSection(f"Keys of {names}", fields, only_when=when("provider_type", *providers))
 
 
 def _edit_form(row: Connection) -> Sections:
