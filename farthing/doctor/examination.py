@@ -207,7 +207,7 @@ async def _undelivered(database: Database, console: Console) -> None:
 
 
 async def _marketplaces(database: Database, console: Console) -> None:
-    """Print which agreements their marketplaces are not told of as they should be. That is no fault of ours either."""
+    """Print which agreements their marketplaces are not told of as they should be, where there are agreements."""
     known, lines = 0, []
     for scope, frozen in await environments(database):
         async with database.transaction(scope, read_only=True) as session:
@@ -215,6 +215,8 @@ async def _marketplaces(database: Database, console: Console) -> None:
         known += len(standings)
         now = frozen or database.clock.now()
         lines += [_agreement_in_words(standing) for standing in standings if standing.is_in_trouble(now)]
+    if not known:
+        return
     console.print(f"marketplaces    {known:,} agreements, {len(lines):,} to look at")
     for line in lines:
         console.print(f"  {line}")

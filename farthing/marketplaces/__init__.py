@@ -1,6 +1,7 @@
-"""Subscriptions that a cloud marketplace collects for: its agreements, and hourly records of what their usage costs.
+"""Subscriptions that a cloud marketplace collects for: its agreements, hourly records of what their usage costs, reports.
 
-Owns which subscription stands for which agreement, and the usage records. Does not own what usage costs (`billing`),
+Owns which subscription stands for which agreement, the usage records, and what marketplaces
+are told of them (`reporting`). Does not own what usage costs (`billing`),
 connections and their secrets (`payments.integrations`), or mappings (`customers.mappings`).
 
 Rules: docs/rules/marketplaces.md.
