@@ -42,7 +42,7 @@ class Market:
     """Each call's name, and its body."""
     faults: list[str | int] = field(default_factory=list)
     """What the next calls that report meet: a status, `unanswered` (done), `lost` (never arrives), `done 500`,
-    `held` (done, never answered), `unprocessed`."""
+    `held` (done, never answered), `ignored` (neither), `unprocessed`."""
     strangers: set[str] = field(default_factory=set)
     """Who is not subscribed."""
     tokens: int = 0
@@ -162,6 +162,9 @@ async def _with_fault(market: Market, answered: Any) -> web.StreamResponse:
     fault = market.faults.pop(0) if market.faults else None
     if fault == "lost":
         raise _HangUp
+    if fault == "ignored":
+        market.held.set()
+        await asyncio.Event().wait()
     if isinstance(fault, int):
         code = {429: "ThrottlingException", 403: "AccessDeniedException"}.get(fault, "InternalServiceErrorException")
         return web.json_response({"__type": code, "message": "as asked for", "error": {"message": code}}, status=fault)
