@@ -40,10 +40,13 @@ from farthing.events.usage.event_store import EventStore
 from farthing.identity.ports import CallerCaches, IdentityPorts
 from farthing.invoices.obstacles import require_invoices_settled, was_tax_rate_charged
 from farthing.invoices.ports import InvoiceCheckouts, InvoicePorts
+from farthing.marketplaces.ports import MarketplacePorts
+from farthing.marketplaces.reporting.opening import CONNECTION_CHECKS
 from farthing.notifications.alerts import balances, evaluation
 from farthing.notifications.alerts.exhausted_grants import record_exhausted_grant
 from farthing.notifications.email.asking import mail_invoice
 from farthing.notifications.email.queueing import queue_receipt_without_payment, queue_recorded
+from farthing.notifications.webhooks.delivery.client import ThreadResolver, checked_sockets, failure_in_words
 from farthing.payments.ports import CheckoutHooks, PaymentPorts
 from farthing.payments.processing.descriptions import describe_settlements
 from farthing.payments.providers.registry import TEST_MODE
@@ -79,6 +82,7 @@ class Wiring(Composition):
     payments: PaymentPorts
     credits: CreditPorts
     billing: BillingPorts
+    marketplaces: MarketplacePorts
 
 
 def wire(event_store: EventStore = POSTGRES) -> Wiring:
@@ -128,6 +132,11 @@ def wire(event_store: EventStore = POSTGRES) -> Wiring:
                 change_plan=flows.change_plan,
             ),
             checkout_expiry=CheckoutExpiry(expire_due=expire_due, find_next=find_next_expiry),
+        ),
+        marketplaces=MarketplacePorts(
+            make_resolver=ThreadResolver,
+            make_sockets=lambda allow_private: checked_sockets(allow_private=allow_private),
+            describe_failure=failure_in_words,
         ),
     )
 
@@ -179,6 +188,7 @@ def _payments() -> PaymentPorts:
     """What payments ask of credits, checkouts, dunning and providers."""
     return PaymentPorts(
         adapters=MappingProxyType({TEST_MODE: TEST_ADAPTER, "stripe": STRIPE}),
+        connection_checks=CONNECTION_CHECKS,
         choose_wallet=choose_wallet,
         find_share=find_share,
         lock_wallets=lock_payers_wallets,

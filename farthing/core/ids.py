@@ -75,6 +75,8 @@ class Kind(StrEnum):
     COST_SHEET = "cost"
     USAGE_RECORD = "usg_rec"
     MARKETPLACE_AGREEMENT = "mpa"
+    USAGE_REPORT = "usg_rep"
+    USAGE_REPORT_PART = "usg_part"
     TASK = "task"
     SCHEDULED_TASK = "schtask"
     UPLOAD = "upload"

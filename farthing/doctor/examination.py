@@ -42,6 +42,7 @@ from farthing.invoices.tables import Invoice
 from farthing.jobs.duties.duty import environments
 from farthing.jobs.duties.schedule import duties
 from farthing.jobs.duties.standing import overdue, read_queue, read_standings
+from farthing.marketplaces.reporting.standing import AgreementStanding, agreement_standings
 from farthing.notifications.alerts.proof import alert_differences
 from farthing.notifications.undelivered import undelivered_in_environment
 from farthing.notifications.webhooks.delivery.backlog import backlog_of_environment
@@ -58,6 +59,9 @@ PAGE = 500
 STALLED_SECONDS = 90.0
 """After so long without a sign of life somebody should have taken a worker's jobs up."""
 SHOWN = 50
+
+MOST_AGREEMENTS = 1000
+"""How many agreements of an environment the doctor looks at, the newest first."""
 
 
 @dataclass(slots=True)
@@ -94,6 +98,7 @@ async def examine(settings: Settings, database: Database, console: Console) -> i
     not_well = await examine_duties(settings, database, console)
     await _webhooks(database, console)
     await _undelivered(database, console)
+    await _marketplaces(database, console)
     keep = timedelta(days=settings.event_retention_days) if settings.event_retention_days else None
     findings = await audit(database, console, keep)
     console.print(f"books           {findings.invoices} invoices in {findings.environments} environments")
@@ -199,6 +204,33 @@ async def _undelivered(database: Database, console: Console) -> None:
     for environment_id, undelivered in given_up.items():
         if undelivered.messages or undelivered.emails:
             console.print(f"  {environment_id}: {undelivered.messages:,} messages, {undelivered.emails:,} mails")
+
+
+async def _marketplaces(database: Database, console: Console) -> None:
+    """Print which agreements their marketplaces are not told of as they should be, where there are agreements."""
+    known, lines = 0, []
+    for scope, frozen in await environments(database):
+        async with database.transaction(scope, read_only=True) as session:
+            standings = await agreement_standings(session, MOST_AGREEMENTS)
+        known += len(standings)
+        now = frozen or database.clock.now()
+        lines += [_agreement_in_words(standing) for standing in standings if standing.is_in_trouble(now)]
+    if not known:
+        return
+    console.print(f"marketplaces    {known:,} agreements, {len(lines):,} to look at")
+    for line in lines:
+        console.print(f"  {line}")
+
+
+def _agreement_in_words(standing: AgreementStanding) -> str:
+    agreement = standing.agreement
+    reasons = [f"{report.hour:%Y-%m-%d %H:%M} UTC: {report.problem}" for report in standing.refused]
+    if standing.skips_currency:
+        reasons.append("its currency is not reported, only usd is")
+    if standing.oldest_untaken is not None:
+        since = f"not taken since {standing.oldest_untaken:%Y-%m-%d %H:%M} UTC"
+        reasons.append(f"{since}: {standing.problem}" if standing.problem else since)
+    return f"{agreement.environment_id} {agreement.subscription_id} at {agreement.provider}: {'; '.join(reasons)}"
 
 
 async def audit(

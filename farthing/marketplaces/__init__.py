@@ -1,7 +1,8 @@
-"""Subscriptions that a cloud marketplace collects for: its agreements, and hourly records of what their usage costs.
+"""Subscriptions that a cloud marketplace collects for: agreements, hourly records of usage, and reports of them.
 
-Owns which subscription stands for which agreement, and the usage records. Does not own what usage costs (`billing`),
-connections and their secrets (`payments.integrations`), or mappings (`customers.mappings`).
+Owns which subscription stands for which agreement, the usage records, and what marketplaces are told of them
+(`reporting`). Does not own what usage costs (`billing`), connections and their secrets (`payments.integrations`), or
+mappings (`customers.mappings`).
 
 Rules: docs/rules/marketplaces.md.
 

@@ -100,8 +100,9 @@ async def _keep(
         )
     )
     if known is not None:
-        known.terms = terms_of(given)
+        known.terms, known.meter = terms_of(given), given.meter
         return
+    hour = now.replace(minute=0, second=0, microsecond=0)
     taken = AlreadyExists("the agreement stands for another subscription", {"agreement_id": given.agreement_id})
     async with unique(session, uq_marketplace_agreements_agreement=taken):
         session.add(
@@ -114,11 +115,13 @@ async def _keep(
                 plan_id=subscription.plan_id,
                 connection_id=connection.id,
                 terms=terms_of(given),
+                meter=given.meter,
+                records_from=hour,
             )
         )
     recording = UsageRecording(
         id=subscription.id,
-        recorded_until=now.replace(minute=0, second=0, microsecond=0),
+        recorded_until=hour,
         period_start=subscription.full_period_start,
         period_end=subscription.current_period_end,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -101,6 +102,19 @@ class RegisterMarketplaceAgreementRequest(Request):
             return self.gcp.service_name
         assert self.azure is not None, "checked when the body was read"
         return self.azure.plan_id
+
+    @property
+    def meter(self) -> str:
+        """Hash of what the marketplace counts under; it takes one quantity an hour for each."""
+        if self.aws is not None:
+            sold = self.aws.license_arn if self.aws.concurrent_agreements else self.aws.product_code
+            parts: tuple[str, ...] = (sold, self.aws.customer_aws_account_id, self.aws.dimension)
+        elif self.gcp is not None:
+            parts = (self.gcp.service_name, self.gcp.usage_reporting_id, self.gcp.metric_name)
+        else:
+            assert self.azure is not None, "checked when the body was read"
+            parts = (self.azure.resource_id, self.azure.dimension)
+        return sha256("\n".join(parts).encode()).hexdigest()
 
 
 class RegisterMarketplaceAgreementResponse(Response):

@@ -12,7 +12,7 @@ from decimal import Decimal
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.invoices.tables import Invoice
-from farthing.payments.providers.registry import Adapter
+from farthing.payments.providers.registry import Adapter, ConnectionDraft
 from farthing.payments.tables import Payment
 
 
@@ -90,6 +90,8 @@ class PaymentPorts:
 
     adapters: Mapping[str, Adapter]
     """By the provider's name, or `TEST_MODE` for every connection in that mode."""
+    connection_checks: Mapping[str, Callable[[ConnectionDraft], None]]
+    """What a connection to a marketplace must have to be stored, by its name. Raises ValidationFailed."""
     choose_wallet: ChooseWallet
     find_share: FindShare
     lock_wallets: LockWallets

@@ -9,7 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, InvalidOperation
+from farthing.marketplaces.reporting.interface import CallRefused, MarketplaceUnavailable
+from farthing.marketplaces.reporting.opening import Marketplaces
 from farthing.payments.integrations.gateways import COLLECTORS, Gateways
+from farthing.payments.integrations.marketplaces import MARKETPLACES
 from farthing.payments.tables import Connection, ProviderType
 from farthing.settings import Settings
 from farthing.storage.midway import commit_midway
@@ -19,8 +22,6 @@ from farthing.transfer.exports.places import PlaceFailed, place_of
 from farthing.transfer.schedules.lifecycle import config_of
 from farthing.transfer.schemas import ExportJobConfig
 from farthing.transfer.tables import ScheduledTask
-
-_NOT_ASKED = "Nothing is sent to {provider}, so that it cannot be asked: its agreements and records are kept here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,16 @@ async def try_connection(
             answer = await gateways.behind(connection).ask_account()
             works = isinstance(answer, str)
             return ConnectionTrial(works, answer if isinstance(answer, str) else answer.message)
+        if connection.provider_type.value in MARKETPLACES:
+            async with Marketplaces(gateways.database, settings).behind(connection) as reporter:
+                return ConnectionTrial(works=True, words=await reporter.ask())
         if connection.provider_type not in {ProviderType.S3, ProviderType.LOCAL}:
-            return ConnectionTrial(works=False, words=_NOT_ASKED.format(provider=connection.provider_type.value))
+            words = f"Nothing is sent to {connection.provider_type.value}, so that it cannot be asked"
+            return ConnectionTrial(works=False, words=words)
         if not configs:
             return ConnectionTrial(works=False, words="No export goes there yet, so that no bucket is known to ask for")
         answers = [await place_of(connection, config, settings, scope).ask() for config in configs]
-    except (FarthingError, PlaceFailed) as error:
+    except (FarthingError, PlaceFailed, MarketplaceUnavailable, CallRefused) as error:
         return ConnectionTrial(works=False, words=error.message if isinstance(error, FarthingError) else str(error))
     return ConnectionTrial(works=True, words="; ".join(answers))
 

@@ -3,79 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from flexprice import Flexprice
 
-from farthing.core.clock import FixedClock
-from farthing.marketplaces.records import record_due
 from tests.billing.collection.test_collection import to
 from tests.billing.collection.test_dunning import STOLEN, case, dunned, payments
 from tests.billing.counter import cancel, has_card, opened, read
 from tests.billing.office import Office
+from tests.marketplaces.seller import AWS, GCP, agree, agreement, connection_to, recorded, records, sold
 from tests.payments.till import DECLINED, OK
 from tests.subscriptions.shop import fixed
 
 Body = dict[str, Any]
-
-AWS = {
-    "product_code": "prod-1",
-    "license_arn": "arn:aws:license-manager::123456789012:license:l-1",
-    "customer_aws_account_id": "123456789012",
-    "dimension": "usage",
-}
-GCP = {"service_name": "farthing.example", "usage_reporting_id": "u-1", "metric_name": "m", "account_id": "a-1"}
-AZURE = {"plan_id": "gold", "dimension": "usage", "resource_id": "r-1", "beneficiary_account_id": "b-1"}
-BLOCKS = {"aws": AWS, "gcp": GCP, "azure": AZURE}
-
-
-async def sold(office: Office, provider: str = "aws", rate: str = "0.01", **more: Any) -> tuple[Body, Body, Body]:
-    """Feature, customer and an active subscription with an agreement, its marketplace connected."""
-    feature = await office.feature("calls")
-    customer = await office.customer()
-    period = {"billing_period": more.get("billing_period", "MONTHLY")}
-    plan = await office.plan(fixed("10", **period), office.usage(feature, rate, **period))
-    subscription = await opened(office, plan, customer, **more)
-    name = f"{provider}_marketplace"
-    await office.account.post("/connections", {"name": name, "provider_type": name})
-    return feature, customer, subscription
-
-
-def agreement(subscription: Body, market: str = "aws", **more: Any) -> Body:
-    return {
-        "provider": f"{market}_marketplace",
-        "subscription_id": subscription["id"],
-        "customer_id": subscription["customer_id"],
-        "plan_id": subscription["plan_id"],
-        market: BLOCKS[market],
-        **more,
-    }
-
-
-async def agree(office: Office, subscription: Body, market: str = "aws", expect: int = 201, **more: Any) -> Body:
-    body = agreement(subscription, market, **more)
-    answer: Body = await office.account.post("/marketplace/agreements", body, expect)
-    return answer
-
-
-async def recorded(office: Office, moment: str) -> None:
-    """Let the duty do all it has to do by a moment."""
-    at = datetime.fromisoformat(moment).replace(tzinfo=UTC)
-    done = 1
-    while done:
-        async with office.account.database.session(office.account.scope, clock=FixedClock(at)) as session:
-            done = await record_due(session, at)
-            await session.commit()
-
-
-async def records(office: Office, **query: Any) -> list[Body]:
-    """Oldest first."""
-    body = {"limit": 1000, "sort": [{"field": "period_start", "direction": "asc"}], **query}
-    items: list[Body] = (await office.account.post("/usage-records/search", body, 200))["items"]
-    return items
 
 
 @pytest.mark.parametrize("provider", ["aws", "gcp", "azure"])
@@ -228,7 +170,7 @@ async def test_nobody_else_charges_what_a_marketplace_collects(office: Office) -
 )
 async def test_a_marketplace_that_collects_ends_dunning(office: Office, method: str) -> None:
     made = await dunned(office, method, retry_days=[2], final_action="cancel")
-    await office.account.post("/connections", {"name": "aws", "provider_type": "aws_marketplace"})
+    await office.account.post("/connections", connection_to("aws"))
     await agree(office, made)
     await to(office, "2026-01-10")
     assert await payments(office, made) == ["FAILED"]

@@ -1,6 +1,11 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0061": """
+        DROP TABLE usage_report_parts, usage_reports;
+        DROP INDEX ix_marketplace_agreements_subscription;
+        ALTER TABLE marketplace_agreements DROP COLUMN meter, DROP COLUMN records_from;
+    """,
     "0060": "DROP TABLE pending_event_writes, event_store;",
     "0059": "DROP INDEX ix_invoices_listed_uncounted;",
     "0058": """

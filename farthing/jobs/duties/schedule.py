@@ -37,6 +37,8 @@ from farthing.jobs.duties.duty import Counts, Duty, environments, everywhere, ro
 from farthing.jobs.duties.shared_billing import ENVIRONMENT_LIMIT, Pass, SharedBilling
 from farthing.jobs.tables import JobRun
 from farthing.marketplaces.records import record_due
+from farthing.marketplaces.reporting.opening import Marketplaces
+from farthing.marketplaces.reporting.run import report_environment, skip_under_test_clock
 from farthing.notifications.activity.retention import forget_old_activities
 from farthing.notifications.alerts.evaluation import evaluate_due as look_at_usage
 from farthing.notifications.alerts.evaluation import schedule as plan_looks
@@ -66,6 +68,8 @@ log = structlog.get_logger(__name__)
 
 JOB_RUNS_KEPT = timedelta(days=30)
 BATCH = 500
+REPORTED_AT_ONCE = 4
+"""In how many environments marketplaces are told of usage at the same time."""
 EMAIL_ENOUGH = timedelta(seconds=50)
 """When a run of it ends: the next one, a minute after it began, begins with another environment."""
 
@@ -102,7 +106,7 @@ def duties(database: Database, settings: Settings) -> Sequence[Duty]:
         Duty("credit_grant_processing", "*/15 * * * *", _apply_grants_everywhere),
         billing("subscription_auto_cancellation", "*/15 * * * *", cancel_unpaid),
         Duty("dunning", "*/15 * * * *", _dunning(gateways)),
-        Duty("usage_records", "*/10 * * * *", everywhere(record_due)),
+        Duty("usage_records", "*/10 * * * *", _usage_records(settings)),
         billing("renewal_due_alerts", "*/15 * * * *", announce_renewals),
         Duty("invoice_overdue_scan", "*/15 * * * *", everywhere(overdue)),
         Duty("wallet_credit_expiry", "*/15 * * * *", everywhere(expire_due)),
@@ -138,6 +142,40 @@ def _dunning(gateways: Gateways) -> Callable[[Database, datetime], Awaitable[Cou
             return {"failed": len(await carry_out_due(database, scope, gateways, FixedClock(at)))}
 
         return await _sweep_everywhere(database, now, retry)
+
+    return run
+
+
+def _usage_records(settings: Settings) -> Callable[[Database, datetime], Awaitable[Counts]]:
+    """Recording what the usage of marketplaces' subscriptions came to, and telling the marketplaces.
+
+    Several environments are reported at a time, so that a marketplace that does not answer delays few. What lives at
+    the time of a test clock is told to nobody.
+    """
+
+    async def run(database: Database, now: datetime) -> Counts:
+        recorded = await everywhere(record_due)(database, now)
+        marketplaces, turns = Marketplaces(database, settings), asyncio.Semaphore(REPORTED_AT_ONCE)
+
+        async def report(scope: Scope, frozen: datetime | None) -> Counts:
+            async with turns, asyncio.timeout(ENVIRONMENT_LIMIT.total_seconds()):
+                if frozen is not None:
+                    return await skip_under_test_clock(database, scope, FixedClock(frozen))
+                return await report_environment(database, scope, marketplaces, database.clock)
+
+        counts = Counter(recorded)
+        scopes = rotated(await environments(database), now)
+        for (scope, _), done in zip(
+            scopes, await asyncio.gather(*(report(*each) for each in scopes), return_exceptions=True), strict=True
+        ):
+            if isinstance(done, BaseException):
+                if not isinstance(done, Exception):
+                    raise done
+                counts["failed"] += 1
+                log.error("duty.failed", environment_id=scope.environment_id, exc_info=done)
+            else:
+                counts.update(done)
+        return counts
 
     return run
 

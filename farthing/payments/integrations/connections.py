@@ -146,13 +146,14 @@ def _check_mode(environment: Environment, provider_type: ProviderType, metadata:
 def _check_with_provider(
     session: AsyncSession, connection: Connection, given: Mapping[str, Any], environment: Environment
 ) -> None:
-    """Let the provider's adapter look at a connection; one without an adapter is stored unchecked."""
-    adapters = ports_of(session, PaymentPorts).adapters
-    adapter = adapters.get(adapter_name(connection.provider_type.value, connection.meta))
-    if adapter is not None:
+    """Let who talks to the provider look at a connection; one that nobody talks to is stored unchecked."""
+    ports, name = ports_of(session, PaymentPorts), adapter_name(connection.provider_type.value, connection.meta)
+    adapter = ports.adapters.get(name)
+    check = ports.connection_checks.get(name) if adapter is None else adapter.check_connection
+    if check is not None:
         config = None if connection.sync_config is None else msgspec.convert(connection.sync_config, SyncConfig)
         is_production = environment.type is EnvironmentType.PRODUCTION
-        adapter.check_connection(ConnectionDraft(given, config, is_production=is_production))
+        check(ConnectionDraft(given, config, is_production=is_production))
 
 
 def _stored(config: SyncConfig | None) -> dict[str, Any] | None:

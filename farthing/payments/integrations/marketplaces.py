@@ -5,7 +5,7 @@ Rule: docs/rules/marketplaces.md#who-collects
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, exists, select
+from sqlalchemy import ColumnElement, column, exists, or_, select, table
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -20,11 +20,24 @@ MARKETPLACES = (
 )
 
 
-def collected_by_marketplace(
-    subscription_id: InstrumentedAttribute[str] | InstrumentedAttribute[str | None] | str,
-) -> ColumnElement[bool]:
-    """Whether a subscription is mapped to an agreement at a marketplace."""
-    return exists().where(
+_AGREEMENTS = table("marketplace_agreements", column("subscription_id"), column("provider"), column("agreement_status"))
+"""By name: it lives in a layer above."""
+Id = InstrumentedAttribute[str] | InstrumentedAttribute[str | None] | str
+
+
+def collected_by_marketplace(subscription_id: Id) -> ColumnElement[bool]:
+    """Whether a subscription is mapped to an agreement at a marketplace, or was until it ended.
+
+    The mapping is archived when the marketplace has taken everything; what it has to collect it collects still.
+    """
+    return or_(
+        exists().where(*_mapped(subscription_id)),
+        exists().where(_AGREEMENTS.c.subscription_id == subscription_id, _AGREEMENTS.c.agreement_status == "closed"),
+    )
+
+
+def _mapped(subscription_id: Id) -> tuple[ColumnElement[bool], ...]:
+    return (
         IntegrationMapping.entity_type == IntegrationEntityType.SUBSCRIPTION,
         IntegrationMapping.entity_id == subscription_id,
         IntegrationMapping.provider_type.in_(MARKETPLACES),
@@ -37,3 +50,15 @@ async def is_collected_by_marketplace(session: AsyncSession, subscription_id: st
     if subscription_id is None:
         return False
     return bool(await session.scalar(select(collected_by_marketplace(subscription_id))))
+
+
+async def collecting_marketplace(session: AsyncSession, subscription_id: str | None) -> ProviderType | None:
+    """The marketplace that collects for a subscription, if one does; the first by name where several do."""
+    if subscription_id is None:
+        return None
+    mapped = select(IntegrationMapping.provider_type).where(*_mapped(subscription_id))
+    ended = select(_AGREEMENTS.c.provider).where(
+        _AGREEMENTS.c.subscription_id == subscription_id, _AGREEMENTS.c.agreement_status == "closed"
+    )
+    names = await session.scalars(mapped.union(ended))
+    return min((ProviderType(name) for name in names), default=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -50,23 +50,27 @@ MOST_SHOWN = 100
 _CRUMBS = ((PAGE, "Integrations"),)
 _SECRETS = "encrypted_secret_data"
 _SIMULATED = "simulated"
-_RECORDED = "Collects for subscriptions with an agreement; usage is recorded here and not sent there"
+_TOLD = "Collects for subscriptions with an agreement, and is told every hour what their usage came to"
 _USES: Mapping[ProviderType, str] = MappingProxyType(
     {
         ProviderType.S3: "Takes exports",
         ProviderType.LOCAL: "Takes exports",
-        ProviderType.AWS_MARKETPLACE: _RECORDED,
-        ProviderType.GCP_MARKETPLACE: _RECORDED,
-        ProviderType.AZURE_MARKETPLACE: _RECORDED,
+        ProviderType.AWS_MARKETPLACE: _TOLD,
+        ProviderType.GCP_MARKETPLACE: _TOLD,
+        ProviderType.AZURE_MARKETPLACE: _TOLD,
     }
 )
 _KEPT = "Left blank, it stays as it is"
 
 
-def _secret(name: str, label: str, hint: str = "") -> FormField:
-    return FormField(f"{_SECRETS}.{name}", label, FieldKind.SECRET, hint, longest=2000)
+def _secret(name: str, label: str, hint: str = "", longest: int = 2000) -> FormField:
+    return FormField(f"{_SECRETS}.{name}", label, FieldKind.SECRET, hint, longest=longest)
 
 
+_AWS_KEYS = (
+    FormField(f"{_SECRETS}.aws_access_key_id", "Access key"),
+    _secret("aws_secret_access_key", "Secret access key"),
+)
 _KEYS: Mapping[ProviderType, tuple[FormField, ...]] = MappingProxyType(
     {
         ProviderType.STRIPE: (
@@ -75,9 +79,15 @@ _KEYS: Mapping[ProviderType, tuple[FormField, ...]] = MappingProxyType(
             FormField(f"{_SECRETS}.publishable_key", "Publishable key", hint="Begins with pk_"),
             FormField(f"{_SECRETS}.account_id", "Account", hint="Begins with acct_"),
         ),
-        ProviderType.S3: (
-            FormField(f"{_SECRETS}.aws_access_key_id", "Access key"),
-            _secret("aws_secret_access_key", "Secret access key"),
+        ProviderType.S3: _AWS_KEYS,
+        ProviderType.AWS_MARKETPLACE: _AWS_KEYS,
+        ProviderType.GCP_MARKETPLACE: (
+            _secret("service_account_key", "Key of the service account", "The content of its JSON file", 8000),
+        ),
+        ProviderType.AZURE_MARKETPLACE: (
+            FormField(f"{_SECRETS}.tenant_id", "Directory (tenant)", hint="Where the application is registered"),
+            FormField(f"{_SECRETS}.client_id", "Application (client)"),
+            _secret("client_secret", "Client secret"),
         ),
     }
 )
@@ -180,6 +190,8 @@ class IntegrationPages(Controller):
             consequences.append("Payments that wait for its word stay open until it is connected again.")
         elif row.provider_type in {ProviderType.S3, ProviderType.LOCAL}:
             consequences.append("Exports that are scheduled to it fail.")
+        elif row.provider_type.value in MARKETPLACES:
+            consequences.append("It is told nothing of usage; what is recorded waits until it is connected again.")
         page = Confirmation(f"Disconnect {row.name}", _CRUMBS, "Disconnect it", consequences)
         return confirm_page(request, page)
 
@@ -206,8 +218,6 @@ async def _live(session: AsyncSession, connection_id: str) -> Connection:
 def _shown(row: Connection, base_url: str, key_id: str) -> ShownConnection:
     collects = row.provider_type in COLLECTORS
     state = _SIMULATED if is_test(row.meta) else "active"
-    if row.provider_type.value in MARKETPLACES:
-        state = "recorded, not sent"  # nothing tries the keys, so that nobody knows whether they work
     if row.credentials and row.credentials_key_id != key_id:
         state = "keys lost"  # sealed with another master key: they can only be entered again
     webhook = f"{base_url}/v1/webhooks/{row.provider_type.value}/{row.tenant_id}/{row.environment_id}"
@@ -241,11 +251,16 @@ def _new_form(visitor: Visitor) -> Sections:
     name = FormField("name", "Name", required=True, placeholder="Our account", hint="As this page and exports show it")
     return (
         FormSection("System", (system, name, *((simulated,) if may_simulate else ()))),
-        *(
-            FormSection(f"Keys of {PROVIDER_NAMES[provider]}", fields, only_when=when("provider_type", provider))
-            for provider, fields in _KEYS.items()
-        ),
+        *_sections_of_keys(),
     )
+
+
+def _sections_of_keys() -> Iterable[FormSection]:
+    """What is entered for each system; those that are entered with the same share a section."""
+    for fields in dict.fromkeys(_KEYS.values()):
+        providers = [provider for provider, own in _KEYS.items() if own == fields]
+        names = " or ".join(PROVIDER_NAMES[provider] for provider in providers)
+        yield FormSection(f"Keys of {names}", fields, only_when=when("provider_type", *providers))
 
 
 def _edit_form(row: Connection) -> Sections:

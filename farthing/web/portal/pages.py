@@ -52,6 +52,7 @@ from farthing.web.portal.usage import live_subscriptions, plan_names
 from farthing.web.rendering.answers import HttpRequest, go, refused
 from farthing.web.rendering.charts import StripPart
 from farthing.web.rendering.listing import listing
+from farthing.web.rendering.provider_names import collector_of
 
 
 class Portal(Controller):
@@ -125,7 +126,8 @@ class Portal(Controller):
             for payment in payments
             if payment.payment_url and payment.payment_status in OPEN and payment.amount <= invoice.amount_remaining
         ]
-        pays = visit.offers("pay")
+        collector = await collector_of(session, invoice.subscription_id)
+        pays = visit.offers("pay") and not collector
         page = portal_page(
             request,
             "portal/invoice.html",
@@ -139,6 +141,7 @@ class Portal(Controller):
             can_pay=pays and is_unpaid(invoice) and await can_be_paid(session),
             pay_url=await _pay_url(session, token, invoice, open_payments[-1] if open_payments and pays else None),
             einvoices=await _einvoices(session, invoice),
+            collector=collector,
         )
         page.set_cookie(way_back(services, token))  # the way to pay may be a checkout that is open already
         return page

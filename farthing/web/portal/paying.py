@@ -17,6 +17,7 @@ from farthing.core.errors import InvalidOperation
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations import saved_methods
 from farthing.payments.integrations.gateways import Gateways
+from farthing.payments.integrations.marketplaces import is_collected_by_marketplace
 from farthing.payments.processing import execution
 from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.shared_by_routes import provide_gateways
@@ -47,9 +48,12 @@ async def lead_to_payment(
 ) -> Response[str]:
     """Ask the connected provider for a page on which what remains of an invoice is paid, and go there.
 
-    The session is committed before the provider is asked. Raises InvalidOperation where none is connected.
+    The session is committed before the provider is asked. Raises InvalidOperation where none is connected, or a
+    marketplace collects.
     """
     here = f"/portal/{token}/invoices/{invoice.id}"
+    if await is_collected_by_marketplace(session, invoice.subscription_id):
+        raise InvalidOperation("The marketplace that it was bought at collects this invoice")
     connected = await saved_methods.connected_gateways(session)
     if not connected:
         raise InvalidOperation("Nobody can be paid through here at the moment")

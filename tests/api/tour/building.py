@@ -240,7 +240,9 @@ async def _events(go: Traveller, made: Made) -> None:
 
 async def _agree(go: Traveller, made: Made) -> None:
     """A subscription for which a marketplace collects."""
-    await go(Call("createConnection", body={"name": "aws", "provider_type": "aws_marketplace"}))
+    keys = {"aws_access_key_id": "AKIATOUR", "aws_secret_access_key": "never used"}
+    body = {"name": "aws", "provider_type": "aws_marketplace", "encrypted_secret_data": keys}
+    await go(Call("createConnection", body=body))
     terms = {"product_code": "tour", "license_arn": f"arn:tour:{made['second subscription']}", "dimension": "tour"}
     terms |= {"customer_aws_account_id": f"tour-{made['customer']}"}
     agreement = {"provider": "aws_marketplace", "subscription_id": made["second subscription"], "aws": terms}

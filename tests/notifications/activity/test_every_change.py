@@ -104,6 +104,8 @@ NOT_AUDITED = {
     "usage_evaluations": "progress",
     "usage_recordings": "progress",
     "usage_records": "follow from usage",
+    "usage_report_parts": "follow from usage",
+    "usage_reports": "follow from usage",
     "usage_notices": "progress",
     "wallet_consumptions": "part of the ledger",
     "webhook_attempts": "a journal",

@@ -39,12 +39,10 @@ async def test_what_cannot_be_asked_says_why(till: Till) -> None:
     said = {
         "razorpay": await tried(till, await connected("razorpay")),
         "s3": await tried(till, await connected("s3", encrypted_secret_data=keys)),
-        "azure_marketplace": await tried(till, await connected("azure_marketplace")),
     }
     assert not any(trial.works for trial in said.values())
     assert "cannot talk to 'razorpay' yet" in said["razorpay"].words
     assert said["s3"].words == "No export goes there yet, so that no bucket is known to ask for"
-    assert said["azure_marketplace"].words.startswith("Nothing is sent to azure_marketplace")
 
 
 async def test_a_folder_is_looked_at_and_a_deleted_connection_is_refused(till: Till) -> None:

@@ -176,7 +176,7 @@ async def _integrations(stage: Stage) -> list[Place]:
     known = {each["provider_type"]: each for each in listed}
     for provider, secrets in (
         ("s3", {"aws_access_key_id": "AKIAEXAMPLE", "aws_secret_access_key": "never shown"}),
-        ("aws_marketplace", {}),
+        ("aws_marketplace", {"aws_access_key_id": "AKIAEXAMPLE", "aws_secret_access_key": "never shown"}),
         ("stripe", {"secret_key": "sk_test_never_shown", "webhook_secret": "whsec_never_shown"}),
     ):
         if provider not in known:

@@ -42,6 +42,7 @@ from farthing.web.dashboard.receivables.conversion import converted_figures, mis
 from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 from farthing.web.rendering.words import wording
+from farthing.web.rendering.words.provider_names import collector_of
 
 _IN_THE_TABLE = frozenset({"quantity", "list_unit_amount"})
 """What of the notes of a line says no more than the table of its price, unless something else had a say."""
@@ -106,6 +107,7 @@ class InvoicePages(Controller):
             and invoice.payment_status in transitions.VOIDABLE,
             can_write_off=is_unpaid(invoice),
             dunning=await open_case_of(session, invoice.id),
+            collector=await collector_of(session, invoice.subscription_id),
             can_pay=invoice.invoice_status is InvoiceStatus.FINALIZED and invoice.amount_remaining > 0,
         )
 

@@ -1,0 +1,90 @@
+"""AWS Marketplace as `moto` has it, a server that the official client library talks to.
+
+moto knows customers by the older name of their id and asks for a product in every call, so that it is told the older
+name here, and licences are left to `documented_markets`. It keeps no record of what it took.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from moto.meteringmarketplace.models import (
+    MeteringMarketplaceBackend,
+    Result,
+    meteringmarketplace_backends,
+)
+from moto.server import ThreadedMotoServer
+from sqlalchemy import select
+
+from farthing.marketplaces.tables import ReportStatus
+from farthing.payments.tables import Connection
+from tests.marketplaces.seller import AWS, Seller, recorded, records
+
+
+@pytest.fixture
+def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """moto's server, which takes usage of one customer of one product."""
+    asked = MeteringMarketplaceBackend.batch_meter_usage
+
+    def with_older_names(backend: Any, product_code: str, usage_records: list[dict[str, Any]]) -> list[Result]:
+        older = [{**record, "CustomerIdentifier": record["CustomerAWSAccountId"]} for record in usage_records]
+        return asked(backend, product_code, older)
+
+    monkeypatch.setattr(MeteringMarketplaceBackend, "batch_meter_usage", with_older_names)
+    backend = meteringmarketplace_backends["123456789012"]["us-east-1"]
+    backend.customers_by_product["prod-1"].append(AWS["customer_aws_account_id"])
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+    backend.reset()
+
+
+async def test_moto_takes_what_is_reported(seller: Seller, moto: str) -> None:
+    customer, _ = await seller.sells()
+    await seller.used(customer, ("2026-01-01T00:30", 5))
+    await recorded(seller.office, "2026-01-01T02:10:00")
+    done = await seller.reports("2026-01-01T02:10:00", seller.marketplaces(moto))
+    assert done == {"succeeded": 2, "failed": 0}
+    assert [(report.report_status, report.quantity) for report in await seller.kept()] == [
+        (ReportStatus.TAKEN, 5),
+        (ReportStatus.TAKEN, 0),
+    ]
+    receipts = [row["syncs"]["aws_marketplace"]["reporting_id"] for row in await records(seller.office)]
+    assert len({receipt for receipt in receipts if receipt}) == 2
+
+
+async def test_moto_refuses_who_is_not_subscribed_and_another_quantity(seller: Seller, moto: str) -> None:
+    customer, _ = await seller.sells()
+    other, feature = await seller.sells_more(terms={"product_code": "prod-1-2"})
+    backend = meteringmarketplace_backends["123456789012"]["us-east-1"]
+    before: dict[str, Any] = {
+        "Timestamp": datetime(2026, 1, 1, tzinfo=UTC).timestamp(),
+        "Dimension": "usage",
+        "Quantity": 4,
+    }
+    before["CustomerIdentifier"] = AWS["customer_aws_account_id"]
+    backend.records_by_product["prod-1"].append(Result(**before))
+    await seller.used(customer, ("2026-01-01T00:30", 5))
+    await seller.office.recorded(feature["lookup_key"], other, ("2026-01-01T00:30", 5))
+    await recorded(seller.office, "2026-01-01T01:10:00")
+    await seller.reports("2026-01-01T01:10:00", seller.marketplaces(moto))
+    problems = {report.terms["product_code"]: report.problem for report in await seller.kept()}
+    assert problems == {
+        "prod-1": "AWS has another quantity for this hour",
+        "prod-1-2": "AWS says that the customer is not subscribed to the product",
+    }
+
+
+async def test_moto_says_whose_key_it_is(seller: Seller, moto: str) -> None:
+    await seller.sells()
+    account = seller.office.account
+    async with account.database.transaction(account.scope, read_only=True) as session:
+        connection = await session.scalar(select(Connection))
+    assert connection is not None
+    async with seller.marketplaces(moto).behind(connection) as reporter:
+        assert await reporter.ask() == "AWS takes the key, which is of account 123456789012"
