@@ -1,6 +1,6 @@
 """Making the differences of an invoice good, once for each state of its events.
 
-The invoice is locked first, and with it those that late lines stand on, in the order of their ids.
+The invoice is locked first, and with it those that charge for the same usage, in the order of their ids.
 Rule: docs/rules/late-usage.md#corrections-of-invoices
 """
 
@@ -12,8 +12,10 @@ from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from farthing.billing.corrections.differences import (
+    CHARGING_KINDS,
     CreditedPart,
     LineDifference,
     differences_of,
@@ -80,11 +82,15 @@ async def correct_invoice(
 
 
 async def _lock_invoices(session: AsyncSession, invoice_id: str) -> dict[str, Invoice]:
-    """The invoice and those that late lines of it stand on. Raises NotFound."""
+    """The invoice and those that charge for the same items and periods. Raises NotFound."""
     await find(session, Invoice, invoice_id)
-    own = select(InvoiceLineItem.id).where(InvoiceLineItem.invoice_id == invoice_id)
-    late = select(InvoiceLineItem.invoice_id).where(InvoiceLineItem.late_for_line_id.in_(own))
-    ids = {invoice_id, *await session.scalars(late)}
+    own, other = aliased(InvoiceLineItem), InvoiceLineItem
+    charging = select(other.invoice_id).join(
+        own,
+        (own.subscription_line_item_id == other.subscription_line_item_id) & (own.period_start == other.period_start),
+    )
+    charging = charging.where(own.invoice_id == invoice_id, other.kind.in_(CHARGING_KINDS), other.status == "published")
+    ids = {invoice_id, *await session.scalars(charging)}
     rows = await session.scalars(
         select(Invoice)
         .where(in_array(Invoice.id, ids))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from farthing.billing.corrections.differences import LineDifference, taken_in
 from farthing.billing.corrections.tables import (
@@ -25,10 +25,13 @@ class CorrectInvoiceRequest(Request):
 
 
 class CorrectionPreviewLine(Response):
-    """A usage line as it was charged so far and as it is now; amounts before discounts, but for net and tax."""
+    """A usage line as it was charged so far and as it is now; amounts before discounts, but for net and tax.
 
-    line_item_id: str
-    subscription_line_item_id: str
+    Under the subscription's commitment the true-up is a line, too, without an item; the lines differ together.
+    """
+
+    line_item_id: str | None
+    subscription_line_item_id: str | None
     display_name: str
     period_start: Timestamp
     period_end: Timestamp
@@ -101,7 +104,7 @@ def preview_answer(invoice: Invoice, lines: Sequence[LineDifference]) -> Correct
         net_credit=plain(net),
         tax_credit=plain(tax),
         total_credit=plain(EXACT.add(net, tax)),
-        lines=[_preview_line(line, invoice.currency) for line in lines],
+        lines=[*(_preview_line(line, invoice.currency) for line in lines), *_true_ups(lines)],
     )
 
 
@@ -119,12 +122,32 @@ def _preview_line(line: LineDifference, code: str) -> CorrectionPreviewLine:
         amount_before=plain(invoiced.amount),
         not_corrected=line.not_corrected,
     )
-    if line.difference is not None:
-        answer.amount_after = plain(EXACT.add(invoiced.amount, line.difference))
-        answer.difference = plain(line.difference)
+    if line.late.worth is not None:
+        answer.amount_after = plain(line.late.worth)
+        answer.difference = plain(EXACT.subtract(line.late.worth, invoiced.amount))
         net, tax = taken_in(line.parts, code)
         answer.net_credit, answer.tax_credit = plain(net), plain(tax)
     return answer
+
+
+def _true_ups(lines: Sequence[LineDifference]) -> Iterable[CorrectionPreviewLine]:
+    """What is charged beside the lines to reach each commitment, where there was or is something."""
+    pools = {line.late.pooled.pool: line.late.pooled for line in lines if line.late.pooled is not None}
+    for pool, charge in pools.items():
+        if pool.true_up or charge.true_up:
+            yield CorrectionPreviewLine(
+                line_item_id=pool.true_up_line_id,
+                subscription_line_item_id=None,
+                display_name="True Up",
+                period_start=instant(pool.period.start),
+                period_end=instant(pool.period.end),
+                usage_before="0",
+                usage_after="0",
+                usage_difference="0",
+                amount_before=plain(pool.true_up),
+                amount_after=plain(charge.true_up),
+                difference=plain(EXACT.subtract(charge.true_up, pool.true_up)),
+            )
 
 
 def correction_answer(

@@ -20,6 +20,7 @@ from farthing.billing.calculation.progressive import Charged
 from farthing.billing.calculation.service_time import service_of
 from farthing.billing.calculation.usage_charges import Question
 from farthing.billing.late_usage import detection
+from farthing.billing.late_usage.charges import late_charges, late_line
 from farthing.billing.late_usage.detection import RecheckableLine
 from farthing.billing.late_usage.pending import pending_charges
 from farthing.billing.measurement import measure_usage
@@ -308,10 +309,12 @@ async def _late(
     pending = await pending_charges(session, ends, own) if with_corrections else {}
     lines = await detection.recheckable_lines(session, sorted({*past, *pending.values()}), own)
     of_policy = set(past)
+    # what a correction left of a pool is the pool's, whichever of its lines it falls to by now
+    left = {line.pool for line in lines if line.pool is not None and line.line.id in pending}
     return [
-        replace(line, is_left_by_correction=line.line.id in pending)
+        replace(line, is_left_by_correction=is_left)
         for line in lines
-        if line.line.invoice_id in of_policy or line.line.id in pending
+        if (is_left := line.line.id in pending or line.pool in left) or line.line.invoice_id in of_policy
     ]
 
 
@@ -339,8 +342,8 @@ async def _usage(
     meters |= {line.plan.meter.id: line.plan.meter for line in watched}
     answers = await measure_usage(session, list(asked), meters)
     late: dict[str, list[DraftLine]] = defaultdict(list)
-    for line in watched:
-        made = detection.late_line(line, answers, found[0].known.now)
+    for line, charge in zip(watched, late_charges(watched, answers, found[0].known.now), strict=True):
+        made = late_line(line, charge)
         if made is not None:
             late[line.line.billed].append(made)
     for invoice_input in found:

@@ -417,12 +417,13 @@ async def test_a_line_under_a_commitment_of_its_own_is_corrected(
     assert await faults(office, [invoice]) == []
 
 
-async def test_a_line_under_a_commitment_of_the_subscription_says_why_it_is_not_corrected(office: Office) -> None:
+async def test_a_line_under_a_commitment_over_several_periods_says_why_it_is_not_corrected(office: Office) -> None:
     calls = await office.feature("calls")
     plan = await office.plan(office.usage(calls, "1"))
     await settled(office)
     customer = await office.customer()
-    subscription = await office.subscribed(plan, customer, commitment_amount="5", overage_factor="2")
+    promise = {"commitment_amount": "5", "overage_factor": "2", "commitment_duration": "ANNUAL"}
+    subscription = await office.subscribed(plan, customer, **promise)
     for number in range(7):
         await send(office, customer, f"e{number}", "2026-01-15")
     await office.run("2026-02-01")
