@@ -23,6 +23,7 @@ from farthing.billing.corrections.differences import (
     state_of,
     taken_in,
 )
+from farthing.billing.corrections.one_off import charge_at_once
 from farthing.billing.corrections.tables import (
     CorrectionDirection,
     CorrectionResolution,
@@ -52,7 +53,8 @@ _HAS_NEXT_INVOICE = frozenset({SubscriptionStatus.ACTIVE, SubscriptionStatus.TRI
 async def correct_invoice(
     session: AsyncSession, invoice_id: str, resolution: CorrectionResolution, now: datetime
 ) -> InvoiceCorrection:
-    """Take back what an invoice charged too much, and let the next one charge what it charged too little.
+    """Take back what an invoice charged too much, and let the next one charge what it charged too little, or one at
+    once where the subscription has ended.
 
     The same state of the events again answers the correction that was made for it. Raises NotFound, and
     InvalidOperation where nothing is left to be made good this way.
@@ -63,12 +65,12 @@ async def correct_invoice(
     lines = await differences_of(session, invoice, now)
     less = [line for line in lines if line.is_less and line.parts]
     more = [line for line in lines if line.is_more] if resolution is CorrectionResolution.NEXT_INVOICE else []
-    waiting = await pending_charges(session, [invoice.subscription_id or ""])
+    is_next = not more or await _has_next_invoice(session, invoice)
+    # what waits for a next invoice that will not come is charged now, too
+    waiting = await pending_charges(session, [invoice.subscription_id or ""]) if is_next else {}
     state = state_of(lines)
     if not less and all(line.recheckable.line.id in waiting for line in more):
         return await _made_before(session, invoice, resolution, state)
-    if more:
-        await _require_next_invoice(session, invoice)
     correction = _new_correction(invoice, resolution, state)
     session.add(correction)
     await session.flush()
@@ -76,6 +78,9 @@ async def correct_invoice(
     await _take_back(session, invoices, correction, [part for _, part in parts], now)
     session.add_all(_credit_line(correction, line, part) for line, part in parts)
     session.add_all(_charge_line(correction, line) for line in more if line.recheckable.line.id not in waiting)
+    if not is_next:
+        await session.flush()
+        await charge_at_once(session, invoice, correction, more, now)
     correction.net_amount, correction.tax_amount = taken_in([part for _, part in parts], correction.currency)
     await session.flush()
     return correction
@@ -115,13 +120,9 @@ async def _made_before(
     return made
 
 
-async def _require_next_invoice(session: AsyncSession, invoice: Invoice) -> None:
+async def _has_next_invoice(session: AsyncSession, invoice: Invoice) -> bool:
     subscription = await find(session, Subscription, invoice.subscription_id or "")
-    if subscription.subscription_status not in _HAS_NEXT_INVOICE:
-        raise InvalidOperation(
-            "the subscription has no next invoice that could charge what is missing",
-            {"invoice_id": invoice.id, "subscription_status": subscription.subscription_status.value},
-        )
+    return subscription.subscription_status in _HAS_NEXT_INVOICE
 
 
 def _new_correction(invoice: Invoice, resolution: CorrectionResolution, state: str) -> InvoiceCorrection:

@@ -142,7 +142,7 @@ async def charged_rows(session: AsyncSession, lines: Sequence[InvoicedUsage]) ->
             row.status == Status.PUBLISHED,
             Invoice.status == Status.PUBLISHED,
             Invoice.invoice_status == InvoiceStatus.FINALIZED,
-            Invoice.invoice_type == InvoiceType.SUBSCRIPTION,
+            Invoice.invoice_type.in_((InvoiceType.SUBSCRIPTION, InvoiceType.ONE_OFF)),
         )
     )
     rows: dict[str, list[InvoiceLineItem]] = defaultdict(list)

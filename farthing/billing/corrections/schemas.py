@@ -72,7 +72,8 @@ class CorrectionLineResponse(Response):
 
 
 class InvoiceCorrectionResponse(Response):
-    """A correction of an invoice, the credit notes that it made, and what it left to the next invoice."""
+    """A correction of an invoice, the credit notes that it made, and what it left to the next invoice; or the invoice
+    that charges it, where the subscription has ended."""
 
     id: str
     invoice_id: str
@@ -82,6 +83,7 @@ class InvoiceCorrectionResponse(Response):
     tax_amount: DecimalText
     total_amount: DecimalText
     credit_note_ids: list[str]
+    charged_invoice_id: str | None
     lines: list[CorrectionLineResponse]
     created_at: Timestamp
     created_by: str
@@ -151,7 +153,10 @@ def _true_ups(lines: Sequence[LineDifference]) -> Iterable[CorrectionPreviewLine
 
 
 def correction_answer(
-    correction: InvoiceCorrection, lines: Sequence[InvoiceCorrectionLine], note_ids: Sequence[str]
+    correction: InvoiceCorrection,
+    lines: Sequence[InvoiceCorrectionLine],
+    note_ids: Sequence[str],
+    charged_invoice_id: str | None,
 ) -> InvoiceCorrectionResponse:
     """A correction as it travels."""
     return InvoiceCorrectionResponse(
@@ -163,6 +168,7 @@ def correction_answer(
         tax_amount=plain(correction.tax_amount),
         total_amount=plain(EXACT.add(correction.net_amount, correction.tax_amount)),
         credit_note_ids=list(note_ids),
+        charged_invoice_id=charged_invoice_id,
         lines=[
             CorrectionLineResponse(
                 invoice_id=line.invoice_id,

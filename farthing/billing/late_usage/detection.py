@@ -73,9 +73,10 @@ class InvoicedUsage:
     """A usage line of a finished invoice.
 
     `amount`, `quantity` (billable) and `usage` (raw) are what all invoices that count charge so far for its item and
-    window: the line itself, its overage, threshold invoices of the period, and earlier late lines, less what
-    corrections took back. `base` is what its own invoice made of it before the subscription's commitment; None where
-    late lines or corrections have changed that since. A line that is all overage stands for its item.
+    window: the line itself, its overage, threshold invoices of the period, and earlier late lines, which may stand on
+    an invoice of their own, less what corrections took back. `base` is what its own invoice made of it before the
+    subscription's commitment; None where late lines or corrections have changed that since. A line that is all overage
+    stands for its item.
     `billed` is the subscription that was invoiced, `subscription_id` the one that used: the same, or a child of it.
     """
 
@@ -188,8 +189,7 @@ _LINES = text(
         ) AS charged
         CROSS JOIN LATERAL (
             SELECT FROM invoices
-            WHERE id = charged.invoice_id AND status = 'published' AND invoice_type = 'SUBSCRIPTION'
-                AND invoice_status = ANY (:charging)
+            WHERE id = charged.invoice_id AND status = 'published' AND invoice_status = ANY (:charging)
             OFFSET 0
         ) AS charging
         WHERE kind IN (:usage, :late_usage, :overage)

@@ -10,9 +10,9 @@ from enum import Enum
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.corrections.obstacles import require_not_paid_out
 from farthing.billing.dunning.cases import close_case
 from farthing.billing.dunning.tables import DunningStatus
+from farthing.billing.late_usage.obstacles import require_not_paid_out
 from farthing.billing.periods.drafts import WantedDraft, begin, compute_all, recomputable, recompute
 from farthing.catalogue.fx.lookup import NoRate
 from farthing.core.money import exact_sum

@@ -18,6 +18,7 @@ from farthing.billing.calculation.charges import InvoicedWindow, ItemTerms
 from farthing.billing.calculation.draft import DraftLine
 from farthing.billing.calculation.progressive import Charged
 from farthing.billing.calculation.service_time import service_of
+from farthing.billing.calculation.unpaid_rest import CLOSING
 from farthing.billing.calculation.usage_charges import Question
 from farthing.billing.late_usage import detection
 from farthing.billing.late_usage.charges import late_charges, late_line
@@ -266,7 +267,8 @@ def _charging_lines() -> Select[Any]:
             Invoice.id == line.c.invoice_id,
             Invoice.status == Status.PUBLISHED,
             Invoice.invoice_status.in_(COUNTING),
-            Invoice.invoice_type == InvoiceType.SUBSCRIPTION,
+            # an ended subscription's late lines stand on an invoice of their own
+            (Invoice.invoice_type == InvoiceType.SUBSCRIPTION) | (line.c.kind == LineKind.LATE_USAGE),
             # one cuts its period, the other charges nothing: a trial that ends early is paid for from then on
             Invoice.billing_reason.not_in(
                 (BillingReason.AUTO_INVOICE_THRESHOLD, BillingReason.SUBSCRIPTION_TRIAL_START)
@@ -295,11 +297,9 @@ def _charged_as_late(invoice_input: GatheredInput, invoiced: _InvoicedElsewhere)
 async def _late(
     session: AsyncSession, asked: Sequence[InvoiceRequest], *, with_corrections: bool
 ) -> list[RecheckableLine]:
-    """What finished invoices of the subscriptions have to be measured again for, where this is one of a whole period:
+    """What finished invoices of the subscriptions have to be measured again for, where this one closes a period:
     all of it if late usage is charged on the next invoice, and else what corrections have left to it."""
-    ends = {
-        request.subscription_id: request.period.end for request in asked if request.occasion is InvoiceTrigger.CYCLE
-    }
+    ends = {request.subscription_id: request.period.end for request in asked if request.occasion in CLOSING}
     if not ends:
         return []
     own = [request.invoice_id for request in asked if request.invoice_id is not None]
