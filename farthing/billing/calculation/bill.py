@@ -248,6 +248,7 @@ def commitment_info(item: LineItemSnapshot, rated: RatedUsage) -> dict[str, Any]
         return None
     return {
         **_commitment_terms(item),
+        **({} if rated.committed is None else {"amount_in_force": plain(rated.committed)}),
         "is_windowed": bool(item.buckets) or (item.commitment is not None and item.commitment.windowed),
         "computed_commitment_utilized_amount": plain(EXACT.add(charge.utilized, charge.uncommitted)),
         "computed_overage_amount": plain(charge.overage),

@@ -117,8 +117,9 @@ class BillingHooks:
     async def on_paid(self, session: AsyncSession, invoice: Invoice) -> None:
         if invoice.wallet_transaction_id is not None:
             await complete_purchase(session, invoice.wallet_transaction_id, clock_of(session).now())
-        if invoice.billing_reason in ACTIVATING and invoice.invoice_type is InvoiceType.SUBSCRIPTION:
-            assert invoice.subscription_id is not None
+        opens = invoice.billing_reason in ACTIVATING and invoice.invoice_type is InvoiceType.SUBSCRIPTION
+        # one that was taken over may be of a subscription that the system before has no more
+        if opens and invoice.subscription_id is not None:
             await activation.paid_for(session, invoice.subscription_id, paid=True)
 
 

@@ -145,8 +145,8 @@ def _late(invoice: Invoice, line: InvoiceLineItem, sources: Sources) -> Iterator
         cost = breakdown.amount
         yield from _unless(line.id, "rating", _record(line), explained(breakdown))
     if line.commitment_info is not None:
-        member = sources.members.get(line.subscription_id or "")
-        yield from _UsageLines(invoice, member, [line], sources).own_commitment(line)
+        of_member = _UsageLines(invoice, sources.members.get(line.subscription_id or ""), [line], sources)
+        yield from of_member.own_commitment(line)
         cost = _worth_under_commitment(line.commitment_info)
     if "pool_now" not in rating:
         before = Decimal(rating.get("charged_before", "0"))
@@ -285,7 +285,7 @@ class _UsageLines:
         )
 
     def _terms(self, info: Mapping[str, Any]) -> LineCommitment:
-        amount, factor = Decimal(info["amount"]), Decimal(info["overage_factor"])
+        amount, factor = Decimal(info.get("amount_in_force", info["amount"])), Decimal(info["overage_factor"])
         return LineCommitment(amount, factor, bool(info["true_up_enabled"]) and not self._is_cut)
 
     def _cost(self, line: InvoiceLineItem) -> Decimal:

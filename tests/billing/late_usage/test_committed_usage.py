@@ -237,6 +237,40 @@ async def test_late_usage_under_an_items_own_commitment_is_proved(story: Story, 
     assert await story.proved() == []
 
 
+@pytest.mark.parametrize("kind", ["amount", "quantity"])
+@pytest.mark.parametrize(
+    ("used", "total"),
+    [
+        pytest.param(3, "5", id="three of five: what was promised for half of the month"),
+        pytest.param(12, "19", id="twelve of five: seven at twice the price"),
+    ],
+)
+async def test_a_commitment_that_is_cut_with_its_subscription_is_proved(
+    story: Story, kind: str, used: int, total: str
+) -> None:
+    office = story.office
+    plan = await office.plan(office.usage(await office.feature("calls"), "1"))
+    await settled(office)
+    story.customer = await office.customer()
+    terms = {f"commitment_{kind}": "10", "commitment_type": kind, "overage_factor": "2", "enable_true_up": True}
+    prorated = {"proration_behavior": "create_prorations"}
+    commitments = {plan["prices"][0]["id"]: terms}
+    story.subscription = await office.subscribed(plan, story.customer, line_item_commitments=commitments, **prorated)
+    await story.use(used)
+    await office.on("2026-01-16T12:00:00")
+    at_once = {"cancellation_type": "immediate", "cancel_immediately_invoice_policy": "generate_invoice"}
+    path = f"/subscriptions/{story.subscription.id}/cancel"
+    await office.account.post(path, {**at_once, **prorated}, 200)
+    (invoice,) = await office.invoices(story.subscription)
+    assert invoice.total == Decimal(total)
+    assert await story.proved() == []
+    await story.use(1)
+    made = await correct(office, invoice, "next_invoice", expect=400 if used == 3 else 200)
+    if used == 12:
+        assert [line["amount"] for line in made["lines"]] == ["2"]
+    assert await story.proved() == []
+
+
 def calls_and_bytes(calls: int, bytes_: int, *, true_up: bool) -> Decimal:
     """Ten are promised; whole units of calls, then of bytes, use it up, and the rest costs twice."""
     within = min(calls, 10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 from tests.account import Account
 from tests.billing.charges.test_conversion import Bureau
@@ -23,7 +24,7 @@ async def bureau_of(account: Account) -> Bureau:
 async def euros(bureau: Bureau, rate: str) -> None:
     """The rate from euros to rupees from now on."""
     body = {"from_currency": "eur", "to_currency": "inr", "scope": "tenant", "rate": rate}
-    listed = (await bureau.account.get("/forex"))["items"]
+    listed = (await bureau.account.post("/forex/query", {}, 200))["items"]
     if listed:
         await bureau.account.put(f"/forex/{listed[0]['id']}", {"rate": rate}, 200)
     else:
@@ -38,7 +39,7 @@ async def test_a_year_of_euros_in_rupees_is_corrected_at_the_rates_of_its_invoic
     plan = await bureau.plan(fixed("12.34", currency="eur"), bureau.usage(calls, "0.37", currency="eur"), name="Pro")
     await settled(bureau)
     customer = await bureau.payer()
-    promise = {"commitment_amount": "3.33", "overage_factor": "1.5", "enable_true_up": True}
+    promise: dict[str, Any] = {"commitment_amount": "3.33", "overage_factor": "1.5", "enable_true_up": True}
     subscription = await opened(bureau, plan, customer, currency="eur", **promise)
     for month in range(1, 12):
         for number in range(month):
