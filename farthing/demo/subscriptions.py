@@ -187,9 +187,11 @@ class RunWithin(Run):
         """The three passes over these subscriptions; the invoices that became final. Raises what fails."""
         ids = sorted(ids)
         rolled = await self._roll_some(session, ids)
+        # such as those that end, whose invoices are final at once
+        alone = [await self._roll_some(session, [subscription_id]) for subscription_id in rolled.alone]
         computed = await self._compute_some(session, ids)
         final = await self._finalize_some(session, ids)
-        return [*rolled.issued, *computed.issued, *final.issued]
+        return [invoice_id for done in (rolled, *alone, computed, final) for invoice_id in done.issued]
 
 
 Step = Callable[[], Awaitable[None]]

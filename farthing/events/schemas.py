@@ -89,6 +89,7 @@ class CommitmentInfo(Response):
 
     type: Literal["amount", "quantity"] | None = None
     amount: DecimalText | None = None
+    amount_in_force: DecimalText | None = None
     quantity: DecimalText | None = None
     duration: BillingPeriod | None = None
     overage_factor: DecimalText | None = None

@@ -239,7 +239,7 @@ def _can_be_kept(source_id: str) -> bool:
 def _reason(error: Exception) -> str:
     """Why a record was not copied. Raises what is no record's fault."""
     if isinstance(error, _UNREADABLE):
-        log.warning("migration.unreadable", error=repr(error)[:500])
+        log.warning("migration.unreadable", exc_info=error)
         return f"it is not written as the API writes it ({type(error).__name__})"
     if isinstance(error, FarthingError):
         if error.status >= 500:

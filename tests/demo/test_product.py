@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -50,6 +50,8 @@ from farthing.reporting.line_explanation import explain_line
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM, Scope
+from farthing.subscriptions.enums import SubscriptionStatus
+from farthing.subscriptions.roll_forward import due
 from farthing.subscriptions.tables import Subscription
 from farthing.web.dashboard.accounts.customers import latest_invoices
 from farthing.web.rendering.words.differences import differences
@@ -212,6 +214,19 @@ async def test_the_doctor_finds_no_difference(told: Stage) -> None:
     findings = await audit(told.database)
     assert findings.invoices > 40
     assert findings.differences == []
+
+
+async def test_nothing_is_left_to_bill_when_the_story_is_told(told: Stage) -> None:
+    async with told.database.transaction(told.ledger.scope, read_only=True) as session:
+        assert await due(session, NOW, 100) == []
+        statuses = Counter(await session.scalars(select(Subscription.subscription_status)))
+    assert statuses[SubscriptionStatus.CANCELLED] == sum(
+        deal.cancelled is not None and deal.cancelled < _month_of(NOW) for deal in _story()[0]
+    )
+
+
+def _month_of(moment: datetime) -> datetime:
+    return moment.replace(day=1, hour=0)
 
 
 async def test_loading_again_adds_nothing(told: Stage) -> None:

@@ -162,3 +162,40 @@ async def test_credits_keep_their_expiry(moved: Moved) -> None:
         )
     assert lots[0] == lots[1]
     assert len(lots[0]) == 2
+
+
+@pytest.mark.parametrize("is_gone", [False, True], ids=["it fails, too", "it is carried without one"])
+async def test_an_invoice_of_a_subscription_that_is_not_here(removal: Removal, tmp_path: Path, is_gone: bool) -> None:
+    """Of one that failed, and that a later run copies, they fail; of one that the source has no more they do not."""
+
+    def without_subscriptions(path: str, answer: Any) -> Any:
+        if path == "/subscriptions/search":
+            if is_gone:
+                return {**answer, "items": [], "pagination": {"total": 0}}
+            for subscription in answer["items"]:
+                subscription["current_period_end"] = "2026-03-02T00:00:00Z"
+        elif path.startswith("/subscriptions/") and "current_period_end" in answer:
+            answer["current_period_end"] = "2026-03-02T00:00:00Z"
+        return answer
+
+    async with going_between(removal.source.account.base_url, rewrite=without_subscriptions) as between:
+        status, report = await removal.reported(tmp_path, url=between.url, events_since=None)
+        of_subscriptions = {
+            invoice["id"]
+            for invoice in (await removal.source.account.get("/invoices", limit=100))["items"]
+            if invoice.get("subscription_id") and invoice["invoice_status"] == "FINALIZED"
+        }
+        failed = {row["source_id"]: row for row in report["problems"] if row["kind"] == "invoices"}
+        carried = {row["source_id"] for row in report["ids"] if row["kind"] == "invoices"}
+        assert len(of_subscriptions) > 1
+        assert "as the API writes it" not in str(failed)
+        if is_gone:
+            assert of_subscriptions <= carried
+            return
+        assert status == 1
+        assert of_subscriptions <= failed.keys() - carried
+        assert all("subscription_id names" in str(failed[invoice_id]["problems"]) for invoice_id in of_subscriptions)
+        between.rewrite = lambda path, answer: answer
+        status, output = await removal.migrate(url=between.url, events_since=None)
+    assert status == 0, output
+    assert await summaries_of(removal.target) == await summaries_of(removal.source)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -14,6 +16,7 @@ from farthing.core.errors import ValidationFailed
 from farthing.reporting.revenue import breakdown
 from farthing.transfer.enums import ExportEntity
 from farthing.transfer.exports.run import SELECTIONS
+from farthing.transfer.exports.selections import revenue as selections_revenue
 from farthing.transfer.exports.selections import usage
 from farthing.transfer.exports.selections.selection import ExportRequest
 from tests.transfer.office import TransferOffice
@@ -139,9 +142,43 @@ async def test_more_revenue_than_one_report_may_have(office: TransferOffice, mon
     assert {row[2] for row in whole} == set(customer_ids)
     of_all_time, _ = await _exported(office, ExportEntity.REVENUE_FACTS, window=Period(BEGINNING, NOW))
     assert of_all_time == whole
+    monkeypatch.setattr(selections_revenue, "LINES_AT_ONCE", 2)
+    few_at_once, _ = await _exported(office, ExportEntity.REVENUE_FACTS)
+    assert few_at_once == whole
     monkeypatch.setattr(breakdown, "MOST_ROWS", 1)
     in_parts, _ = await _exported(office, ExportEntity.REVENUE_FACTS)
     assert in_parts == whole
     monkeypatch.setattr(breakdown, "MOST_ROWS", 0)
     with pytest.raises(ValidationFailed, match="ask for less"):
         await _exported(office, ExportEntity.REVENUE_FACTS)
+
+
+@pytest.mark.parametrize("most", [1, 5])
+async def test_revenue_of_a_customer_with_many_lines_is_worked_out_some_days_at_a_time(
+    office: TransferOffice, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    customer = await office.account.post("/customers", {"external_id": "large", "name": "Acme"})
+    for number in range(12):
+        start = DAY.start - timedelta(days=number * 3)
+        of_time = {"period_start": instant(start), "period_end": instant(start + timedelta(days=5))}
+        lines = [{"display_name": "Fee", "quantity": "1", "amount": "10", **of_time}]
+        invoice = {"customer_id": customer["id"], "currency": "usd", "amount_due": "10", "total": "10"}
+        await office.account.post("/invoices", {**invoice, "subtotal": "10", "line_items": lines})
+    window = Period(BEGINNING, NOW + timedelta(days=30))
+    whole, _ = await _exported(office, ExportEntity.REVENUE_FACTS, window=window)
+    asked: list[int] = []
+    answered = breakdown.revenue
+
+    async def counting(session: AsyncSession, *question: Any) -> Any:
+        answer = await answered(session, *question)
+        asked.append(len(answer.rows))
+        return answer
+
+    monkeypatch.setattr(selections_revenue, "revenue", counting)
+    monkeypatch.setattr(selections_revenue, "LINES_AT_ONCE", most)
+    in_parts, _ = await _exported(office, ExportEntity.REVENUE_FACTS, window=window)
+    assert sorted(in_parts) == sorted(whole)
+    assert sum(Decimal(str(row[-1])) for row in in_parts) == 120
+    # no answer holds the whole, and none is asked for of the years before
+    assert max(asked) < len(whole)
+    assert len(asked) < 60

@@ -141,7 +141,7 @@ def _lines_of(work: CalculationInput, member: SubscriptionSnapshot, known: Facts
     found = planned.charges
     trues_up = work.occasion is not InvoiceTrigger.THRESHOLD
     usage = [
-        _usage_line(member, usage_plan, rated)
+        usage_line(member, usage_plan, rated)
         for usage_plan, rated in _rated(work, member, known, planned.usage, digits)
     ]
     if usage or (member.commitment is not None and work.occasion in {InvoiceTrigger.CYCLE, InvoiceTrigger.FINAL}):
@@ -216,7 +216,8 @@ def _fixed_line(member: SubscriptionSnapshot, charge: FixedCharge, digits: int) 
     )
 
 
-def _usage_line(member: SubscriptionSnapshot, plan: UsagePlan, rated: RatedUsage) -> DraftLine:
+def usage_line(member: SubscriptionSnapshot, plan: UsagePlan, rated: RatedUsage) -> DraftLine:
+    """A usage charge as a line, before a commitment of the subscription."""
     item = plan.charge.item
     reset = plan.entitlement.reset if plan.entitlement is not None else None
     return DraftLine(
@@ -234,18 +235,20 @@ def _usage_line(member: SubscriptionSnapshot, plan: UsagePlan, rated: RatedUsage
         covered=rated.covered,
         base=rated.cost,
         rating=explained(rated.breakdown),
-        commitment_info=_commitment_info(item, rated),
+        commitment_info=commitment_info(item, rated),
         usage_windows=None if rated.over_quota is None else rated.over_quota.facts(item.id),
         metadata={"usage_reset_period": reset.value} if reset is not None else {},
     )
 
 
-def _commitment_info(item: LineItemSnapshot, rated: RatedUsage) -> dict[str, Any] | None:
+def commitment_info(item: LineItemSnapshot, rated: RatedUsage) -> dict[str, Any] | None:
+    """What a line says of its item's own commitment; None without one."""
     charge = rated.commitment
     if charge is None:
         return None
     return {
         **_commitment_terms(item),
+        **({} if rated.committed is None else {"amount_in_force": plain(rated.committed)}),
         "is_windowed": bool(item.buckets) or (item.commitment is not None and item.commitment.windowed),
         "computed_commitment_utilized_amount": plain(EXACT.add(charge.utilized, charge.uncommitted)),
         "computed_overage_amount": plain(charge.overage),

@@ -104,7 +104,11 @@ def committed(
             true_up=commitment.true_up and trues_up,
             digits=digits,
         )
-        made = [_line(lines[int(part.charge_id)], part, commitment) for part in split.lines]
+        within = {part.charge_id for part in split.lines if not part.overage}
+        made = [
+            _line(lines[int(part.charge_id)], part, commitment, follows=part.overage and part.charge_id in within)
+            for part in split.lines
+        ]
         used = EXACT.subtract(commitment.amount, split.unused)
         return made + _true_up(snapshot, period, split.true_up, commitment, used)
     charged = cumulative_commitment(
@@ -131,7 +135,10 @@ def _unit_amount(line: DraftLine) -> Decimal | None:
     return None
 
 
-def _line(line: DraftLine, part: CommittedLine, commitment: SubscriptionCommitment) -> DraftLine:
+def _line(
+    line: DraftLine, part: CommittedLine, commitment: SubscriptionCommitment, *, follows: bool = False
+) -> DraftLine:
+    """A part of a charge; what was measured stands on the first, so not on an overage that `follows` another."""
     if not part.overage:
         if part.amount == line.amount and part.quantity == line.quantity:
             return replace(line, base=part.base)
@@ -143,8 +150,8 @@ def _line(line: DraftLine, part: CommittedLine, commitment: SubscriptionCommitme
         amount=part.amount,
         quantity=part.quantity,
         base=part.base,
-        raw_usage=None,
-        covered=None,
+        raw_usage=None if follows else line.raw_usage,
+        covered=None if follows else line.covered,
         overage_factor=commitment.overage_factor,
     )
 

@@ -5,6 +5,7 @@ Rule: docs/rules/billing.md#progressive-billing
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -41,8 +42,16 @@ def still_owed(
     """
     if not charged:
         return list(lines)
-    left = [_less(line, charged.get(line.key)) for line in lines]
+    measured: dict[tuple[str, str], Decimal] = defaultdict(lambda: ZERO)
+    for (subscription_id, item_id, _), before in charged.items():
+        measured[subscription_id, item_id] = EXACT.add(measured[subscription_id, item_id], before.raw_usage)
+    left = [_less(_unmeasured(line, measured[line.key[:2]]), charged.get(line.key)) for line in lines]
     return _without(left, _too_much(lines, charged)) if pooled else left
+
+
+def _unmeasured(line: DraftLine, measured: Decimal) -> DraftLine:
+    """Without the usage that was measured for its item before, whether within a commitment or over it."""
+    return line if line.raw_usage is None else replace(line, raw_usage=_over(line.raw_usage, measured))
 
 
 def _less(line: DraftLine, before: Charged | None) -> DraftLine:
@@ -52,7 +61,6 @@ def _less(line: DraftLine, before: Charged | None) -> DraftLine:
         line,
         amount=_over(line.amount, before.amount),
         quantity=_over(line.quantity, before.quantity),
-        raw_usage=None if line.raw_usage is None else _over(line.raw_usage, before.raw_usage),
         already_invoiced=before.amount,
     )
 

@@ -153,6 +153,8 @@ class RatedUsage:
     breakdown: Breakdown
     commitment: CommitmentCharge | None
     over_quota: OverQuota | None = None
+    committed: Decimal | None = None
+    """What the line item's commitment comes to in a period that it is in force for a part of; else None."""
 
     @property
     def covered(self) -> Decimal:
@@ -280,7 +282,8 @@ def rate(
     cost = breakdown.amount
     charge = _item_commitment(item, cost, committed)
     amount = round_to(cost if charge is None else charge.amount, digits)
-    return RatedUsage(raw, billable, cost, amount, breakdown, None if charge is None else charge.rounded(digits), above)
+    rounded = None if charge is None else charge.rounded(digits)
+    return RatedUsage(raw, billable, cost, amount, breakdown, rounded, above, _committed_part(item, committed))
 
 
 def _billable(plan: UsagePlan, answers: Answers, raw: Decimal) -> Decimal:
@@ -320,8 +323,9 @@ def _item_commitment(item: LineItemSnapshot, cost: Decimal, committed: Committed
     if item.commitment is None:
         return None
     terms = item.commitment.terms
-    if committed.share != 1:
-        terms = replace(terms, amount=round_to(Fraction(terms.amount) * committed.share, FRACTION_DIGITS))
+    part = _committed_part(item, committed)
+    if part is not None:
+        terms = replace(terms, amount=part)
     now = replace(terms, true_up=terms.true_up and committed.trues_up)
     so_far = item_commitment(EXACT.add(committed.prior, cost), now)
     before = item_commitment(committed.prior, replace(terms, true_up=False))
@@ -330,6 +334,17 @@ def _item_commitment(item: LineItemSnapshot, cost: Decimal, committed: Committed
         overage=EXACT.subtract(so_far.overage, before.overage),
         true_up=so_far.true_up,
     )
+
+
+def _committed_part(item: LineItemSnapshot, committed: Committed) -> Decimal | None:
+    if item.commitment is None or committed.share == 1:
+        return None
+    return committed_part(item.commitment.terms.amount, committed.share)
+
+
+def committed_part(amount: Decimal, share: Fraction) -> Decimal:
+    """What a line item's commitment comes to where it is in force for a share of its window."""
+    return round_to(Fraction(amount) * share, FRACTION_DIGITS)
 
 
 def _rate_buckets(plan: UsagePlan, answers: Answers, digits: int, now: datetime, committed: Committed) -> RatedUsage:
@@ -344,7 +359,9 @@ def _rate_buckets(plan: UsagePlan, answers: Answers, digits: int, now: datetime,
     if not item.buckets and not (item.commitment is not None and item.commitment.windowed):
         cost = breakdown.amount
         charge = _item_commitment(item, cost, committed)
+        part = _committed_part(item, committed)
     else:
+        part = None
         for start in _empty_windows_to_true_up(plan, now):
             by_start.setdefault(start, [])
         windowed = charge_windows(
@@ -356,7 +373,7 @@ def _rate_buckets(plan: UsagePlan, answers: Answers, digits: int, now: datetime,
         charge = total_charge([window.charge for window in windowed])
     amount = round_to(cost if charge is None else charge.amount, digits)
     rounded = None if charge is None else charge.rounded(digits)
-    return RatedUsage(raw, exact_sum(charged), cost, amount, breakdown, rounded)
+    return RatedUsage(raw, exact_sum(charged), cost, amount, breakdown, rounded, committed=part)
 
 
 def _billable_buckets(plan: UsagePlan, answers: Answers, values: Sequence[BucketValue]) -> list[Decimal]:

@@ -1,6 +1,6 @@
 """Making the differences of an invoice good, once for each state of its events.
 
-The invoice is locked first, and with it those that late lines stand on, in the order of their ids.
+The invoice is locked first, and with it those that charge for the same usage, in the order of their ids.
 Rule: docs/rules/late-usage.md#corrections-of-invoices
 """
 
@@ -12,8 +12,10 @@ from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from farthing.billing.corrections.differences import (
+    CHARGING_KINDS,
     CreditedPart,
     LineDifference,
     differences_of,
@@ -21,6 +23,7 @@ from farthing.billing.corrections.differences import (
     state_of,
     taken_in,
 )
+from farthing.billing.corrections.one_off import charge_at_once
 from farthing.billing.corrections.tables import (
     CorrectionDirection,
     CorrectionResolution,
@@ -50,7 +53,8 @@ _HAS_NEXT_INVOICE = frozenset({SubscriptionStatus.ACTIVE, SubscriptionStatus.TRI
 async def correct_invoice(
     session: AsyncSession, invoice_id: str, resolution: CorrectionResolution, now: datetime
 ) -> InvoiceCorrection:
-    """Take back what an invoice charged too much, and let the next one charge what it charged too little.
+    """Take back what an invoice charged too much, and let the next one charge what it charged too little, or one at
+    once where the subscription has ended.
 
     The same state of the events again answers the correction that was made for it. Raises NotFound, and
     InvalidOperation where nothing is left to be made good this way.
@@ -61,12 +65,12 @@ async def correct_invoice(
     lines = await differences_of(session, invoice, now)
     less = [line for line in lines if line.is_less and line.parts]
     more = [line for line in lines if line.is_more] if resolution is CorrectionResolution.NEXT_INVOICE else []
-    waiting = await pending_charges(session, [invoice.subscription_id or ""])
+    is_next = not more or await _has_next_invoice(session, invoice)
+    # what waits for a next invoice that will not come is charged now, too
+    waiting = await pending_charges(session, [invoice.subscription_id or ""]) if is_next else {}
     state = state_of(lines)
     if not less and all(line.recheckable.line.id in waiting for line in more):
         return await _made_before(session, invoice, resolution, state)
-    if more:
-        await _require_next_invoice(session, invoice)
     correction = _new_correction(invoice, resolution, state)
     session.add(correction)
     await session.flush()
@@ -74,17 +78,24 @@ async def correct_invoice(
     await _take_back(session, invoices, correction, [part for _, part in parts], now)
     session.add_all(_credit_line(correction, line, part) for line, part in parts)
     session.add_all(_charge_line(correction, line) for line in more if line.recheckable.line.id not in waiting)
+    if not is_next:
+        await session.flush()
+        await charge_at_once(session, invoice, correction, more, now)
     correction.net_amount, correction.tax_amount = taken_in([part for _, part in parts], correction.currency)
     await session.flush()
     return correction
 
 
 async def _lock_invoices(session: AsyncSession, invoice_id: str) -> dict[str, Invoice]:
-    """The invoice and those that late lines of it stand on. Raises NotFound."""
+    """The invoice and those that charge for the same items and periods. Raises NotFound."""
     await find(session, Invoice, invoice_id)
-    own = select(InvoiceLineItem.id).where(InvoiceLineItem.invoice_id == invoice_id)
-    late = select(InvoiceLineItem.invoice_id).where(InvoiceLineItem.late_for_line_id.in_(own))
-    ids = {invoice_id, *await session.scalars(late)}
+    own, other = aliased(InvoiceLineItem), InvoiceLineItem
+    charging = select(other.invoice_id).join(
+        own,
+        (own.subscription_line_item_id == other.subscription_line_item_id) & (own.period_start == other.period_start),
+    )
+    charging = charging.where(own.invoice_id == invoice_id, other.kind.in_(CHARGING_KINDS), other.status == "published")
+    ids = {invoice_id, *await session.scalars(charging)}
     rows = await session.scalars(
         select(Invoice)
         .where(in_array(Invoice.id, ids))
@@ -109,13 +120,9 @@ async def _made_before(
     return made
 
 
-async def _require_next_invoice(session: AsyncSession, invoice: Invoice) -> None:
+async def _has_next_invoice(session: AsyncSession, invoice: Invoice) -> bool:
     subscription = await find(session, Subscription, invoice.subscription_id or "")
-    if subscription.subscription_status not in _HAS_NEXT_INVOICE:
-        raise InvalidOperation(
-            "the subscription has no next invoice that could charge what is missing",
-            {"invoice_id": invoice.id, "subscription_status": subscription.subscription_status.value},
-        )
+    return subscription.subscription_status in _HAS_NEXT_INVOICE
 
 
 def _new_correction(invoice: Invoice, resolution: CorrectionResolution, state: str) -> InvoiceCorrection:

@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.corrections.tables import CorrectionDirection, InvoiceCorrectionLine
 from farthing.billing.late_usage import detection
-from farthing.billing.late_usage.detection import REASONS, LateCharge, NotCharged, RecheckableLine
+from farthing.billing.late_usage.charges import LateCharge, late_charges
+from farthing.billing.late_usage.detection import REASONS, InvoicedUsage, NotCharged, RecheckableLine
 from farthing.billing.measurement import measure_usage
 from farthing.core import currency
+from farthing.core.enums import LineKind, Status
 from farthing.core.errors import InvalidOperation
 from farthing.core.money import EXACT, ZERO, exact_sum, plain, round_to
 from farthing.credits.notes.lifecycle.limits import creditable_lines
@@ -30,6 +33,9 @@ from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import in_array
+
+CHARGING_KINDS = (LineKind.USAGE, LineKind.OVERAGE, LineKind.LATE_USAGE)
+"""Lines that charge for the usage of an item and period."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,7 @@ class LineDifference:
     """A usage line, what it comes to now, and what is taken back of it and of its late lines if that is less.
 
     `difference` is before discounts, in the currency of the charges; None where a commitment decides what usage costs.
+    Of a line under the subscription's commitment it is its share of what all of them differ by.
     """
 
     recheckable: RecheckableLine
@@ -99,8 +106,8 @@ async def differences_of(session: AsyncSession, invoice: Invoice, now: datetime)
     lines = await detection.recheckable_lines(session, [invoice.id])
     questions = dict.fromkeys(question for line in lines for question in line.ranges())
     answers = await measure_usage(session, list(questions), {line.plan.meter.id: line.plan.meter for line in lines})
-    charges = [(line, detection.late_charges(line, answers, now)) for line in lines]
-    rows = await _charged_rows(session, [line.line.id for line in lines])
+    charges = list(zip(lines, late_charges(lines, answers, now), strict=True))
+    rows = await charged_rows(session, [line.line for line in lines])
     creditable = await _creditable(session, rows)
     earlier = await _taken_before(session, [row.id for of_line in rows.values() for row in of_line])
     return [LineDifference(line, late, _parts(rows[line.line.id], creditable, earlier, late)) for line, late in charges]
@@ -120,23 +127,36 @@ def state_of(differences: Sequence[LineDifference]) -> str:
     return hashlib.sha256("\n".join(sorted(texts)).encode()).hexdigest()
 
 
-async def _charged_rows(session: AsyncSession, line_ids: Sequence[str]) -> Mapping[str, list[InvoiceLineItem]]:
-    """The usage lines by id, each followed by its late lines on finalized invoices."""
+async def charged_rows(session: AsyncSession, lines: Sequence[InvoicedUsage]) -> Mapping[str, list[InvoiceLineItem]]:
+    """By the id of each usage line, what finalized invoices charge for its item and window, in the order in which it is
+    taken back: its own invoice's overage and itself, threshold invoices of the period, and late lines."""
     row = InvoiceLineItem
+    by_account = {(line.item_id, line.window.start): line for line in lines}
     found = await session.scalars(
         select(row)
         .join(Invoice, Invoice.id == row.invoice_id)
         .where(
-            in_array(row.id, line_ids) | in_array(row.late_for_line_id, line_ids),
-            row.status == "published",
+            in_array(row.subscription_line_item_id, {line.item_id for line in lines}),
+            row.period_start.in_({line.window.start for line in lines}),
+            row.kind.in_(CHARGING_KINDS),
+            row.status == Status.PUBLISHED,
+            Invoice.status == Status.PUBLISHED,
             Invoice.invoice_status == InvoiceStatus.FINALIZED,
+            Invoice.invoice_type.in_((InvoiceType.SUBSCRIPTION, InvoiceType.ONE_OFF)),
         )
-        .order_by(row.late_for_line_id.is_not(None), row.id)
     )
     rows: dict[str, list[InvoiceLineItem]] = defaultdict(list)
-    for line in found:
-        rows[line.late_for_line_id or line.id].append(line)
-    return rows
+    for charged in found:
+        item_id, start = charged.subscription_line_item_id, charged.period_start
+        line = None if item_id is None or start is None else by_account.get((item_id, start))
+        if line is not None:
+            rows[line.id].append(charged)
+    return {line.id: sorted(rows[line.id], key=partial(_taken_back_after, line)) for line in lines}
+
+
+def _taken_back_after(line: InvoicedUsage, row: InvoiceLineItem) -> tuple[bool, bool, bool, str]:
+    is_late, is_elsewhere = row.late_for_line_id is not None, row.invoice_id != line.invoice_id
+    return is_late, is_elsewhere, row.kind is not LineKind.OVERAGE, row.id
 
 
 async def _creditable(session: AsyncSession, rows: Mapping[str, Sequence[InvoiceLineItem]]) -> dict[str, _Creditable]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.billing.corrections.one_off import charged_at_once
 from farthing.billing.corrections.schemas import InvoiceCorrectionResponse, correction_answer
 from farthing.billing.corrections.tables import InvoiceCorrection, InvoiceCorrectionLine
 from farthing.credits.notes.tables import CreditNote
@@ -26,7 +27,7 @@ async def corrections_of(session: AsyncSession, invoice_id: str) -> list[Invoice
 async def answers_of(
     session: AsyncSession, corrections: Sequence[InvoiceCorrection]
 ) -> list[InvoiceCorrectionResponse]:
-    """Corrections with their lines and credit notes; two statements for any number."""
+    """Corrections with their lines, credit notes and invoices; three statements for any number."""
     ids = [correction.id for correction in corrections]
     lines: dict[str, list[InvoiceCorrectionLine]] = defaultdict(list)
     row = InvoiceCorrectionLine
@@ -36,4 +37,8 @@ async def answers_of(
     made = select(CreditNote.correction_id, CreditNote.id).where(in_array(CreditNote.correction_id, ids))
     for correction_id, note_id in await session.execute(made.order_by(CreditNote.id)):
         notes[correction_id or ""].append(note_id)
-    return [correction_answer(correction, lines[correction.id], notes[correction.id]) for correction in corrections]
+    invoices = await charged_at_once(session, ids)
+    return [
+        correction_answer(correction, lines[correction.id], notes[correction.id], invoices.get(correction.id))
+        for correction in corrections
+    ]

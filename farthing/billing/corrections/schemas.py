@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from farthing.billing.corrections.differences import LineDifference, taken_in
 from farthing.billing.corrections.tables import (
@@ -25,10 +25,13 @@ class CorrectInvoiceRequest(Request):
 
 
 class CorrectionPreviewLine(Response):
-    """A usage line as it was charged so far and as it is now; amounts before discounts, but for net and tax."""
+    """A usage line as it was charged so far and as it is now; amounts before discounts, but for net and tax.
 
-    line_item_id: str
-    subscription_line_item_id: str
+    Under the subscription's commitment the true-up is a line, too, without an item; the lines differ together.
+    """
+
+    line_item_id: str | None
+    subscription_line_item_id: str | None
     display_name: str
     period_start: Timestamp
     period_end: Timestamp
@@ -69,7 +72,8 @@ class CorrectionLineResponse(Response):
 
 
 class InvoiceCorrectionResponse(Response):
-    """A correction of an invoice, the credit notes that it made, and what it left to the next invoice."""
+    """A correction of an invoice, the credit notes that it made, and what it left to the next invoice; or the invoice
+    that charges it, where the subscription has ended."""
 
     id: str
     invoice_id: str
@@ -79,6 +83,7 @@ class InvoiceCorrectionResponse(Response):
     tax_amount: DecimalText
     total_amount: DecimalText
     credit_note_ids: list[str]
+    charged_invoice_id: str | None
     lines: list[CorrectionLineResponse]
     created_at: Timestamp
     created_by: str
@@ -101,7 +106,7 @@ def preview_answer(invoice: Invoice, lines: Sequence[LineDifference]) -> Correct
         net_credit=plain(net),
         tax_credit=plain(tax),
         total_credit=plain(EXACT.add(net, tax)),
-        lines=[_preview_line(line, invoice.currency) for line in lines],
+        lines=[*(_preview_line(line, invoice.currency) for line in lines), *_true_ups(lines)],
     )
 
 
@@ -119,16 +124,39 @@ def _preview_line(line: LineDifference, code: str) -> CorrectionPreviewLine:
         amount_before=plain(invoiced.amount),
         not_corrected=line.not_corrected,
     )
-    if line.difference is not None:
-        answer.amount_after = plain(EXACT.add(invoiced.amount, line.difference))
-        answer.difference = plain(line.difference)
+    if line.late.worth is not None:
+        answer.amount_after = plain(line.late.worth)
+        answer.difference = plain(EXACT.subtract(line.late.worth, invoiced.amount))
         net, tax = taken_in(line.parts, code)
         answer.net_credit, answer.tax_credit = plain(net), plain(tax)
     return answer
 
 
+def _true_ups(lines: Sequence[LineDifference]) -> Iterable[CorrectionPreviewLine]:
+    """What is charged beside the lines to reach each commitment, where there was or is something."""
+    pools = {line.late.pooled.pool: line.late.pooled for line in lines if line.late.pooled is not None}
+    for pool, charge in pools.items():
+        if pool.true_up or charge.true_up:
+            yield CorrectionPreviewLine(
+                line_item_id=pool.true_up_line_id,
+                subscription_line_item_id=None,
+                display_name="True Up",
+                period_start=instant(pool.period.start),
+                period_end=instant(pool.period.end),
+                usage_before="0",
+                usage_after="0",
+                usage_difference="0",
+                amount_before=plain(pool.true_up),
+                amount_after=plain(charge.true_up),
+                difference=plain(EXACT.subtract(charge.true_up, pool.true_up)),
+            )
+
+
 def correction_answer(
-    correction: InvoiceCorrection, lines: Sequence[InvoiceCorrectionLine], note_ids: Sequence[str]
+    correction: InvoiceCorrection,
+    lines: Sequence[InvoiceCorrectionLine],
+    note_ids: Sequence[str],
+    charged_invoice_id: str | None,
 ) -> InvoiceCorrectionResponse:
     """A correction as it travels."""
     return InvoiceCorrectionResponse(
@@ -140,6 +168,7 @@ def correction_answer(
         tax_amount=plain(correction.tax_amount),
         total_amount=plain(EXACT.add(correction.net_amount, correction.tax_amount)),
         credit_note_ids=list(note_ids),
+        charged_invoice_id=charged_invoice_id,
         lines=[
             CorrectionLineResponse(
                 invoice_id=line.invoice_id,

@@ -9,6 +9,7 @@ Rule: docs/rules/late-usage.md#what-is-charged
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,28 +21,29 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.charges import MeteredCharge
 from farthing.billing.calculation.commitments import in_force
-from farthing.billing.calculation.draft import DraftLine, explained
 from farthing.billing.calculation.usage_charges import (
-    Answers,
     Committed,
     Question,
-    RatedUsage,
     UsagePlan,
     plan,
-    rate,
+)
+from farthing.billing.late_usage.pools import (
+    CommitmentPool,
+    lasts_a_period,
 )
 from farthing.calendar.period import Period
 from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.prices.tables import Price
 from farthing.catalogue.products import tables as products
-from farthing.core import currency
-from farthing.core.enums import LineKind
-from farthing.core.money import EXACT, ZERO, plain
+from farthing.core.enums import LineKind, Status
+from farthing.core.money import ZERO
 from farthing.events.ingest.meters import meter_of
 from farthing.events.tables import MeterBackfill
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import BillingReason, InvoiceStatus
 from farthing.metering.meter import Meter
 from farthing.storage.postgres import scope_of
+from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.snapshot import loading
 from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot
 
@@ -71,7 +73,10 @@ class InvoicedUsage:
     """A usage line of a finished invoice.
 
     `amount`, `quantity` (billable) and `usage` (raw) are what all invoices that count charge so far for its item and
-    window: the line itself, threshold invoices of the period, and earlier late lines, less what corrections took back.
+    window: the line itself, its overage, threshold invoices of the period, and earlier late lines, which may stand on
+    an invoice of their own, less what corrections took back. `base` is what its own invoice made of it before the
+    subscription's commitment; None where late lines or corrections have changed that since. A line that is all overage
+    stands for its item.
     `billed` is the subscription that was invoiced, `subscription_id` the one that used: the same, or a child of it.
     """
 
@@ -87,9 +92,11 @@ class InvoicedUsage:
     watermark: int | None
     committed: bool
     edited: bool
+    measured: bool
     amount: Decimal
     quantity: Decimal
     usage: Decimal
+    base: Decimal | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,24 +109,14 @@ class RecheckableLine:
     kept: NotCharged | None
     committed: Committed | None = None
     """How the item's own commitment stands in the period; None without one."""
+    pool: CommitmentPool | None = None
+    """The account that it shares with the other lines under the subscription's commitment; None without one."""
     is_left_by_correction: bool = False
     """Whether a correction has left it to the next invoice to charge: fewer units may cost more."""
 
     def ranges(self) -> Iterable[Question]:
         """Every question that `late_charges` needs answered."""
         return self.plan.ranges()
-
-
-@dataclass(frozen=True, slots=True)
-class LateCharge:
-    """What a line's usage comes to now. `usage` and `amount` are what has not been charged; below 0 when corrections
-    and deletions took more away than came. `amount` None where a commitment decides what usage costs."""
-
-    current: Decimal
-    usage: Decimal
-    amount: Decimal | None
-    not_charged: NotCharged | None
-    rated: RatedUsage
 
 
 async def finished_before(session: AsyncSession, ends: Mapping[str, datetime]) -> list[str]:
@@ -161,27 +158,29 @@ _LINES = text(
         line.price_id, coalesce(line.display_name, '') AS display_name, line.period_start, line.period_end,
         invoice.period_start AS invoice_start, invoice.period_end AS invoice_end, invoice.usage_watermark AS watermark,
         coalesce(jsonb_typeof(line.commitment_info) = 'object', false) OR so_far.overage AS committed,
-        line.parent_line_item_id IS NOT NULL AS edited,
+        line.parent_line_item_id IS NOT NULL AS edited, line.raw_usage IS NOT NULL AS measured,
         so_far.amount + corrected.amount AS amount, so_far.quantity + corrected.quantity AS quantity,
-        so_far.usage + corrected.usage AS usage
+        so_far.usage + corrected.usage AS usage,
+        CASE WHEN NOT so_far.late AND corrected.times = 0 THEN so_far.base END AS base
     FROM unnest(CAST(:invoices AS text[])) AS asked (id)
     CROSS JOIN LATERAL (
         SELECT id, subscription_id, period_start, period_end, usage_watermark FROM invoices
         WHERE id = asked.id AND invoice_status = ANY (:finished) OFFSET 0
     ) AS invoice
     CROSS JOIN LATERAL (
-        SELECT * FROM invoice_line_items
+        SELECT DISTINCT ON (subscription_line_item_id, period_start) * FROM invoice_line_items
         WHERE environment_id = :environment AND invoice_id = invoice.id AND status = 'published'
-            AND kind = :usage AND subscription_line_item_id IS NOT NULL
+            AND kind IN (:usage, :overage) AND subscription_line_item_id IS NOT NULL
+        ORDER BY subscription_line_item_id, period_start, kind = :overage, position
         OFFSET 0
     ) AS line
     CROSS JOIN LATERAL (
-        SELECT coalesce(sum(amount) FILTER (WHERE kind <> :overage), 0) AS amount,
-            coalesce(sum(quantity) FILTER (WHERE kind <> :overage), 0) AS quantity,
-            coalesce(sum(raw_usage) FILTER (WHERE kind <> :overage), 0) AS usage,
-            coalesce(bool_or(kind = :overage), false) AS overage
+        SELECT coalesce(sum(amount), 0) AS amount, coalesce(sum(quantity), 0) AS quantity,
+            coalesce(sum(raw_usage), 0) AS usage,
+            sum(commitment_base) FILTER (WHERE charged.invoice_id = line.invoice_id) AS base,
+            coalesce(bool_or(kind = :overage), false) AS overage, coalesce(bool_or(kind = :late_usage), false) AS late
         FROM (
-            SELECT invoice_id, coalesce(source_amount, amount) AS amount, quantity, raw_usage, kind
+            SELECT invoice_id, coalesce(source_amount, amount) AS amount, quantity, raw_usage, kind, commitment_base
             FROM invoice_line_items AS other
             WHERE other.environment_id = :environment AND other.status = 'published'
                 AND other.subscription_line_item_id = line.subscription_line_item_id
@@ -190,15 +189,14 @@ _LINES = text(
         ) AS charged
         CROSS JOIN LATERAL (
             SELECT FROM invoices
-            WHERE id = charged.invoice_id AND status = 'published' AND invoice_type = 'SUBSCRIPTION'
-                AND invoice_status = ANY (:charging)
+            WHERE id = charged.invoice_id AND status = 'published' AND invoice_status = ANY (:charging)
             OFFSET 0
         ) AS charging
         WHERE kind IN (:usage, :late_usage, :overage)
     ) AS so_far
     CROSS JOIN LATERAL (
         SELECT coalesce(sum(amount), 0) AS amount, coalesce(sum(quantity), 0) AS quantity,
-            coalesce(sum(usage), 0) AS usage
+            coalesce(sum(usage), 0) AS usage, count(*) AS times
         FROM invoice_correction_lines AS correction
         WHERE correction.environment_id = :environment AND correction.direction = 'credit'
             AND correction.subscription_line_item_id = line.subscription_line_item_id
@@ -249,9 +247,11 @@ async def recheckable_lines(
             watermark=row.watermark,
             committed=row.committed,
             edited=row.edited,
+            measured=row.measured,
             amount=row.amount,
             quantity=row.quantity,
             usage=row.usage,
+            base=row.base,
         )
         for row in rows
         if row.period_start < row.period_end
@@ -283,7 +283,68 @@ async def _planned(session: AsyncSession, lines: Sequence[InvoicedUsage]) -> lis
         kept = _excluded_because(line, member, item, settled)
         committed = None if item.commitment is None else Committed(share=in_force(member, None, period)[0])
         result.append(RecheckableLine(line, member, measured, kept, committed))
-    return result
+    return await _pooled(session, lines, result, periods)
+
+
+async def _pooled(
+    session: AsyncSession,
+    lines: Sequence[InvoicedUsage],
+    found: Sequence[RecheckableLine],
+    periods: Mapping[tuple[str, Period, str], Period],
+) -> list[RecheckableLine]:
+    """The lines, with the pools of those under a commitment of their subscription: one statement, if there are any."""
+    by_pool: dict[tuple[str, str], list[RecheckableLine]] = defaultdict(list)
+    for recheckable in found:
+        if recheckable.member.commitment is not None:
+            by_pool[recheckable.line.invoice_id, recheckable.member.id].append(recheckable)
+    if not by_pool:
+        return list(found)
+    charged = Counter((line.invoice_id, line.subscription_id) for line in lines)
+    true_ups = await _true_ups(session, {invoice_id for invoice_id, _ in by_pool})
+    pools = {}
+    for key, theirs in by_pool.items():
+        member, line = theirs[0].member, theirs[0].line
+        period = periods[line.billed, line.invoice_period, line.subscription_id]
+        true_up = true_ups.get(key, _NO_TRUE_UP)
+        decides_alone = all(
+            recheckable.line.measured and recheckable.kept is None and recheckable.committed is None
+            for recheckable in theirs
+        )
+        whole = len(theirs) == charged[key] and not true_up.edited
+        is_known = decides_alone and whole and lasts_a_period(member, period)
+        pools[key] = CommitmentPool(*key, period, true_up.amount, true_up.line_id, is_known)
+    return [_in_its_pool(recheckable, pools) for recheckable in found]
+
+
+def _in_its_pool(recheckable: RecheckableLine, pools: Mapping[tuple[str, str], CommitmentPool]) -> RecheckableLine:
+    pool = pools.get((recheckable.line.invoice_id, recheckable.member.id))
+    if pool is None or pool.is_known:
+        return replace(recheckable, pool=pool)
+    return replace(recheckable, pool=pool, kept=recheckable.kept or NotCharged.COMMITMENT)
+
+
+@dataclass(frozen=True, slots=True)
+class _TrueUp:
+    line_id: str | None
+    amount: Decimal
+    edited: bool
+
+
+_NO_TRUE_UP = _TrueUp(None, ZERO, False)
+
+
+async def _true_ups(session: AsyncSession, invoice_ids: Collection[str]) -> dict[tuple[str, str], _TrueUp]:
+    """What was charged to reach commitments, by invoice and subscription."""
+    line = InvoiceLineItem
+    rows = await session.execute(
+        select(line.invoice_id, line.subscription_id, line.id, line.charge_amount, line.parent_line_item_id).where(
+            in_array(line.invoice_id, invoice_ids), line.kind == LineKind.TRUE_UP, line.status == Status.PUBLISHED
+        )
+    )
+    return {
+        (invoice_id, subscription_id or ""): _TrueUp(line_id, amount, parent_id is not None)
+        for invoice_id, subscription_id, line_id, amount, parent_id in rows
+    }
 
 
 def _logical_periods(lines: Sequence[InvoicedUsage]) -> dict[tuple[str, Period, str], Period]:
@@ -323,7 +384,7 @@ async def _meters(session: AsyncSession, ids: Collection[str]) -> dict[str, tupl
 def _excluded_because(
     line: InvoicedUsage, member: SubscriptionSnapshot, item: LineItemSnapshot, backfill: MeterBackfill | None
 ) -> NotCharged | None:
-    if member.commitment is not None or not _decides_alone(line, member, item):
+    if member.commitment is None and not _decides_alone(line, member, item):
         return NotCharged.COMMITMENT
     if line.edited:
         return NotCharged.EDITED
@@ -354,51 +415,3 @@ def widened_since(backfill: MeterBackfill | None, watermark: int) -> bool:
         return False
     sequence = backfill.finished_sequence  # None for what finished before there were watermarks
     return backfill.finished_at is None or (sequence is not None and sequence > watermark)
-
-
-def late_charges(recheckable: RecheckableLine, answers: Answers, now: datetime) -> LateCharge:
-    """What has changed on a line. Pure."""
-    line = recheckable.line
-    digits = currency.digits(recheckable.member.currency)
-    again = rate(recheckable.plan, answers, digits, now, recheckable.committed)
-    usage = EXACT.subtract(again.raw, line.usage)
-    if recheckable.kept is NotCharged.COMMITMENT:
-        return LateCharge(again.raw, usage, None, recheckable.kept, again)
-    # the same usage costs what it was invoiced for, whatever has become of allowances since
-    amount = ZERO if usage == 0 else EXACT.subtract(again.amount, line.amount)
-    negative = NotCharged.NEGATIVE if usage < 0 or amount < 0 else None
-    return LateCharge(again.raw, usage, amount, recheckable.kept or negative, again)
-
-
-def late_line(recheckable: RecheckableLine, answers: Answers, now: datetime) -> DraftLine | None:
-    """The line that charges what came late; None when there is nothing to charge. Pure."""
-    line, item, found = recheckable.line, recheckable.plan.charge.item, late_charges(recheckable, answers, now)
-    if found.amount is None or found.amount <= 0:
-        return None
-    costs_more = recheckable.is_left_by_correction and found.not_charged is NotCharged.NEGATIVE
-    if found.not_charged is not None and not costs_more:
-        return None
-    quantity = max(EXACT.subtract(found.rated.billable, line.quantity), ZERO)
-    of_child = line.subscription_id != line.billed
-    return DraftLine(
-        kind=LineKind.LATE_USAGE,
-        subscription_id=line.subscription_id,
-        item=item,
-        display_name=f"{line.display_name} (Late Usage)",
-        plan_id=item.entity_id,
-        plan_name=item.plan_display_name,
-        start=line.window.start,
-        end=line.window.end,
-        amount=found.amount,
-        quantity=quantity,
-        raw_usage=found.usage,
-        covered=max(EXACT.subtract(found.usage, quantity), ZERO),
-        rating={
-            **explained(found.rated.breakdown),
-            "current_usage": plain(found.current),
-            "charged_before": plain(line.amount),
-        },
-        usage_windows=None if found.rated.over_quota is None else found.rated.over_quota.facts(item.id),
-        late_for_line_id=line.id,
-        metadata={"child_customer_id": recheckable.member.customer_id} if of_child else {},
-    )

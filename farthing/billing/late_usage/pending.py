@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.billing.late_usage.detection import CHARGING
 from farthing.storage.postgres import scope_of
 
+# under a clock that stands still, ids tell which of two came first
 _PENDING = text(
     """
     SELECT correction.usage_line_id, correction.invoice_id
@@ -22,7 +23,8 @@ _PENDING = text(
             WHERE late.environment_id = :environment
                 AND late.subscription_line_item_id = correction.subscription_line_item_id
                 AND late.late_for_line_id = correction.usage_line_id AND late.status = 'published'
-                AND late.created_at >= correction.created_at AND charging.id <> ALL (:own)
+                AND (late.created_at, right(late.id, 26)) >= (correction.created_at, right(correction.id, 26))
+                AND charging.id <> ALL (:own)
                 AND charging.status = 'published' AND charging.invoice_status = ANY (:charging)
         )
     """

@@ -10,9 +10,9 @@ from enum import Enum
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.corrections.obstacles import require_not_paid_out
 from farthing.billing.dunning.cases import close_case
 from farthing.billing.dunning.tables import DunningStatus
+from farthing.billing.late_usage.obstacles import require_not_paid_out
 from farthing.billing.periods.drafts import WantedDraft, begin, compute_all, recomputable, recompute
 from farthing.catalogue.fx.lookup import NoRate
 from farthing.core.money import exact_sum
@@ -117,8 +117,9 @@ class BillingHooks:
     async def on_paid(self, session: AsyncSession, invoice: Invoice) -> None:
         if invoice.wallet_transaction_id is not None:
             await complete_purchase(session, invoice.wallet_transaction_id, clock_of(session).now())
-        if invoice.billing_reason in ACTIVATING and invoice.invoice_type is InvoiceType.SUBSCRIPTION:
-            assert invoice.subscription_id is not None
+        opens = invoice.billing_reason in ACTIVATING and invoice.invoice_type is InvoiceType.SUBSCRIPTION
+        # one that was taken over may be of a subscription that the system before has no more
+        if opens and invoice.subscription_id is not None:
             await activation.paid_for(session, invoice.subscription_id, paid=True)
 
 

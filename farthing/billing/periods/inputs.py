@@ -18,8 +18,10 @@ from farthing.billing.calculation.charges import InvoicedWindow, ItemTerms
 from farthing.billing.calculation.draft import DraftLine
 from farthing.billing.calculation.progressive import Charged
 from farthing.billing.calculation.service_time import service_of
+from farthing.billing.calculation.unpaid_rest import CLOSING
 from farthing.billing.calculation.usage_charges import Question
 from farthing.billing.late_usage import detection
+from farthing.billing.late_usage.charges import late_charges, late_line
 from farthing.billing.late_usage.detection import RecheckableLine
 from farthing.billing.late_usage.pending import pending_charges
 from farthing.billing.measurement import measure_usage
@@ -265,7 +267,8 @@ def _charging_lines() -> Select[Any]:
             Invoice.id == line.c.invoice_id,
             Invoice.status == Status.PUBLISHED,
             Invoice.invoice_status.in_(COUNTING),
-            Invoice.invoice_type == InvoiceType.SUBSCRIPTION,
+            # an ended subscription's late lines stand on an invoice of their own
+            (Invoice.invoice_type == InvoiceType.SUBSCRIPTION) | (line.c.kind == LineKind.LATE_USAGE),
             # one cuts its period, the other charges nothing: a trial that ends early is paid for from then on
             Invoice.billing_reason.not_in(
                 (BillingReason.AUTO_INVOICE_THRESHOLD, BillingReason.SUBSCRIPTION_TRIAL_START)
@@ -294,11 +297,9 @@ def _charged_as_late(invoice_input: GatheredInput, invoiced: _InvoicedElsewhere)
 async def _late(
     session: AsyncSession, asked: Sequence[InvoiceRequest], *, with_corrections: bool
 ) -> list[RecheckableLine]:
-    """What finished invoices of the subscriptions have to be measured again for, where this is one of a whole period:
+    """What finished invoices of the subscriptions have to be measured again for, where this one closes a period:
     all of it if late usage is charged on the next invoice, and else what corrections have left to it."""
-    ends = {
-        request.subscription_id: request.period.end for request in asked if request.occasion is InvoiceTrigger.CYCLE
-    }
+    ends = {request.subscription_id: request.period.end for request in asked if request.occasion in CLOSING}
     if not ends:
         return []
     own = [request.invoice_id for request in asked if request.invoice_id is not None]
@@ -308,10 +309,12 @@ async def _late(
     pending = await pending_charges(session, ends, own) if with_corrections else {}
     lines = await detection.recheckable_lines(session, sorted({*past, *pending.values()}), own)
     of_policy = set(past)
+    # what a correction left of a pool is the pool's, whichever of its lines it falls to by now
+    left = {line.pool for line in lines if line.pool is not None and line.line.id in pending}
     return [
-        replace(line, is_left_by_correction=line.line.id in pending)
+        replace(line, is_left_by_correction=is_left)
         for line in lines
-        if line.line.invoice_id in of_policy or line.line.id in pending
+        if (is_left := line.line.id in pending or line.pool in left) or line.line.invoice_id in of_policy
     ]
 
 
@@ -339,8 +342,8 @@ async def _usage(
     meters |= {line.plan.meter.id: line.plan.meter for line in watched}
     answers = await measure_usage(session, list(asked), meters)
     late: dict[str, list[DraftLine]] = defaultdict(list)
-    for line in watched:
-        made = detection.late_line(line, answers, found[0].known.now)
+    for line, charge in zip(watched, late_charges(watched, answers, found[0].known.now), strict=True):
+        made = late_line(line, charge)
         if made is not None:
             late[line.line.billed].append(made)
     for invoice_input in found:

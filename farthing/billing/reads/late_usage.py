@@ -11,7 +11,8 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.late_usage import detection
-from farthing.billing.late_usage.detection import REASONS, LateCharge, NotCharged, RecheckableLine
+from farthing.billing.late_usage.charges import LateCharge, late_charges
+from farthing.billing.late_usage.detection import REASONS, NotCharged, RecheckableLine
 from farthing.billing.measurement import measure_usage
 from farthing.core.clock import instant
 from farthing.core.encoding.wire import DecimalText, Response, Timestamp
@@ -93,4 +94,4 @@ async def _late_of(
     answers = await measure_usage(
         session, list(questions), {recheckable.plan.meter.id: recheckable.plan.meter for recheckable in watched}
     )
-    return [(recheckable, detection.late_charges(recheckable, answers, now)) for recheckable in watched]
+    return list(zip(watched, late_charges(watched, answers, now), strict=True))

@@ -94,7 +94,9 @@ async def _terms(target: MigrationTarget, record: SourceRecord) -> dict[str, Any
     body |= {name: decimal_of(record, name) for name in _FIGURES}
     body |= {
         "customer_id": await target.need(CUSTOMERS, record.get("customer_id"), "customer_id"),
-        "subscription_id": await target.find(SUBSCRIPTIONS, record.get("subscription_id")),
+        "subscription_id": await target.find_unless_failed(
+            SUBSCRIPTIONS, record.get("subscription_id"), "subscription_id"
+        ),
         "subscription_customer_id": await target.find(CUSTOMERS, record.get("subscription_customer_id")),
         "metadata": {**metadata_of(record, target.problems)},
         "line_items": [await _line(target, line) for line in record.get("line_items") or ()],

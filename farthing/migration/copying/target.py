@@ -67,6 +67,18 @@ class MigrationTarget:
             raise ValidationFailed.of(field_name, f"names {source_id or 'nothing'} of {kind}, which was not carried")
         return found
 
+    async def find_unless_failed(self, kind: str, source_id: str | None, field_name: str) -> str | None:
+        """The id here; None if the source never offered it. Raises ValidationFailed if it could not be carried."""
+        found = await self.find(kind, source_id)
+        if found is None and source_id:
+            table = MigratedRecord
+            failed = select(table.outcome).where(
+                table.kind == kind, table.source_id == source_id, table.outcome == RecordOutcome.FAILED
+            )
+            if await self.session.scalar(failed) is not None:
+                return await self.need(kind, source_id, field_name)
+        return found
+
     def note_part(self, kind: str, source_id: str | None, target_id: str) -> None:
         """Note what was copied with the record and is named by others."""
         if source_id:

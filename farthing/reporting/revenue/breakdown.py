@@ -40,6 +40,8 @@ from farthing.reporting.revenue.lines import (
     RevenueRevert,
     RevenueSource,
     RevenueStatus,
+    count_lines,
+    earliest_line,
     few_at_once,
     owner_of_reports,
     prices_of,
@@ -47,7 +49,7 @@ from farthing.reporting.revenue.lines import (
     reverted_figures,
     reverts_of,
 )
-from farthing.reporting.revenue.open_periods import provisional_lines
+from farthing.reporting.revenue.open_periods import earliest_open_period, provisional_lines
 from farthing.reporting.revenue.schemas import (
     RevenueAnalyticsQuery,
     RevenueAnalyticsRequest,
@@ -127,6 +129,20 @@ async def revenue(session: AsyncSession, asked: RevenueAnalyticsRequest, now: da
         contains_allocated=by_day and any(part.part.is_allocated for part in parts),
         query=query,
     )
+
+
+async def revenue_since(session: AsyncSession, customer_ids: Sequence[str], now: datetime) -> datetime | None:
+    """The beginning of the day before which customers have earned nothing; None where they have at no time."""
+    selection = LineSelection(customer_ids=customer_ids)
+    known = [await earliest_line(session, selection, now), await earliest_open_period(session, selection)]
+    first = min((moment for moment in known if moment is not None), default=None)
+    return None if first is None else datetime.combine(first.astimezone(UTC_OFFSET).date(), time(), UTC_OFFSET)
+
+
+async def lines_by_customer(session: AsyncSession, asked: RevenueAnalyticsRequest, now: datetime) -> dict[str, int]:
+    """How many invoiced lines the answer to a question is made of, by customer. Raises ValidationFailed."""
+    _, days = _read(asked, now)
+    return await count_lines(session, _selection(asked), now, _TOUCHED, {"since": days.start, "until": days.end})
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,7 +193,7 @@ _LINES = """
         coalesce(l.subscription_line_item_id, ''), coalesce(l.price_id, ''), coalesce(l.meter_id, ''), i.currency,
         l.kind, l.price_type, l.amount, l.quantity, l.raw_usage, coalesce(l.adjusted_entitlement_quantity, 0),
         l.line_item_discount, l.invoice_level_discount, l.period_start, l.period_end,
-        coalesce(i.finalized_at, i.reference_date), item.invoice_cadence, i.finalized_at, i.voided_at,
+        coalesce(i.finalized_at, i.reference_date) AS dated_at, item.invoice_cadence, i.finalized_at, i.voided_at,
         i.id, i.total, l.prepaid_credits_applied
     FROM invoices AS i
     JOIN invoice_line_items AS l ON l.environment_id = :environment AND l.invoice_id = i.id AND l.status = 'published'
@@ -205,6 +205,27 @@ _LINES = """
             OR i.invoice_status = 'DRAFT' AND i.last_computed_at IS NOT NULL AND i.period_end <= :now
         )
 """
+
+
+async def earliest_line(session: AsyncSession, selection: LineSelection, now: datetime) -> datetime | None:
+    """When the service of the first line of a selection begins; None without lines."""
+    conditions, parameters = selection.conditions()
+    given = {**parameters, "environment": scope_of(session).environment_id, "now": now}
+    statement = f"SELECT min(least(period_start, dated_at)) FROM ({_LINES} {conditions}) AS lines"
+    earliest: datetime | None = await session.scalar(text(statement), given)
+    return earliest
+
+
+async def count_lines(
+    session: AsyncSession, selection: LineSelection, now: datetime, narrowed: str, values: Mapping[str, Any]
+) -> dict[str, int]:
+    """How many lines `read_lines` would read of each customer; those without any are left out."""
+    conditions, parameters = selection.conditions()
+    given = {**parameters, **values, "environment": scope_of(session).environment_id, "now": now}
+    statement = (
+        f"SELECT customer_id, count(*) FROM ({_LINES} {conditions} AND ({narrowed})) AS lines GROUP BY customer_id"
+    )
+    return dict((await session.execute(text(statement), given)).all())
 
 
 async def read_lines(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.reference_date import reference_date_of
@@ -28,6 +28,17 @@ from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 from farthing.subscriptions.tables import Subscription
 
 _INVOICED = (SubscriptionType.STANDALONE, SubscriptionType.DELEGATED_INVOICING, SubscriptionType.PARENT)
+
+
+async def earliest_open_period(session: AsyncSession, selection: LineSelection) -> datetime | None:
+    """When the first of the open periods of a selection's customers began; None without any."""
+    query = select(func.min(Subscription.current_period_start)).where(
+        Subscription.status == Status.PUBLISHED, Subscription.subscription_status == SubscriptionStatus.ACTIVE
+    )
+    if selection.customer_ids is not None:
+        query = query.where(in_array(Subscription.payer_id, selection.customer_ids))
+    earliest: datetime | None = await session.scalar(query)
+    return earliest
 
 
 async def provisional_lines(

@@ -11,15 +11,18 @@ import pytest
 from farthing.billing.dunning.retries import carry_out_due
 from farthing.billing.dunning.schedule import DunningStep, next_step
 from farthing.core.clock import FixedClock
+from farthing.doctor.examination import audit
 from farthing.invoices.ports import InvoicePorts
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing import execution
 from farthing.payments.processing.reconciliation import reconcile
 from farthing.payments.testing_provider import provider as testing_provider
 from tests.billing.collection.test_collection import AUTO, SENT, by, to
-from tests.billing.counter import Body, has_card, opened, read
+from tests.billing.counter import Body, cancel, has_card, opened, read
+from tests.billing.late_usage.lateness import send, settled
 from tests.billing.office import Office
 from tests.payments.till import DECLINED, OK, SLOW
+from tests.reporting.reconciliation import unreconciled
 from tests.subscriptions.shop import fixed
 
 STOLEN = "pm_test_stolen"
@@ -324,3 +327,62 @@ async def test_the_queue_lists_what_is_open_first(office: Office) -> None:
     assert {row["amount_remaining"] for row in found["items"]} == {"10"}
     retrying = await office.account.get("/dunning", dunning_status="retrying")
     assert [row["invoice_id"] for row in retrying["items"]] == [second["latest_invoice"]["id"]]
+
+
+async def test_part_payments_a_write_off_and_what_comes_after_it_add_up(office: Office) -> None:
+    """Ten are owed, three are paid between the retries, the rest is written off in the end, and five come after all."""
+    customer = await office.customer()
+    made = await dunned(office, DECLINED, customer, final_action="mark_uncollectible", retry_days=[2, 4])
+    invoice_id = made["latest_invoice"]["id"]
+
+    async def paid(amount: str, expect: int = 201) -> None:
+        body = {"destination_type": "INVOICE", "destination_id": invoice_id, "payment_method_type": "OFFLINE"}
+        await office.account.post(
+            "/payments", {**body, "amount": amount, "currency": "usd", "process_payment": True}, expect
+        )
+
+    async def sound() -> None:
+        assert await unreconciled(office.account) == []
+        found = await audit(office.account.database, only=[office.account.environment_id])
+        assert found.differences == []
+
+    await to(office, "2026-01-03")
+    await paid("3")
+    await sound()
+    await to(office, "2026-01-20")
+    lost = await invoice_of(office, made)
+    assert (lost["amount_paid"], lost["amount_remaining"], lost["written_off_amount"]) == ("3", "7", "7")
+    assert (await case(office, made))["dunning_status"] == "exhausted"
+    await sound()
+    await paid("5")
+    after = await invoice_of(office, made)
+    assert (after["amount_paid"], after["amount_remaining"], after["written_off_amount"]) == ("8", "2", "2")
+    await sound()
+    await paid("4")
+    over = await invoice_of(office, made)
+    assert (over["amount_paid"], over["payment_status"]) == ("12", "OVERPAID")
+    # what came after all is not dunned again, and the next invoice is charged as ever
+    await to(office, "2026-02-02")
+    assert (await payments(office, made)).count("FAILED") == 3
+    await sound()
+
+
+async def test_a_declined_charge_of_what_an_ended_subscription_used_more_is_dunned_to_its_end(office: Office) -> None:
+    customer = await office.customer()
+    value = {"enabled": True, "retry_days": [1], "final_action": "cancel"}
+    await office.account.put("/settings/dunning_config", {"value": value})
+    plan = await office.plan(office.usage(await office.feature("calls"), "1"))
+    await settled(office)
+    await has_card(office, customer, DECLINED)
+    made = await opened(office, plan, customer, **by(AUTO, "default_active"))
+    await send(office, customer, "a", "2026-01-05")
+    await office.on("2026-01-20")
+    await cancel(office, made, cancel_immediately_invoice_policy="generate_invoice")
+    (last,) = await office.invoices()
+    await send(office, customer, "b", "2026-01-06")
+    answer = await office.account.post(f"/invoices/{last.id}/corrections", {"resolution": "next_invoice"}, 200)
+    await to(office, "2026-02-10")
+    extra = {"latest_invoice": {"id": answer["charged_invoice_id"]}}
+    assert (await case(office, extra))["dunning_status"] == "exhausted"
+    assert (await read(office, made))["subscription_status"] == "cancelled"
+    assert await unreconciled(office.account) == []

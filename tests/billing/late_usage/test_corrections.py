@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from farthing.billing.proof.credit_notes import note_differences
+from farthing.billing.proof.invoices import prove
 from farthing.invoices.figures.derivation import all_differences
 from farthing.invoices.tables import Invoice
 from farthing.subscriptions.tables import Subscription
@@ -328,13 +329,13 @@ async def billed(office: Office, subscription: Subscription) -> Decimal:
     return total
 
 
-async def ended(office: Office) -> tuple[Subscription, Invoice]:
+async def ended(office: Office, **more: Any) -> tuple[Subscription, Invoice]:
     """A subscription that was cancelled on 21 January, and its last invoice: ten calls at 1."""
     calls = await office.feature("calls")
     plan = await office.plan(office.usage(calls, "1"))
     await settled(office)
     customer = await office.customer()
-    subscription = await office.subscribed(plan, customer)
+    subscription = await office.subscribed(plan, customer, **more)
     for number in range(10):
         await send(office, customer, f"e{number}", "2026-01-15")
     await office.on("2026-01-21")
@@ -373,16 +374,111 @@ async def test_the_last_invoice_of_an_ended_subscription_is_lowered(
     assert await faults(office, [invoice]) == []
 
 
-async def test_what_an_ended_subscription_used_more_stays_open_and_says_so(office: Office) -> None:
+async def test_what_an_ended_subscription_used_more_is_invoiced_at_once(office: Office) -> None:
     subscription, invoice = await ended(office)
     customer = await office.account.get(f"/customers/{subscription.customer_id}")
     await send(office, customer, "late", "2026-01-16")
     assert (await preview(office, invoice))["difference"] == "1"
-    refused = await correct(office, invoice, "next_invoice", expect=400)
-    assert refused["details"]["subscription_status"] == "cancelled"
     # an event after the end is nobody's usage
     await send(office, customer, "after", "2026-01-25")
     assert (await preview(office, invoice))["difference"] == "1"
+    await correct(office, invoice, expect=400)
+    made = await correct(office, invoice, "next_invoice")
+    assert [(line["direction"], line["amount"]) for line in made["lines"]] == [("charge", "1")]
+    extra = await office.account.get(f"/invoices/{made['charged_invoice_id']}")
+    stands = (extra["invoice_type"], extra["invoice_status"], extra["total"], extra["subscription_id"])
+    assert stands == ("ONE_OFF", "FINALIZED", "1", subscription.id)
+    assert await correct(office, invoice, "next_invoice") == made
+    assert (await preview(office, invoice))["difference"] == "0"
+    assert (await office.invoices(subscription))[-1].id in {extra["id"], invoice.id}
+    assert await proved(office, subscription) == []
+
+
+async def test_an_ended_subscription_is_charged_and_credited_in_turns_and_never_twice(office: Office) -> None:
+    subscription, invoice = await ended(office)
+    customer = await office.account.get(f"/customers/{subscription.customer_id}")
+    for number in range(3):
+        await send(office, customer, f"late{number}", "2026-01-16")
+    first = await correct(office, invoice, "next_invoice")
+    await void(office, "late0", *(f"e{number}" for number in range(10)))
+    # eleven of thirteen go back: the ten of the invoice before the late ones
+    taken = await correct(office, invoice)
+    assert [line["amount"] for line in taken["lines"]] == ["-10", "-1"]
+    assert taken["lines"][1]["invoice_id"] == first["charged_invoice_id"]
+    await send(office, customer, "later", "2026-01-17")
+    second = await correct(office, invoice, "next_invoice")
+    assert second["charged_invoice_id"] != first["charged_invoice_id"]
+    assert await billed(office, subscription) == 3
+    # the void of what was charged opens it again
+    await office.account.post(f"/invoices/{second['charged_invoice_id']}/void", {}, 200)
+    assert (await preview(office, invoice))["difference"] == "1"
+    third = await correct(office, invoice, "next_invoice")
+    assert third["charged_invoice_id"] not in {first["charged_invoice_id"], second["charged_invoice_id"], None}
+    assert await billed(office, subscription) == 3
+    assert await proved(office, subscription) == []
+
+
+async def test_what_was_left_to_a_next_invoice_that_did_not_come_is_invoiced_at_once(office: Office) -> None:
+    subscription, customer = await sell(office, count=3)
+    invoice = await january(office, subscription)
+    await office.used("calls", customer, 4, "2026-01-20")
+    await correct(office, invoice, "next_invoice")
+    body = {"cancellation_type": "immediate", "cancel_immediately_invoice_policy": "skip"}
+    await office.account.post(f"/subscriptions/{subscription.id}/cancel", body, 200)
+    made = await correct(office, invoice, "next_invoice")
+    assert (await office.account.get(f"/invoices/{made['charged_invoice_id']}"))["total"] == "4"
+    assert await correct(office, invoice, "next_invoice") == made
+    assert await billed(office, subscription) == 7
+
+
+@pytest.mark.parametrize("policy", ["report", "next_invoice"])
+async def test_the_last_invoice_charges_what_came_late_for_the_period_before(office: Office, policy: str) -> None:
+    subscription, customer = await sell(office, count=3)
+    await office.settings(late_usage_policy=policy)
+    invoice = await january(office, subscription)
+    await office.used("calls", customer, 4, "2026-01-20")
+    if policy == "report":
+        await correct(office, invoice, "next_invoice")
+    await office.on("2026-02-10")
+    now = {"cancellation_type": "immediate", "cancel_immediately_invoice_policy": "generate_invoice"}
+    await office.account.post(f"/subscriptions/{subscription.id}/cancel", now, 200)
+    await office.run("2026-03-01")
+    assert [await late(office, row) for row in await office.invoices(subscription)][-1] == [("01-01", "4", "4")]
+    assert (await preview(office, invoice))["difference"] == "0"
+    assert await proved(office, subscription) == []
+
+
+async def test_what_is_invoiced_at_once_has_the_coupons_and_taxes_of_the_subscription(office: Office) -> None:
+    rate = {"name": "VAT", "code": "vat", "tax_rate_type": "percentage", "percentage_value": "19"}
+    tax = await office.account.post("/taxes/rates", rate)
+    terms = {"name": "20", "type": "percentage", "percentage_off": "20", "cadence": "forever"}
+    coupon = await office.account.post("/coupons", terms)
+    subscription, invoice = await ended(
+        office,
+        coupons=[coupon["id"]],
+        tax_rate_overrides=[{"tax_rate_code": tax["code"], "currency": "usd", "priority": 1, "auto_apply": True}],
+    )
+    assert invoice.total == Decimal("9.52")
+    customer = await office.account.get(f"/customers/{subscription.customer_id}")
+    for number in range(10):
+        await send(office, customer, f"late{number}", "2026-01-16")
+    made = await correct(office, invoice, "next_invoice")
+    extra = await office.account.get(f"/invoices/{made['charged_invoice_id']}")
+    assert (extra["subtotal"], extra["total_discount"], extra["total_tax"], extra["total"]) == (
+        "10",
+        "2",
+        "1.52",
+        "9.52",
+    )
+    assert await proved(office, subscription) == []
+
+
+async def proved(office: Office, subscription: Subscription) -> list[Any]:
+    """What the doctor says of all invoices of a subscription."""
+    invoices = await office.invoices(subscription)
+    async with office.account.transaction(read_only=True) as session:
+        fresh = [await session.get_one(Invoice, invoice.id) for invoice in invoices]
+        return [*(await prove(session, fresh)).differences, *await faults(office, invoices)]
 
 
 @pytest.mark.parametrize(
@@ -417,12 +513,13 @@ async def test_a_line_under_a_commitment_of_its_own_is_corrected(
     assert await faults(office, [invoice]) == []
 
 
-async def test_a_line_under_a_commitment_of_the_subscription_says_why_it_is_not_corrected(office: Office) -> None:
+async def test_a_line_under_a_commitment_over_several_periods_says_why_it_is_not_corrected(office: Office) -> None:
     calls = await office.feature("calls")
     plan = await office.plan(office.usage(calls, "1"))
     await settled(office)
     customer = await office.customer()
-    subscription = await office.subscribed(plan, customer, commitment_amount="5", overage_factor="2")
+    promise = {"commitment_amount": "5", "overage_factor": "2", "commitment_duration": "ANNUAL"}
+    subscription = await office.subscribed(plan, customer, **promise)
     for number in range(7):
         await send(office, customer, f"e{number}", "2026-01-15")
     await office.run("2026-02-01")

@@ -122,7 +122,11 @@ async def test_in_one_go_as_week_by_week(office: Office) -> None:
 @pytest.mark.parametrize(
     ("terms", "price"),
     [
-        pytest.param({"commitment_amount": "5", "overage_factor": "2"}, {}, id="the subscription's"),
+        pytest.param(
+            {"commitment_amount": "5", "overage_factor": "2", "commitment_duration": "QUARTERLY"},
+            {},
+            id="the subscription's over several periods",
+        ),
         pytest.param(
             {},
             {
@@ -135,7 +139,7 @@ async def test_in_one_go_as_week_by_week(office: Office) -> None:
         ),
     ],
 )
-async def test_under_a_commitment_it_is_reported_only(
+async def test_under_a_commitment_over_several_periods_it_is_reported_only(
     office: Office, terms: dict[str, Any], price: dict[str, Any]
 ) -> None:
     calls = await office.feature("calls")

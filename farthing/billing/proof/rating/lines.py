@@ -18,6 +18,7 @@ from typing import Any
 from farthing.billing.calculation.charges import OPENINGS
 from farthing.billing.calculation.commitments import span_of
 from farthing.billing.calculation.draft import explained
+from farthing.billing.proof.late_pools import late_pool_faults
 from farthing.billing.proof.rating.quotas import is_over_money, quota_faults
 from farthing.billing.proof.rating.service_time import service_span_at, service_time_faults
 from farthing.calendar.period import Period
@@ -61,8 +62,9 @@ def faults(invoice: Invoice, lines: Sequence[InvoiceLineItem], sources: Sources)
         places, wanted = [line.position for line in lines], list(range(len(lines)))
         yield from _unless(invoice.id, "places of its lines", places, wanted)
     usage: dict[str, list[InvoiceLineItem]] = defaultdict(list)
+    late: list[InvoiceLineItem] = []
     for line in lines:
-        kind = kind_of(line)
+        kind = line.kind
         if line.parent_line_item_id is not None or (kind is None and (invoice.is_manually_edited or not billed)):
             continue
         if kind is None:
@@ -75,16 +77,13 @@ def faults(invoice: Invoice, lines: Sequence[InvoiceLineItem], sources: Sources)
         if kind is LineKind.FIXED:
             yield from _fixed(invoice, line, sources)
         elif kind is LineKind.LATE_USAGE:
+            late.append(line)
             yield from _late(invoice, line, sources)
         else:
             usage[line.subscription_id or ""].append(line)
+    yield from late_pool_faults(late)
     for subscription_id, theirs in usage.items():
         yield from _UsageLines(invoice, sources.members.get(subscription_id), theirs, sources).faults()
-
-
-def kind_of(line: InvoiceLineItem) -> LineKind | None:
-    """What billing made the line for; None when billing did not make it."""
-    return line.kind
 
 
 def _unless(where: str, figure: str, stored: object, derived: object) -> Iterator[Difference]:
@@ -98,7 +97,7 @@ def _text(value: object) -> str:
 
 def _record(line: InvoiceLineItem) -> dict[str, Any]:
     """What the line says of its rating, without what is said of the line as a whole."""
-    apart = {"gross", "current_usage", "charged_before"}
+    apart = {"gross", "current_usage", "charged_before", "pool_invoice_id", "pool_charged_before", "pool_now"}
     return {key: value for key, value in (line.rating or {}).items() if key not in apart}
 
 
@@ -145,12 +144,23 @@ def _late(invoice: Invoice, line: InvoiceLineItem, sources: Sources) -> Iterator
         breakdown = explain(sources.prices[line.price_id or ""], _rated_quantity(line))
         cost = breakdown.amount
         yield from _unless(line.id, "rating", _record(line), explained(breakdown))
-    before = Decimal(rating.get("charged_before", "0"))
-    due = EXACT.subtract(round_to(cost, currency.digits(invoice.charge_currency)), before)
-    yield from _unless(line.id, "late usage less what was charged", line.charge_amount, due)
+    if line.commitment_info is not None:
+        of_member = _UsageLines(invoice, sources.members.get(line.subscription_id or ""), [line], sources)
+        yield from of_member.own_commitment(line)
+        cost = _worth_under_commitment(line.commitment_info)
+    if "pool_now" not in rating:
+        before = Decimal(rating.get("charged_before", "0"))
+        due = EXACT.subtract(round_to(cost, currency.digits(invoice.charge_currency)), before)
+        yield from _unless(line.id, "late usage less what was charged", line.charge_amount, due)
     if line.raw_usage is not None and "current_usage" in rating:
         covered = over(line.raw_usage, line.quantity)
         yield from _unless(line.id, "quantity covered", line.adjusted_entitlement_quantity, covered)
+
+
+def _worth_under_commitment(info: Mapping[str, Any]) -> Decimal:
+    """What an item's own commitment makes of its usage, by the parts that are told of it."""
+    keys = ("computed_commitment_utilized_amount", "computed_overage_amount", "computed_true_up_amount")
+    return exact_sum([Decimal(info[key]) for key in keys])
 
 
 def _parts_sum(line: InvoiceLineItem) -> Decimal:
@@ -178,11 +188,11 @@ class _Charge:
     @property
     def main(self) -> InvoiceLineItem | None:
         """The line within the commitment; None when all of it was overage."""
-        return next((line for line in self.lines if kind_of(line) is LineKind.USAGE), None)
+        return next((line for line in self.lines if line.kind is LineKind.USAGE), None)
 
     @property
     def overage(self) -> InvoiceLineItem | None:
-        return next((line for line in self.lines if kind_of(line) is LineKind.OVERAGE), None)
+        return next((line for line in self.lines if line.kind is LineKind.OVERAGE), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +213,7 @@ class _UsageLines:
         of_all: list[InvoiceLineItem] = []
         true_ups: list[InvoiceLineItem] = []
         for line in self.lines:
-            if kind_of(line) is LineKind.TRUE_UP:
+            if line.kind is LineKind.TRUE_UP:
                 true_ups.append(line)
             elif line.subscription_line_item_id is None:
                 of_all.append(line)
@@ -237,9 +247,10 @@ class _UsageLines:
                 billable = round_to(_rated_quantity(line), QUANTITY_DIGITS)
                 covered = line.adjusted_entitlement_quantity
                 yield from _unless(line.id, "usage - billable", covered, over(line.raw_usage, billable))
-            yield from self._commitment(line)
+            yield from self.own_commitment(line)
 
-    def _commitment(self, line: InvoiceLineItem) -> Iterator[Difference]:
+    def own_commitment(self, line: InvoiceLineItem) -> Iterator[Difference]:
+        """What a line says of its item's own commitment."""
         item, info = self.sources.item(line), line.commitment_info
         if item is None:
             return
@@ -274,7 +285,7 @@ class _UsageLines:
         )
 
     def _terms(self, info: Mapping[str, Any]) -> LineCommitment:
-        amount, factor = Decimal(info["amount"]), Decimal(info["overage_factor"])
+        amount, factor = Decimal(info.get("amount_in_force", info["amount"])), Decimal(info["overage_factor"])
         return LineCommitment(amount, factor, bool(info["true_up_enabled"]) and not self._is_cut)
 
     def _cost(self, line: InvoiceLineItem) -> Decimal:
@@ -287,8 +298,7 @@ class _UsageLines:
         billable, info, item = _rated_quantity(first), first.commitment_info, self.sources.item(first)
         if info is not None and self._over_several(item, info):
             # what a window, or an earlier period, had used is not on the line: only the parts of its charge are
-            keys = ("computed_commitment_utilized_amount", "computed_overage_amount", "computed_true_up_amount")
-            return _Charge(parts, billable, None, exact_sum([Decimal(info[key]) for key in keys]))
+            return _Charge(parts, billable, None, _worth_under_commitment(info))
         cost = self._cost(first)
         charged = cost if info is None else item_commitment(cost, self._terms(info)).amount
         return _Charge(parts, billable, cost, round_to(charged, self.digits))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -13,7 +13,14 @@ from farthing.calendar.period import Period
 from farthing.core.clock import shifted
 from farthing.core.encoding.parquet_table import ColumnKind
 from farthing.core.errors import ValidationFailed
-from farthing.reporting.revenue.breakdown import EVENT_SOURCE, GROUPS, MOST_DAYS, revenue
+from farthing.reporting.revenue.breakdown import (
+    EVENT_SOURCE,
+    GROUPS,
+    MOST_DAYS,
+    lines_by_customer,
+    revenue,
+    revenue_since,
+)
 from farthing.reporting.revenue.schemas import RevenueAnalyticsRequest, RevenueGranularity
 from farthing.reporting.revenue.tabulated import FIGURES
 from farthing.transfer.exports.selections.customer_pages import customer_pages
@@ -26,6 +33,9 @@ _COLUMNS = [
     *(Column(name, ColumnKind.DECIMAL) for name in FIGURES),
 ]
 CUSTOMERS_AT_ONCE = 200
+LINES_AT_ONCE = 2_000
+"""Lines of invoices that are held at once, with what they earn on each day; those of one day are not parted."""
+_DAY = timedelta(days=1)
 _INSTANT = timedelta(microseconds=1)
 
 
@@ -37,17 +47,22 @@ def select_revenue(session: AsyncSession, request: ExportRequest) -> ExportSelec
 async def _portions(session: AsyncSession, request: ExportRequest) -> AsyncIterator[Rows]:
     async for customers in customer_pages(session, CUSTOMERS_AT_ONCE):
         ids = [customer.id for customer in customers]
-        for part in _parts(request.window):
+        since = await revenue_since(session, ids, request.now)
+        if since is None or since >= request.window.end:
+            continue
+        # an export may be of all time, and begins where there is something
+        window = Period(max(since, request.window.start), request.window.end)
+        for part in _parts(window, timedelta(days=MOST_DAYS)):
             async for rows in _of_customers(session, part, request.now, ids):
                 yield rows
 
 
-def _parts(window: Period) -> Iterator[Period]:
-    """The window in parts of whole days, each as long as a report may be at most: an export may be of all time."""
+def _parts(window: Period, most: timedelta) -> Iterator[Period]:
+    """The window in parts of whole days, each at most so long."""
     start = window.start
     while start < window.end:
         midnight = start.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        end = min(midnight + timedelta(days=MOST_DAYS), window.end)
+        end = min(midnight + most, window.end)
         yield Period(start, end)
         start = end
 
@@ -55,25 +70,64 @@ def _parts(window: Period) -> Iterator[Period]:
 async def _of_customers(
     session: AsyncSession, window: Period, now: datetime, customer_ids: Sequence[str]
 ) -> AsyncIterator[Rows]:
-    """The rows of some customers. Raises ValidationFailed where those of one are more than a report may have."""
-    question = RevenueAnalyticsRequest(
+    """The rows of some customers: of as many at once as have few lines, of one that has many, some days at a time.
+
+    Raises ValidationFailed where one has more on a day than a report may have.
+    """
+    lines = await lines_by_customer(session, _question(window, customer_ids), now)
+    for some in _with_few_lines(customer_ids, lines):
+        smaller = list(_smaller(window, some))
+        if not smaller or sum(lines.get(customer_id, 0) for customer_id in some) <= LINES_AT_ONCE:
+            try:
+                yield await _rows(session, window, now, some)
+                continue
+            except ValidationFailed:  # lines may be of many days
+                if not smaller:
+                    raise
+        for part, fewer in smaller:
+            async for rows in _of_customers(session, part, now, fewer):
+                yield rows
+
+
+def _smaller(window: Period, customer_ids: Sequence[str]) -> Iterator[tuple[Period, Sequence[str]]]:
+    """Halves of a question: of its customers, or of the time where there is but one; none of one on one day."""
+    if len(customer_ids) > 1:
+        middle = len(customer_ids) // 2
+        yield window, customer_ids[:middle]
+        yield window, customer_ids[middle:]
+    elif window.duration > _DAY:
+        for part in _parts(window, max(window.duration / 2 // _DAY * _DAY, _DAY)):
+            yield part, customer_ids
+
+
+def _with_few_lines(customer_ids: Sequence[str], lines: Mapping[str, int]) -> Iterator[Sequence[str]]:
+    """The customers in their order, together as long as their lines are few."""
+    some: list[str] = []
+    held = 0
+    for customer_id in customer_ids:
+        count = lines.get(customer_id, 0)
+        if some and held + count > LINES_AT_ONCE:
+            yield some
+            some, held = [], 0
+        some.append(customer_id)
+        held += count
+    if some:
+        yield some
+
+
+def _question(window: Period, customer_ids: Sequence[str]) -> RevenueAnalyticsRequest:
+    return RevenueAnalyticsRequest(
         start_time=window.start,
         end_time=shifted(window.end, -_INSTANT),
         granularity=RevenueGranularity.DAY,
         group_by=_BY,
         customer_ids=list(customer_ids),
     )
-    try:
-        answer = await revenue(session, question, now)
-    except ValidationFailed:
-        if len(customer_ids) == 1:
-            raise
-        middle = len(customer_ids) // 2
-        for half in (customer_ids[:middle], customer_ids[middle:]):
-            async for rows in _of_customers(session, window, now, half):
-                yield rows
-        return
-    yield [
+
+
+async def _rows(session: AsyncSession, window: Period, now: datetime, customer_ids: Sequence[str]) -> Rows:
+    answer = await revenue(session, _question(window, customer_ids), now)
+    return [
         [
             row.day or "",
             *(row.group.get(name, "") for name in _BY),

@@ -1,0 +1,28 @@
+"""Do late lines under a subscription's commitment charge what the whole of their period costs more by now? Pure.
+
+Rule: docs/rules/late-usage.md#under-a-commitment-of-the-subscription
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+
+from farthing.core.money import EXACT, exact_sum, plain
+from farthing.invoices.figures.derivation import Difference
+from farthing.invoices.line_tables import InvoiceLineItem
+
+
+def late_pool_faults(lines: Sequence[InvoiceLineItem]) -> Iterator[Difference]:
+    """The late lines of one invoice that are not together what their pool came to, less what was charged of it."""
+    pools: dict[tuple[str | None, str], list[InvoiceLineItem]] = defaultdict(list)
+    for line in lines:
+        if line.rating is not None and "pool_invoice_id" in line.rating:
+            pools[line.subscription_id, line.rating["pool_invoice_id"]].append(line)
+    for theirs in pools.values():
+        rating = theirs[0].rating or {}
+        due = EXACT.subtract(Decimal(rating["pool_now"]), Decimal(rating["pool_charged_before"]))
+        charged = exact_sum([line.charge_amount for line in theirs])
+        if charged != due:
+            yield Difference(theirs[0].id, "late usage under the commitment", plain(charged), plain(due))
