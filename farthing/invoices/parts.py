@@ -15,8 +15,9 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from farthing.core.enums import Status
 from farthing.customers.tables import Customer
+from farthing.invoices.figures.settlement_tables import PaymentSettlement
 from farthing.invoices.line_tables import CouponApplicationRow, InvoiceLineItem, TaxAppliedRow
-from farthing.invoices.tables import Invoice, PaymentSettlement
+from farthing.invoices.tables import Invoice
 from farthing.storage.queries.kept import KeptRows, KeptStatement, Question, answer_to, answers_to, kept, kept_rows
 from farthing.storage.queries.rows import in_given_array, row_by_id
 

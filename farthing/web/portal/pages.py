@@ -52,7 +52,7 @@ from farthing.web.portal.usage import live_subscriptions, plan_names
 from farthing.web.rendering.answers import HttpRequest, go, refused
 from farthing.web.rendering.charts import StripPart
 from farthing.web.rendering.listing import listing
-from farthing.web.rendering.provider_names import collector_of
+from farthing.web.rendering.words.provider_names import collector_of
 
 
 class Portal(Controller):
