@@ -90,6 +90,7 @@ def test_an_address_of_another_machine_is_refused(tmp_path: Path) -> None:
     assert "cannot listen on port 8080 at 203.0.113.7" in said
 
 
+@pytest.mark.slow
 def test_the_first_start_says_how_to_sign_in_and_two_servers_never_share_a_port(folder: Path) -> None:
     port = free_port()
     with _serving(folder, port, until="works once") as printed:
