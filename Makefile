@@ -52,8 +52,9 @@ types: install
 check-imports: install
 	$(BIN)/lint-imports
 
+# one worker more than the two cores that all is measured on: many tests wait, for locks, processes and the browser
 unit: install engine
-	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
+	$(BIN)/pytest -n 3 --dist worksteal $(ARGS)
 
 # what needs neither database nor browser nor patience: about a minute
 quick: install

@@ -49,7 +49,7 @@ _FAST = {
     "synchronous_commit": "off",
     "full_page_writes": "off",
     "shared_buffers": "128MB",
-    "max_connections": "400",  # each worker has the pools of several servers
+    "max_connections": "1000",  # each worker has the pools of several servers
 }
 _TEMPLATE = "farthing_template"
 

@@ -85,6 +85,7 @@ def test_two_parts_of_one_type_are_refused() -> None:
         Twice(1, 2).part(int)
 
 
+@pytest.mark.slow
 def test_a_port_that_nobody_fills_does_not_type_check(tmp_path: Path) -> None:
     kinds = [*PORTS, Wiring]
     script = tmp_path / "unfilled.py"

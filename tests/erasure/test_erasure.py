@@ -62,6 +62,7 @@ async def test_events_count_what_they_counted(account: Account) -> None:
         assert exact.all() == [EXACT]
 
 
+@pytest.mark.slow
 async def test_issued_documents_name_their_buyer_until_they_are_old_enough(account: Account) -> None:
     life = await live(account)
     answer = await account.post(f"/customers/{life.customer_id}/erase", expect=200)
