@@ -27,6 +27,7 @@ NAMES_NOBODY = {
     "stored_file_pieces": "forgotten with their file",
     "test_gateway_refunds": "keys of requests",
     "usage_notices": "renamed with events",
+    "usage_reports": "a marketplace's own ids",
 }
 """Tables of an environment that erasing passes over, and why."""
 FACTS = {

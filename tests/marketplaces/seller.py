@@ -127,8 +127,8 @@ class Seller:
         self.market(market)  # Google knows the key before it is used
         feature, customer, subscription = await sold(self.office, market, **more)
         self.feature = feature["lookup_key"]
-        block = {**BLOCKS[market], **(terms or {})}
-        await agree(self.office, subscription, market, **{market: block})
+        blocks: Body = {market: {**BLOCKS[market], **(terms or {})}}
+        await agree(self.office, subscription, market, **blocks)
         return customer, subscription
 
     async def sells_more(self, market: str = "aws", terms: Mapping[str, Any] | None = None) -> tuple[Body, Body]:
@@ -137,8 +137,9 @@ class Seller:
         customer = await office.customer()
         feature = await office.feature("more calls")
         subscription = await opened(office, await office.plan(fixed("10"), office.usage(feature, "0.01")), customer)
-        block = {name: f"{value}-2" for name, value in BLOCKS[market].items()}
-        await agree(office, subscription, market, **{market: {**block, **(terms or {})}})
+        own = {name: f"{value}-2" for name, value in BLOCKS[market].items()}
+        blocks: Body = {market: {**own, **(terms or {})}}
+        await agree(office, subscription, market, **blocks)
         return customer, feature
 
     async def used(self, customer: Body, *seen: tuple[str, int]) -> None:

@@ -64,7 +64,7 @@ async def test_reports_add_up_to_the_invoice(
 ) -> None:
     runs = sorted({hour for place in range(len(pauses)) if (hour := sum(pauses[: place + 1])) < 24} | {24})
     market, customer, subscription, feature = await _sold(seller)
-    arrived: set[int] = set()
+    waiting, arrived = list(faults), set[int]()
     withdrawn: set[int] = set()
     for run in runs:
         for number, usage in enumerate(usages):
@@ -74,7 +74,7 @@ async def test_reports_add_up_to_the_invoice(
             if number in arrived - withdrawn and not usage.counts_at(run):
                 withdrawn.add(number)
                 await seller.office.account.delete(f"/events/{subscription['id']}-{number}")
-        fault = faults.pop(0) if faults else None
+        fault = waiting.pop(0) if waiting else None
         moment = (DAY + timedelta(hours=run, minutes=10)).replace(tzinfo=None).isoformat()
         if fault == "away":
             await recorded(seller.office, moment)
@@ -99,7 +99,7 @@ async def _sold(seller: Seller) -> tuple[Market, Any, Any, str]:
     await office.on("2026-01-01")
     if not (await office.account.get("/connections"))["connections"]:
         await office.account.post("/connections", connection_to("aws", office.account.environment_id))
-    daily = {"billing_period": "DAILY"}
+    daily: dict[str, Any] = {"billing_period": "DAILY"}
     feature, customer = await office.feature(f"calls {number}"), await office.customer()
     plan = await office.plan(fixed("10", **daily), office.usage(feature, f"0.0{CENTS}", **daily))
     subscription = await opened(office, plan, customer, **daily)

@@ -17,7 +17,7 @@ from farthing.marketplaces.ports import MarketplacePorts
 from farthing.marketplaces.reporting.interface import (
     CallRefused,
     MarketplaceUnavailable,
-    Outcome,
+    ReportOutcome,
     UsageToReport,
     Verdict,
 )
@@ -73,7 +73,7 @@ class AwsReporter:
         """A call is for one product, or for licences, which say themselves which product they are of."""
         return "" if terms["concurrent_agreements"] else str(terms["product_code"])
 
-    async def send(self, reports: Sequence[UsageToReport]) -> Sequence[Outcome]:
+    async def send(self, reports: Sequence[UsageToReport]) -> Sequence[ReportOutcome]:
         """As the interface says."""
         product = self.call_of(reports[0].terms)
         asked: dict[str, Any] = {"UsageRecords": [_record(report) for report in reports]}
@@ -135,20 +135,20 @@ def _outcome(
     key: tuple[str, str, datetime],
     results: Mapping[tuple[str, str, datetime], Mapping[str, Any]],
     unprocessed: set[tuple[str, str, datetime]],
-) -> Outcome:
+) -> ReportOutcome:
     if key in unprocessed:
-        return Outcome(Verdict.NOT_TAKEN, "AWS did not process it this time")
+        return ReportOutcome(Verdict.NOT_TAKEN, "AWS did not process it this time")
     result = results.get(key)
     if result is None:
-        return Outcome(Verdict.UNKNOWN, "AWS said nothing of it")
+        return ReportOutcome(Verdict.UNKNOWN, "AWS said nothing of it")
     status = result.get("Status")
     if status == "Success":
-        return Outcome(Verdict.TAKEN, reporting_id=result.get("MeteringRecordId"))
+        return ReportOutcome(Verdict.TAKEN, reporting_id=result.get("MeteringRecordId"))
     if status == "DuplicateRecord":
-        return Outcome(Verdict.REFUSED, "AWS has another quantity for this hour")
+        return ReportOutcome(Verdict.REFUSED, "AWS has another quantity for this hour")
     if status == "CustomerNotSubscribed":
-        return Outcome(Verdict.REFUSED, "AWS says that the customer is not subscribed to the product")
-    return Outcome(Verdict.UNKNOWN, f"AWS answered {status}")
+        return ReportOutcome(Verdict.REFUSED, "AWS says that the customer is not subscribed to the product")
+    return ReportOutcome(Verdict.UNKNOWN, f"AWS answered {status}")
 
 
 def _refusal(response: Mapping[str, Any]) -> Exception:

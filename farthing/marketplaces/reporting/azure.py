@@ -19,7 +19,7 @@ from farthing.marketplaces.reporting.http import Answer, MarketplaceHttp, opened
 from farthing.marketplaces.reporting.interface import (
     CallRefused,
     MarketplaceUnavailable,
-    Outcome,
+    ReportOutcome,
     UsageToReport,
     Verdict,
 )
@@ -65,7 +65,7 @@ class AzureReporter:
         del terms
         return ""
 
-    async def send(self, reports: Sequence[UsageToReport]) -> Sequence[Outcome]:
+    async def send(self, reports: Sequence[UsageToReport]) -> Sequence[ReportOutcome]:
         """As the interface says."""
         answer = await self._batch(reports)
         if answer.status == 401:  # the token has run out, or was withdrawn
@@ -142,32 +142,32 @@ def _moment(text: Any) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def _outcome(report: UsageToReport, result: Mapping[str, Any] | None) -> Outcome:
+def _outcome(report: UsageToReport, result: Mapping[str, Any] | None) -> ReportOutcome:
     if result is None:
-        return Outcome(Verdict.UNKNOWN, "Azure said nothing of it")
+        return ReportOutcome(Verdict.UNKNOWN, "Azure said nothing of it")
     status = str(result.get("status", ""))
     error = result.get("error")
     details = error if isinstance(error, dict) else {}
     words = f"Azure answered {status} {details.get('message', '')}".strip()[:500]
     if status == "Accepted":
-        return Outcome(Verdict.TAKEN, reporting_id=_text(result.get("usageEventId")))
+        return ReportOutcome(Verdict.TAKEN, reporting_id=_text(result.get("usageEventId")))
     if status == "Duplicate":
         return _duplicate(report, details)
     if status == "Expired":
-        return Outcome(Verdict.TOO_OLD, words)
+        return ReportOutcome(Verdict.TOO_OLD, words)
     if status in {"Error", ""}:
-        return Outcome(Verdict.UNKNOWN, words)
-    return Outcome(Verdict.REFUSED, words)
+        return ReportOutcome(Verdict.UNKNOWN, words)
+    return ReportOutcome(Verdict.REFUSED, words)
 
 
-def _duplicate(report: UsageToReport, details: Mapping[str, Any]) -> Outcome:
+def _duplicate(report: UsageToReport, details: Mapping[str, Any]) -> ReportOutcome:
     """Taken before: by us, if the quantity is ours."""
     more = details.get("additionalInfo")
     accepted = more.get("acceptedMessage") if isinstance(more, dict) else None
     if isinstance(accepted, dict) and accepted.get("quantity") == report.quantity:
-        return Outcome(Verdict.TAKEN, reporting_id=_text(accepted.get("usageEventId")))
+        return ReportOutcome(Verdict.TAKEN, reporting_id=_text(accepted.get("usageEventId")))
     has = accepted.get("quantity") if isinstance(accepted, dict) else None
-    return Outcome(Verdict.REFUSED, f"Azure has another quantity for this hour: {has}")
+    return ReportOutcome(Verdict.REFUSED, f"Azure has another quantity for this hour: {has}")
 
 
 def _text(value: Any) -> str | None:

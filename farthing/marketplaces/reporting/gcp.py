@@ -26,7 +26,7 @@ from farthing.marketplaces.reporting.http import Answer, MarketplaceHttp, opened
 from farthing.marketplaces.reporting.interface import (
     CallRefused,
     MarketplaceUnavailable,
-    Outcome,
+    ReportOutcome,
     UsageToReport,
     Verdict,
 )
@@ -94,10 +94,10 @@ class GcpReporter:
         """A call is for one service."""
         return str(terms["service_name"])
 
-    async def send(self, reports: Sequence[UsageToReport]) -> Sequence[Outcome]:
+    async def send(self, reports: Sequence[UsageToReport]) -> Sequence[ReportOutcome]:
         """As the interface says: each operation is checked, and those that may be reported are, in one call."""
         service = self.call_of(reports[0].terms)
-        outcomes: dict[str, Outcome] = {}
+        outcomes: dict[str, ReportOutcome] = {}
         for report in reports:
             if (refused := await self._check(service, report)) is not None:
                 outcomes[report.id] = refused
@@ -111,7 +111,7 @@ class GcpReporter:
         await self._authorization()
         return f"Google gives a token to {self._account.email}"
 
-    async def _check(self, service: str, report: UsageToReport) -> Outcome | None:
+    async def _check(self, service: str, report: UsageToReport) -> ReportOutcome | None:
         """Why an operation cannot be reported; None if it can. Nothing is taken by this."""
         try:
             answer = await self._call(service, "check", {"operation": _operation(report)})
@@ -123,14 +123,15 @@ class GcpReporter:
         codes = sorted({str(error.get("code", "")) for error in errors if isinstance(error, dict)})
         passes = all(any(word in code for word in _TRANSIENT_CHECKS) for code in codes)
         words = f"Google's check refused it: {', '.join(codes)}"
-        return Outcome(Verdict.NOT_TAKEN if passes else Verdict.REFUSED, words)
+        return ReportOutcome(Verdict.NOT_TAKEN if passes else Verdict.REFUSED, words)
 
-    async def _report(self, service: str, reports: Sequence[UsageToReport]) -> dict[str, Outcome]:
+    async def _report(self, service: str, reports: Sequence[UsageToReport]) -> dict[str, ReportOutcome]:
         by_operation = {operation_id(report): report.id for report in reports}
         operations = {"operations": [_operation(report) for report in reports]}
         answer = await self._call(service, "report", operations)
         outcomes = {
-            report_id: Outcome(Verdict.TAKEN, reporting_id=operation) for operation, report_id in by_operation.items()
+            report_id: ReportOutcome(Verdict.TAKEN, reporting_id=operation)
+            for operation, report_id in by_operation.items()
         }
         for error in answer.body.get("reportErrors") or ():
             report_id = by_operation.get(str(error.get("operationId", "")))
@@ -138,7 +139,7 @@ class GcpReporter:
             if report_id is not None:
                 words = f"Google refused it: {status.get('code')} {status.get('message', '')}".strip()[:500]
                 is_transient = status.get("code") in _TRANSIENT_CODES
-                outcomes[report_id] = Outcome(Verdict.NOT_TAKEN if is_transient else Verdict.REFUSED, words)
+                outcomes[report_id] = ReportOutcome(Verdict.NOT_TAKEN if is_transient else Verdict.REFUSED, words)
         return outcomes
 
     async def _call(self, service: str, method: str, body: Mapping[str, Any]) -> Answer:

@@ -34,7 +34,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ReportOutcome:
     """What a marketplace made of one report. `words` hold no secret."""
 
     verdict: Verdict
@@ -68,7 +68,7 @@ class Reporter(Protocol):
         """Which reports may go in one call: those for whose terms this is the same."""
         ...
 
-    async def send(self, reports: Sequence[UsageToReport]) -> Sequence[Outcome]:
+    async def send(self, reports: Sequence[UsageToReport]) -> Sequence[ReportOutcome]:
         """Report at most MOST_IN_A_CALL, and say what became of each, in their order.
 
         Raises MarketplaceUnavailable, CallRefused.

@@ -42,7 +42,7 @@ TEST_CLOCK_SKIPPED = "test_clock"
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class _WaitingRecord:
     """A record, an agreement it is for, and what of its quantity is in no report yet."""
 
     record_id: str
@@ -105,7 +105,7 @@ async def _release_too_old(session: AsyncSession, provider: str, earliest: datet
     await session.execute(delete(UsageReportPart).where(in_array(UsageReportPart.report_id, released.all())))
 
 
-async def _waiting(session: AsyncSession, provider: str) -> list[_Waiting]:
+async def _waiting(session: AsyncSession, provider: str) -> list[_WaitingRecord]:
     reported = func.coalesce(func.sum(UsageReportPart.quantity), 0)
     rows = await session.execute(
         select(UsageRecord, MarketplaceAgreement, reported)
@@ -124,7 +124,7 @@ async def _waiting(session: AsyncSession, provider: str) -> list[_Waiting]:
         .order_by(UsageRecord.period_start, UsageRecord.id)
     )
     return [
-        _Waiting(
+        _WaitingRecord(
             record.id,
             floor_to_hour(record.period_start),
             int(record.quantity - in_reports),
@@ -136,8 +136,8 @@ async def _waiting(session: AsyncSession, provider: str) -> list[_Waiting]:
 
 
 async def _skip_unsupported(
-    session: AsyncSession, waiting: Sequence[_Waiting], limits: MarketplaceLimits
-) -> list[_Waiting]:
+    session: AsyncSession, waiting: Sequence[_WaitingRecord], limits: MarketplaceLimits
+) -> list[_WaitingRecord]:
     foreign = [item for item in waiting if item.currency != CURRENCY]
     known = [item for item in waiting if item.currency == CURRENCY]
     zero = [item for item in known if item.quantity == 0 and not limits.takes_zero]
@@ -146,16 +146,16 @@ async def _skip_unsupported(
     return [item for item in known if item.quantity > 0 or limits.takes_zero]
 
 
-async def _skip(session: AsyncSession, items: Sequence[_Waiting], reason: str) -> None:
-    by_agreement: defaultdict[str, list[_Waiting]] = defaultdict(list)
+async def _skip(session: AsyncSession, items: Sequence[_WaitingRecord], reason: str) -> None:
+    by_agreement: defaultdict[str, list[_WaitingRecord]] = defaultdict(list)
     for item in items:
         by_agreement[item.agreement.id].append(item)
     for group in by_agreement.values():
         await record_skipped(session, {item.record_id for item in group}, group[0].agreement, reason)
 
 
-def _by_meter(waiting: Sequence[_Waiting]) -> list[list[_Waiting]]:
-    groups: defaultdict[str, list[_Waiting]] = defaultdict(list)
+def _by_meter(waiting: Sequence[_WaitingRecord]) -> list[list[_WaitingRecord]]:
+    groups: defaultdict[str, list[_WaitingRecord]] = defaultdict(list)
     for item in waiting:
         groups[item.agreement.meter].append(item)
     return list(groups.values())
@@ -170,7 +170,7 @@ async def _used_hours(session: AsyncSession, provider: str, meter: str, earliest
     return set(hours)
 
 
-async def _store(session: AsyncSession, provider: str, placed: HourReport[_Waiting], now: datetime) -> None:
+async def _store(session: AsyncSession, provider: str, placed: HourReport[_WaitingRecord], now: datetime) -> None:
     agreements = [item.agreement for item, _ in placed.parts]
     newest = max(agreements, key=lambda agreement: agreement.created_at)
     # usage before the agreement is refused, also within its first hour

@@ -20,8 +20,8 @@ from farthing.marketplaces.reporting.interface import (
     MOST_IN_A_CALL,
     CallRefused,
     MarketplaceUnavailable,
-    Outcome,
     Reporter,
+    ReportOutcome,
     UsageToReport,
     Verdict,
 )
@@ -118,29 +118,29 @@ def _as_sent(report: UsageReport) -> UsageToReport:
     return UsageToReport(report.id, report.terms, report.usage_start, report.usage_end, int(report.quantity))
 
 
-async def _send(reporter: Reporter, reports: Sequence[UsageToReport]) -> Sequence[Outcome]:
+async def _send(reporter: Reporter, reports: Sequence[UsageToReport]) -> Sequence[ReportOutcome]:
     """What became of each; where a call is refused as a whole, each is sent by itself, so that one spoils no other."""
     try:
         return await reporter.send(reports)
     except CallRefused as error:
         if len(reports) == 1:
-            return [Outcome(Verdict.TOO_OLD if error.is_too_old else Verdict.REFUSED, str(error))]
-    outcomes: list[Outcome] = []
+            return [ReportOutcome(Verdict.TOO_OLD if error.is_too_old else Verdict.REFUSED, str(error))]
+    outcomes: list[ReportOutcome] = []
     for report in reports:
         try:
             outcomes += await _send(reporter, [report])
         except MarketplaceUnavailable as error:
             outcomes.append(_unavailable(error))
-            not_sent = Outcome(Verdict.NOT_TAKEN, str(error))
+            not_sent = ReportOutcome(Verdict.NOT_TAKEN, str(error))
             return [*outcomes, *[not_sent] * (len(reports) - len(outcomes))]
     return outcomes
 
 
-def _unavailable(error: MarketplaceUnavailable) -> Outcome:
-    return Outcome(Verdict.UNKNOWN if error.is_unknown else Verdict.NOT_TAKEN, str(error))
+def _unavailable(error: MarketplaceUnavailable) -> ReportOutcome:
+    return ReportOutcome(Verdict.UNKNOWN if error.is_unknown else Verdict.NOT_TAKEN, str(error))
 
 
-async def _store(session: AsyncSession, held: _Held, outcomes: Sequence[Outcome], now: datetime) -> None:
+async def _store(session: AsyncSession, held: _Held, outcomes: Sequence[ReportOutcome], now: datetime) -> None:
     by_id = {report.id: outcome for report, outcome in zip(held.reports, outcomes, strict=True)}
     rows = await session.scalars(
         select(UsageReport).where(in_array(UsageReport.id, by_id)).order_by(UsageReport.id).with_for_update()
@@ -159,7 +159,7 @@ async def _store(session: AsyncSession, held: _Held, outcomes: Sequence[Outcome]
 
 
 async def _conclude(
-    session: AsyncSession, report: UsageReport, outcome: Outcome, *, was_in_doubt: bool, now: datetime
+    session: AsyncSession, report: UsageReport, outcome: ReportOutcome, *, was_in_doubt: bool, now: datetime
 ) -> None:
     report.problem = outcome.words
     if outcome.verdict is Verdict.TAKEN:
