@@ -209,7 +209,9 @@ async def _count_taken(session: AsyncSession, coupons: Sequence[SubscriptionCoup
 def _items_of(subscription_ids: Collection[str]) -> Select[tuple[str]]:
     """The line items, ended ones too, of subscriptions and of the children whose lines their coupons reach."""
     family = select(Subscription.id).where(
-        or_(in_array(Subscription.id, subscription_ids), in_array(Subscription.parent_subscription_id, subscription_ids))
+        or_(
+            in_array(Subscription.id, subscription_ids), in_array(Subscription.parent_subscription_id, subscription_ids)
+        )
     )
     return select(SubscriptionLineItem.id).where(SubscriptionLineItem.subscription_id.in_(family))
 
