@@ -97,7 +97,7 @@ class _NamedParty:
     def __init__(self, whose: str, versions: Sequence[PartyTexts]) -> None:
         self._whose, self._later = whose, versions[1:]
         self.texts = dict(versions[0]) if versions else {}
-        self._refused: defaultdict[str, set[tuple[str, ...]]] = defaultdict(set)
+        self._tried: defaultdict[str, set[tuple[str, ...]]] = defaultdict(set)
 
     def take_later(self, found: Iterable[Fault]) -> bool:
         """Take what the party lacks, or says wrongly, from the first later version that says it; whether any was."""
@@ -118,14 +118,15 @@ class _NamedParty:
         return False
 
     def _correct(self, field: str) -> bool:
-        """Each version's say is tried once, so that this ends."""
+        """What a version says is tried once, so that this ends."""
         group = (field, *_SAID_TOGETHER.get(field, ()))
-        refused = self._refused[field]
-        refused.add(_said(self.texts, group))
-        version = next((version for version in self._later if _said(version, group) not in refused), None)
-        if version is None:
+        tried = self._tried[field]
+        tried.add(_said(self.texts, group))
+        untried = next((said for version in self._later if (said := _said(version, group)) not in tried), None)
+        if untried is None:
             return False
-        self.texts.update(zip(group, _said(version, group), strict=True))
+        tried.add(untried)
+        self.texts.update(zip(group, untried, strict=True))
         return True
 
 

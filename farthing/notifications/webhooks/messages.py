@@ -163,7 +163,8 @@ _RECOVER_ALL = text(
 )
 _RECOVER_FAILED = text(
     """
-    UPDATE webhook_deliveries SET state = 'pending', failures = 0, next_attempt_at = :now, finished_at = NULL
+    UPDATE webhook_deliveries
+    SET state = 'pending', failures = 0, next_attempt_at = :now, finished_at = NULL, reason = NULL
     WHERE environment_id = :environment_id AND endpoint_id = ANY(:endpoint_ids) AND state = 'failed'
         AND event_created_at >= :since AND event_created_at < :until
     """

@@ -249,3 +249,16 @@ def test_danish_ways_to_pay_pass(means: str, account: str) -> None:
 def test_a_document_outside_the_scope_of_vat_between_germans_passes() -> None:
     paper = issued(taxed(line("100", vat("0", "O", "VATEX-EU-O"))), [seller_of("DE")], [buyer_of("DE")])
     assert official_faults(document_for(paper, Format.PEPPOL_UBL), Format.PEPPOL_UBL) == []
+
+
+def test_versions_that_each_lack_something_else_are_tried_once_and_the_right_one_is_found() -> None:
+    """Of a Dutch seller: a way to pay that is refused, then an account that is missing, then the first again."""
+    refused = seller_of("NL", **{"payment.means_code": "31"})
+    unsaid = seller_of("NL", **{"payment.iban": ""})
+    again = seller_of("NL", **{"payment.means_code": "31", "payment.iban": "NL20INGB0001234567"})
+    said, buyers = taxed(line("100", vat("21"))), [buyer_of("NL")]
+    fruitless = assemble(issued(said, [refused, unsaid, again], buyers), Format.PEPPOL_UBL)
+    assert list(fruitless.obstacles) == ["einvoice_config.payment.means_code"]
+    document = document_for(issued(said, [refused, unsaid, again, seller_of("NL")], buyers), Format.PEPPOL_UBL)
+    assert document.payment is not None
+    assert (document.payment.means_code, document.payment.iban) == ("30", "NL91ABNA0417164300")

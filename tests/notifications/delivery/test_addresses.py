@@ -131,6 +131,18 @@ async def test_a_url_that_cannot_be_right_is_refused_when_it_is_given(account: A
     assert "url" in answer["details"]
 
 
+@pytest.mark.parametrize(
+    "host", ["[v1.x]", "a..b", "-a.b", "ex%61mple.com", f"{'a' * 64}.com", "a." * 130 + "com", "a*b.com", "a,b"]
+)
+def test_a_host_that_no_name_can_be_is_refused(host: str) -> None:
+    assert (url_problem(f"https://{host}/", allow_private=True) or "").startswith("must name a host")
+
+
+@pytest.mark.parametrize("host", ["example.com.", "xn--bcher-kva.example", "my_host", "A-1.example:8443", "1.1.1.1"])
+def test_a_host_that_can_be_is_taken(host: str) -> None:
+    assert url_problem(f"https://{host}/", allow_private=False) is None
+
+
 @pytest.mark.parametrize("url", ["http://10.0.0.1/hook", "http://localhost:8000/", "https://192.168.0.10:8443/x?y=z"])
 def test_private_urls_are_taken_where_they_are_allowed(url: str) -> None:
     assert url_problem(url, allow_private=True) is None

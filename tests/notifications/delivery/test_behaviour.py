@@ -357,6 +357,24 @@ async def test_an_endpoint_that_drips_is_given_up_in_time() -> None:
     assert outcome.error == "no answer within 0.3 seconds"
 
 
+async def test_a_host_that_takes_connections_and_says_nothing_in_them_is_given_up_in_its_own_time() -> None:
+    """TLS needs an answer before anything can be sent."""
+    held = asyncio.Event()
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await held.wait()
+        writer.close()
+
+    server = await asyncio.start_server(hold, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    client = WebhookClient(allow_private=True, connect_seconds=0.3)
+    outcome = await client.post(f"https://127.0.0.1:{port}/hook", b"{}", {})
+    await client.close()
+    held.set()
+    server.close()
+    assert outcome.error == "no connection within 0.3 seconds"
+
+
 async def test_the_body_is_that_of_the_moment_of_the_event(
     office: PostOffice, seller: Account, receiver: Receiver
 ) -> None:

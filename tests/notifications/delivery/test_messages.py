@@ -90,6 +90,8 @@ async def test_recovering_sends_what_failed_of_a_span_or_everything(
         f"{path}/recover", {"since": "2020-01-01T00:00:00Z", "until": "2020-01-02T00:00:00Z"}, 202
     ) == {"queued": 0}
     assert await seller.post(f"{path}/recover", since, expect=202) == {"queued": 1}
+    (again,) = (await seller.get("/webhooks/messages", state="pending"))["items"]
+    assert [(each["failures"], each.get("reason")) for each in again["deliveries"]] == [(0, None)]
     await office.deliver()
     assert len(receiver.at("/hook")) == 2
     assert (await seller.post(f"{path}/recover", {**since, "all": True}, expect=202))["queued"] == 3  # with the notice

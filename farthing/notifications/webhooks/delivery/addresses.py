@@ -8,6 +8,7 @@ Rule: docs/rules/webhooks.md#addresses
 
 from __future__ import annotations
 
+import re
 import socket
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import SplitResult, urlsplit
@@ -15,6 +16,9 @@ from urllib.parse import SplitResult, urlsplit
 Address = IPv4Address | IPv6Address
 
 LONGEST_URL = 2048
+LONGEST_HOST = 253
+_LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _METADATA = frozenset(
     ip_address(text)
     for text in (
@@ -123,6 +127,8 @@ def _parts_problem(parts: SplitResult, port: int | None, *, allow_private: bool)
     if address is not None:
         reason = refusal_of(address, allow_private=allow_private)
         return None if reason is None else f"is refused: the host {reason}"
+    if "[" in parts.netloc or not _HOST.fullmatch(host) or len(host) > LONGEST_HOST:
+        return "must name a host by an address or by a name of letters, digits, hyphens and dots"
     if not allow_private and (host == "localhost" or host.endswith(".localhost")):
         return "is refused: the host is this machine itself"
     return None

@@ -83,9 +83,12 @@ class ThreadResolver(AbstractResolver):
 class WebhookClient:
     """Posts to endpoints over pooled connections. Made, used and closed in one event loop."""
 
-    def __init__(self, *, allow_private: bool, total_seconds: float = TOTAL_SECONDS) -> None:
+    def __init__(
+        self, *, allow_private: bool, total_seconds: float = TOTAL_SECONDS, connect_seconds: float = CONNECT_SECONDS
+    ) -> None:
         self.allow_private = allow_private
         self._total_seconds = total_seconds
+        self._connect_seconds = connect_seconds
         self._session: aiohttp.ClientSession | None = None
         self._resolver: ThreadResolver | None = None
 
@@ -111,6 +114,9 @@ class WebhookClient:
             ):
                 status = response.status
                 text = await _beginning(response)
+        except aiohttp.ServerTimeoutError:
+            # it is a TimeoutError too, but the time that was waited for is another one
+            error = f"no connection within {self._connect_seconds:g} seconds"
         except TimeoutError:
             error = None if status is not None else f"no answer within {self._total_seconds:g} seconds"
         except (aiohttp.ClientError, OSError, ValueError) as failure:
@@ -126,7 +132,9 @@ class WebhookClient:
                 connector=checked_connector(self._resolver, allow_private=self.allow_private),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
-                timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_connect=CONNECT_SECONDS),
+                timeout=aiohttp.ClientTimeout(
+                    total=None, connect=self._connect_seconds, sock_connect=self._connect_seconds
+                ),
                 headers={"user-agent": USER_AGENT, "accept": "*/*", "accept-encoding": "identity"},
             )
         return self._session
@@ -177,8 +185,6 @@ def failure_in_words(failure: Exception) -> str:
     cause = getattr(failure, "os_error", failure)
     if isinstance(cause, AddressRefused):
         return f"not sent: the host {cause}"
-    if isinstance(failure, aiohttp.ServerTimeoutError):
-        return f"no connection within {CONNECT_SECONDS:g} seconds"
     if isinstance(failure, aiohttp.ClientConnectorDNSError):
         return "the name of the host cannot be resolved"
     if isinstance(failure, (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError)):
