@@ -17,7 +17,7 @@ ADA = {
     "tax_id": "DE123456789",
     "timezone": "Europe/Berlin",
     "contact_persons": [{"id": "1", "first_name": "Jo", "last_name": "Grey", "mobile": "+49 30 1234"}],
-    "metadata": {"tier": "gold", "crm": "jo@grey.example"},
+    "metadata": {"tier": "gold", "crm": "jo@grey.example", "debited_account": "DE02120300000000202051"},
 }
 
 
@@ -32,6 +32,7 @@ ADA = {
         pytest.param("call +49 30 1234", "call {mobile}", id="a number of a contact person"),
         pytest.param("Jo Grey, jo@grey.example", "{person}, {crm}", id="a contact person, and an address in metadata"),
         pytest.param("gold", "gold", id="a value of metadata is a word"),
+        pytest.param("from DE02120300000000202051", "from {account}", id="an account that is debited"),
         pytest.param("sent to 12 Mill Lane", "sent to {street}", id="a street"),
     ],
 )
@@ -44,6 +45,7 @@ def test_texts(text: str, expected: str) -> None:
         "person": "jo grey",
         "crm": "jo@grey.example",
         "street": "12 mill lane",
+        "account": "de02120300000000202051",
     }
     replacements = {word: personal.replacements[text] for word, text in named.items()}
     assert personal.erased_text(text) == expected.format(**replacements)
