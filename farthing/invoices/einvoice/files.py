@@ -73,13 +73,13 @@ async def file_answer(tenant_id: str, issued: IssuedDocument, wanted: Format) ->
 def written_file(document: TradeDocument, wanted: Format) -> bytes:
     """The bytes of the document in a format. The libraries for XML and PDF are large, and loaded when they are used."""
     if wanted is Format.FACTURX:
-        from farthing.invoices.einvoice.facturx import facturx
+        from farthing.invoices.einvoice.formats.facturx import facturx
 
         return facturx(document)
     if wanted is Format.XRECHNUNG_CII:
-        from farthing.invoices.einvoice.cii import cii
+        from farthing.invoices.einvoice.formats.cii import cii
 
         return cii(document, wanted)
-    from farthing.invoices.einvoice.ubl import ubl
+    from farthing.invoices.einvoice.formats.ubl import ubl
 
     return ubl(document, wanted)

@@ -9,9 +9,9 @@ import pytest
 from lxml import etree
 
 from farthing.invoices.einvoice.assembly import assemble
-from farthing.invoices.einvoice.cii import cii
+from farthing.invoices.einvoice.formats.cii import cii
+from farthing.invoices.einvoice.formats.ubl import ubl
 from farthing.invoices.einvoice.model import Format
-from farthing.invoices.einvoice.ubl import ubl
 from tests.invoices.einvoice.official_rules import violations
 from tests.invoices.einvoice.papers import figures, issued, line, seller, vat
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from farthing.invoices.einvoice.assembly import assemble, document_for
-from farthing.invoices.einvoice.cii import cii
 from farthing.invoices.einvoice.files import written_file
+from farthing.invoices.einvoice.formats.cii import cii
 from farthing.invoices.einvoice.mapping import IssuedFigures
 from farthing.invoices.einvoice.model import Format, PrecedingInvoice, TradeDocument, TypeCode
 from tests.invoices.einvoice.nations import NATIONS, buyer_of, rates_of, seller_of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from farthing.core.money import plain
 from farthing.core.standards.trade_codes import VatCategory
+from farthing.invoices.einvoice.formats.xml import XmlElement, XmlWriter, written
 from farthing.invoices.einvoice.model import (
     DocumentAllowance,
     Format,
@@ -13,7 +14,6 @@ from farthing.invoices.einvoice.model import (
     TypeCode,
     Vat,
 )
-from farthing.invoices.einvoice.xml import XmlElement, XmlWriter, written
 from farthing.invoices.pdf.document import Days
 
 _NAMESPACES = {

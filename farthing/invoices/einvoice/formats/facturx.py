@@ -10,9 +10,9 @@ import io
 import pikepdf
 from lxml import etree
 
-from farthing.invoices.einvoice.cii import cii
+from farthing.invoices.einvoice.formats.cii import cii
+from farthing.invoices.einvoice.formats.paper import pages_of
 from farthing.invoices.einvoice.model import Format, TradeDocument
-from farthing.invoices.einvoice.paper import pages_of
 from farthing.invoices.pdf.render import AttachedFile, render
 
 FILE_NAME = "factur-x.xml"

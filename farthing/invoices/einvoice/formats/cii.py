@@ -6,9 +6,9 @@ from datetime import date
 
 from farthing.core.money import plain
 from farthing.core.standards.trade_codes import VatCategory
+from farthing.invoices.einvoice.formats.ubl import PROFILE
+from farthing.invoices.einvoice.formats.xml import XmlElement, XmlWriter, basic_date, written
 from farthing.invoices.einvoice.model import Format, TradeDocument, TradeLine, TradeParty, Vat, VatBreakdown
-from farthing.invoices.einvoice.ubl import PROFILE
-from farthing.invoices.einvoice.xml import XmlElement, XmlWriter, basic_date, written
 from farthing.invoices.pdf.document import Days
 
 _NAMESPACES = {
