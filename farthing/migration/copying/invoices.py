@@ -6,6 +6,7 @@ Rule: docs/rules/migration.md#invoices
 from __future__ import annotations
 
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 from farthing.catalogue.taxes.tables import TaxRateRow
@@ -20,7 +21,7 @@ from farthing.invoices.numbering import continue_after
 from farthing.invoices.parts import lines_of
 from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.tables import Invoice, SettlementKind
-from farthing.migration.copying.catalogue import COUPONS, METERS, PRICES, SUBSCRIPTIONS, TAX_RATES
+from farthing.migration.copying.catalogue import ADDONS, COUPONS, METERS, PLANS, PRICES, SUBSCRIPTIONS, TAX_RATES
 from farthing.migration.copying.customers import CUSTOMERS
 from farthing.migration.copying.subscriptions import COUPON_ASSOCIATIONS, LINE_ITEMS
 from farthing.migration.copying.target import LeftOut, MigrationTarget
@@ -57,6 +58,7 @@ _LINE = (
     "period_end",
 )
 _LINE_FIGURES = ("amount", "quantity", "line_item_discount", "invoice_level_discount", "prepaid_credits_applied")
+_OWNERS = MappingProxyType({"plan": PLANS, "addon": ADDONS})
 _PAID = frozenset({"SUCCEEDED", "PARTIALLY_REFUNDED", "OVERPAID"})
 _CREDIT_REASON = "BILLING_ERROR"
 _MIGRATED = "source_id"
@@ -104,6 +106,11 @@ async def _terms(target: MigrationTarget, record: SourceRecord) -> dict[str, Any
     }
     if body["subscription_customer_id"] == body["customer_id"]:
         body["subscription_customer_id"] = None
+    if isinstance(conversion := record.get("fx_conversion"), dict):
+        target.problems.append(
+            f"it was converted from {conversion.get('charge_currency')} at {conversion.get('rate')}, and is not here: "
+            "check by hand what is given back of it"
+        )
     sold = body["metadata"].pop("wallet_transaction_id", None)
     body["metadata"].pop("auto_completed", None)
     if sold and decimal_of(record, "amount_remaining"):
@@ -120,6 +127,9 @@ async def _line(target: MigrationTarget, record: SourceRecord) -> dict[str, Any]
         "meter_id": await target.find(METERS, record.get("meter_id")),
         "subscription_id": await target.find(SUBSCRIPTIONS, record.get("subscription_id")),
         "subscription_line_item_id": await target.find(LINE_ITEMS, record.get("subscription_line_item_id")),
+        "entity_id": await target.find(
+            _OWNERS.get(str(record.get("entity_type")).lower(), ""), record.get("entity_id")
+        ),
         "metadata": metadata_of(record, target.problems),
     }
     return body
