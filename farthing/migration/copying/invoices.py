@@ -81,6 +81,9 @@ async def copy_invoice(target: MigrationTarget, record: SourceRecord) -> str:
             target.note_part(INVOICE_LINES, line["id"], taken.lines[line["id"]])
     if taken.fidelity is not Fidelity.WHOLE:
         target.problems.append(f"its lines do not come to its total here; {taken.fidelity.value} were kept")
+    conversion = record.get("fx_conversion")
+    if conversion and taken.invoice.fx_rate is None:
+        target.problems.append("how it was converted is not kept: check by hand what is given back of it")
     await _credit(target, taken.invoice, decimal_of(record, "adjustment_amount"))
     await _pay(target, taken, record)
     _compare(target, taken.invoice, record)
@@ -103,19 +106,32 @@ async def _terms(target: MigrationTarget, record: SourceRecord) -> dict[str, Any
         "line_items": [await _line(target, line) for line in record.get("line_items") or ()],
         "discounts": [await _discount(target, discount) for discount in record.get("coupon_applications") or ()],
         "taxes": [await _tax(target, tax) for tax in record.get("taxes") or ()],
+        **_conversion(record),
     }
     if body["subscription_customer_id"] == body["customer_id"]:
         body["subscription_customer_id"] = None
-    if isinstance(conversion := record.get("fx_conversion"), dict):
-        target.problems.append(
-            f"it was converted from {conversion.get('charge_currency')} at {conversion.get('rate')}, and is not here: "
-            "check by hand what is given back of it"
-        )
     sold = body["metadata"].pop("wallet_transaction_id", None)
     body["metadata"].pop("auto_completed", None)
     if sold and decimal_of(record, "amount_remaining"):
         target.problems.append("it sells credits, which must be added by hand once it is paid")
     return body
+
+
+def _conversion(record: SourceRecord) -> dict[str, Any]:
+    """How an invoice was converted, where the source says so whole."""
+    conversion = record.get("fx_conversion")
+    if not isinstance(conversion, dict) or not isinstance(source := conversion.get("source"), dict):
+        return {}
+    body = fields_of(conversion, ("charge_currency", "rate_id", "scope", "converted_at"))
+    if len(body) < 4:
+        return {}
+    return {"conversion": {**body, "rate": decimal_of(conversion, "rate"), "subtotal": decimal_of(source, "subtotal")}}
+
+
+def _source_amount(record: SourceRecord) -> dict[str, Any]:
+    conversion = record.get("fx_conversion")
+    source = conversion.get("source") if isinstance(conversion, dict) else None
+    return {"source_amount": decimal_of(source, "subtotal")} if isinstance(source, dict) else {}
 
 
 async def _line(target: MigrationTarget, record: SourceRecord) -> dict[str, Any]:
@@ -131,6 +147,7 @@ async def _line(target: MigrationTarget, record: SourceRecord) -> dict[str, Any]
             _OWNERS.get(str(record.get("entity_type")).lower(), ""), record.get("entity_id")
         ),
         "metadata": metadata_of(record, target.problems),
+        **_source_amount(record),
     }
     return body
 
