@@ -126,6 +126,8 @@ async def test_what_is_not_carried_is_in_the_report_and_tried_again(removal: Rem
             answer["amount_remaining"] = "1"
         elif path.startswith("/invoices/") and isinstance(answer, dict) and answer.get("subscription_id"):
             answer["fx_conversion"] = {"charge_currency": "eur", "rate": "1.25"}
+            for line in answer["line_items"]:
+                line["fx_conversion"] = {"source": {"subtotal": "1"}}
         return answer
 
     path = tmp_path / "report.csv"

@@ -319,8 +319,8 @@ def _shapes(terms: TakenOverInvoice) -> Iterator[_Shape]:
 
 def _line(given: TakenOverLine, amount: Decimal) -> InvoiceLineItem:
     names = set(given.__struct_fields__) & set(InvoiceLineItem.__mapper__.column_attrs.keys())
-    reduced = {"amount", "line_item_discount", "invoice_level_discount", "prepaid_credits_applied"}
-    columns = {name: getattr(given, name) for name in names - reduced}
+    worked_out = {"amount", "line_item_discount", "invoice_level_discount", "prepaid_credits_applied", "source_amount"}
+    columns = {name: getattr(given, name) for name in names - worked_out}
     line = InvoiceLineItem(id=new_id(Kind.INVOICE_LINE_ITEM), amount=amount, meta=dict(given.metadata or {}), **columns)
     if line.price_type is PriceType.FIXED and line.subscription_line_item_id is not None:
         line.whole_seconds = _service_seconds(given)
