@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
+from tests.billing.counter import cancel, opened
 from tests.migration.removal import (
+    MOVED_ON,
     NEXT_PERIOD,
     Removal,
     billed_after,
@@ -14,6 +17,7 @@ from tests.migration.removal import (
     summaries_of,
     terms_of,
 )
+from tests.subscriptions.shop import fixed
 
 
 async def test_each_customer_owes_the_same_and_is_billed_the_same(own_removal: Removal) -> None:
@@ -78,3 +82,30 @@ async def _require_numbers_go_on(removal: Removal) -> None:
         assert len(numbers) == len(set(numbers))
     newest = [max(number for number in await open_invoices_of(office)) for office in (removal.source, removal.target)]
     assert newest[0] == newest[1]
+
+
+async def test_a_converted_invoice_gives_back_the_same_on_both_sides(own_removal: Removal) -> None:
+    """Ten days of a month that was charged in dollars and invoiced in rupees."""
+    source, target = own_removal.source, own_removal.target
+    rate = {"from_currency": "usd", "to_currency": "inr", "scope": "tenant", "rate": "83.125"}
+    await source.on(MOVED_ON)
+    await source.account.post("/forex", rate)
+    customer = await source.customer("rupees", billing_currency="inr")
+    await opened(source, await source.plan(fixed("31"), name="Converted"), customer)
+    status, output = await own_removal.migrate(events_since=None)
+    assert status == 0, output
+    await target.account.post("/forex", {**rate, "rate": "90"})
+    seen = []
+    for office in (source, target):
+        await office.on("2026-03-20")
+        owner = (await customers_of(office))["rupees"]
+        (subscription,) = (await office.account.get("/subscriptions", customer_id=owner))["items"]
+        (row,) = (await office.account.get("/invoices", customer_id=owner))["items"]
+        await cancel(office, subscription, proration_behavior="create_prorations")
+        invoice = await office.account.get(f"/invoices/{row['id']}")
+        conversion = {**invoice["fx_conversion"], "rate_id": ""}
+        lines = [(line["amount"], line["fx_conversion"]["source"]["net"]) for line in invoice["line_items"]]
+        seen.append((conversion, lines, invoice["total"], invoice["adjustment_amount"], invoice["amount_due"]))
+    assert seen[0] == seen[1]
+    assert Decimal(seen[0][3]) > 0
+    assert await own_removal.differences() == []

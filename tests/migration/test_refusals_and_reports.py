@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +124,10 @@ async def test_what_is_not_carried_is_in_the_report_and_tried_again(removal: Rem
                     customer["email"] = "no address"
         if path.startswith("/invoices/") and isinstance(answer, dict) and answer.get("invoice_number") == "ONE-OFF-1":
             answer["amount_remaining"] = "1"
+        elif path.startswith("/invoices/") and isinstance(answer, dict) and answer.get("subscription_id"):
+            answer["fx_conversion"] = {"charge_currency": "eur", "rate": "1.25"}
+            for line in answer["line_items"]:
+                line["fx_conversion"] = {"source": {"subtotal": "1"}}
         return answer
 
     path = tmp_path / "report.csv"
@@ -134,6 +139,9 @@ async def test_what_is_not_carried_is_in_the_report_and_tried_again(removal: Rem
         problems = {(row["kind"], row["label"]): (row["outcome"], row["problem"]) for row in rows if row["problem"]}
         assert problems["customers", "globex"][0] == "carried_in_part"
         assert problems["customers", "globex"][1].startswith("email ")
+        converted = {why for (kind, label), why in problems.items() if kind == "invoices" and label != "ONE-OFF-1"}
+        assert {outcome for outcome, _ in converted} == {"carried_in_part"}
+        assert all("how it was converted is not kept" in problem for _, problem in converted)
         assert problems["invoices", "ONE-OFF-1"] == (
             "failed",
             "amount_remaining would be 99.5; at the source it is 1",
@@ -147,6 +155,20 @@ async def test_what_is_not_carried_is_in_the_report_and_tried_again(removal: Rem
         again, output = await removal.migrate(url=between.url)
     assert again == 0, output
     assert await open_invoices_of(removal.target) == await open_invoices_of(removal.source)
+
+
+async def test_the_lines_of_invoices_name_the_plan_that_they_charge_for(moved: Moved) -> None:
+    named = []
+    for office in (moved.removal.source, moved.removal.target):
+        plans = {plan["id"]: plan["name"] for plan in (await office.account.get("/plans", limit=100))["items"]}
+        invoices = [
+            await office.account.get(f"/invoices/{row['id']}")
+            for row in (await office.account.get("/invoices", limit=100))["items"]
+            if row["invoice_status"] == "FINALIZED"
+        ]
+        named.append(Counter(plans.get(line.get("entity_id")) for row in invoices for line in row["line_items"]))
+    assert named[0] == named[1]
+    assert set(named[0]) - {None}
 
 
 async def test_credits_keep_their_expiry(moved: Moved) -> None:
@@ -180,10 +202,12 @@ async def test_an_invoice_of_a_subscription_that_is_not_here(removal: Removal, t
 
     async with going_between(removal.source.account.base_url, rewrite=without_subscriptions) as between:
         status, report = await removal.reported(tmp_path, url=between.url, events_since=None)
+        not_here = {row["source_id"] for row in report["problems"] if row["kind"] == "subscriptions"}
         of_subscriptions = {
             invoice["id"]
             for invoice in (await removal.source.account.get("/invoices", limit=100))["items"]
-            if invoice.get("subscription_id") and invoice["invoice_status"] == "FINALIZED"
+            if invoice["invoice_status"] == "FINALIZED"
+            and (invoice.get("subscription_id") in not_here or (is_gone and invoice.get("subscription_id")))
         }
         failed = {row["source_id"]: row for row in report["problems"] if row["kind"] == "invoices"}
         carried = {row["source_id"] for row in report["ids"] if row["kind"] == "invoices"}

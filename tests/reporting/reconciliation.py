@@ -27,7 +27,10 @@ COUNTED = "invoice_status = 'FINALIZED' AND invoice_type IN ('SUBSCRIPTION', 'ON
 SETTLED = "payment_status IN ('SUCCEEDED', 'OVERPAID', 'PARTIALLY_REFUNDED', 'REFUNDED') AND status = 'published'"
 SUMS = {
     "charged": f"SELECT currency, sum(total) FROM invoices WHERE {COUNTED} GROUP BY 1",
-    "remaining": f"SELECT currency, sum(amount_remaining) FROM invoices WHERE {COUNTED} GROUP BY 1",
+    "remaining": f"""
+        SELECT currency, sum(amount_remaining) FROM invoices WHERE {COUNTED} AND written_off_at IS NULL GROUP BY 1
+    """,
+    "written off": f"SELECT currency, sum(written_off_amount) FROM invoices WHERE {COUNTED} GROUP BY 1",
     "adjusted": f"SELECT currency, sum(adjustment_amount) FROM invoices WHERE {COUNTED} GROUP BY 1",
     "paid": f"SELECT currency, sum(amount_paid) FROM invoices WHERE {COUNTED} GROUP BY 1",
     "overpaid": f"SELECT currency, sum(greatest(amount_paid - amount_due, 0)) FROM invoices WHERE {COUNTED} GROUP BY 1",
@@ -80,8 +83,8 @@ SUMS = {
     """,
 }
 EQUAL = [
-    # what was billed is adjusted, paid or owed
-    (["charged", "overpaid"], ["adjusted", "paid", "remaining"]),
+    # what was billed is adjusted, paid, owed or lost
+    (["charged", "overpaid"], ["adjusted", "paid", "remaining", "written off"]),
     (["adjusted"], ["adjustment notes"]),
     (["refunded"], ["refund notes"]),
     # what came in stands on invoices, waits or went back

@@ -108,6 +108,8 @@ async def test_a_file_that_cannot_be_read_says_why(office: TransferOffice, file:
     ("row", "column", "reason"),
     [
         pytest.param(b'bad,"open', "", "never closed", id="a quote is never closed"),
+        pytest.param(b'bad,"Ac"me', "", "text follows a closing quote", id="text behind a closing quote"),
+        pytest.param("\ufeffbad,Acme".encode(), "external_id", "byte-order mark", id="the mark of a file put behind"),
         pytest.param("bad,caf\xe9".encode("latin-1"), "name", "0xE9", id="a cell in Latin-1"),
         pytest.param(b"bad,a\x00b", "name", "NUL", id="a NUL"),
         pytest.param(b"bad," + b"x" * 300_000, "name", "longer than", id="a huge cell"),

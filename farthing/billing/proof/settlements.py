@@ -141,7 +141,8 @@ async def _fee_lines(session: AsyncSession, rows: Sequence[ProrationSettlement],
         .where(
             in_array(line.subscription_line_item_id, item_ids) | in_array(line.invoice_id, own),
             line.status == Status.PUBLISHED,
-            line.kind == LineKind.FIXED,
+            # those that the system before charged have no kind, and say what service they pay for
+            (line.kind == LineKind.FIXED) | (line.kind.is_(None) & line.whole_seconds.is_not(None)),
             Invoice.status == Status.PUBLISHED,
             Invoice.invoice_status.in_((InvoiceStatus.FINALIZED, InvoiceStatus.VOIDED)),
         )

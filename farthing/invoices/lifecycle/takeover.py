@@ -14,6 +14,7 @@ from enum import Enum
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.catalogue.fx.enums import FxScope
 from farthing.core.encoding.wire import BadField, Moment, Request, checked_metadata, currency_code, stored_amount
 from farthing.core.enums import PriceType
 from farthing.core.errors import AlreadyExists, ValidationFailed
@@ -33,7 +34,7 @@ from farthing.invoices.numbering import continue_after, number_as_given
 from farthing.invoices.parts import InvoiceParts
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.requests import Id, Name, Word
-from farthing.invoices.tables import Invoice
+from farthing.invoices.tables import CONVERSION, Invoice
 from farthing.rating.totals.calculation import InvoiceTotals
 from farthing.rating.totals.discounts import CouponType
 from farthing.rating.totals.taxes import TaxRateType
@@ -64,6 +65,8 @@ class TakenOverLine(Request, kw_only=True):
     line_item_discount: Decimal = ZERO
     invoice_level_discount: Decimal = ZERO
     prepaid_credits_applied: Decimal = ZERO
+    source_amount: Decimal | None = None
+    """What it was before its invoice was converted."""
     metadata: dict[str, str] | None = None
 
     @property
@@ -92,8 +95,28 @@ class TakenOverTax(Request, kw_only=True):
     code: str = ""
 
 
+class TakenOverConversion(Request, kw_only=True):
+    """How an invoice was converted from the currency of its charges, in which it came to `subtotal`."""
+
+    charge_currency: str
+    rate: Decimal
+    rate_id: Id
+    scope: FxScope
+    converted_at: Moment
+    subtotal: Decimal
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.charge_currency = currency_code("charge_currency", self.charge_currency)
+        if self.rate <= 0:
+            raise BadField("rate", "must be above 0")
+
+
 class TakenOverInvoice(Request, kw_only=True):
-    """An issued invoice. Its figures are those that it was issued with."""
+    """An issued invoice. Its figures are those that it was issued with.
+
+    A `conversion` is kept where the lines, converted again, come to these figures, and nothing was taken off them.
+    """
 
     customer_id: Id
     currency: str
@@ -117,6 +140,7 @@ class TakenOverInvoice(Request, kw_only=True):
     line_items: list[TakenOverLine] = []
     discounts: list[TakenOverDiscount] = []
     taxes: list[TakenOverTax] = []
+    conversion: TakenOverConversion | None = None
     created_at: Moment | None = None
     metadata: dict[str, str] | None = None
 
@@ -226,6 +250,9 @@ def _row(terms: TakenOverInvoice, now: datetime) -> Invoice:
 
 def _fitting(invoice: Invoice, terms: TakenOverInvoice) -> tuple[_Shape, InvoiceTotals]:
     """The shape that keeps most and comes to the total. Raises ValidationFailed if none does."""
+    converted = _converted(invoice, terms)
+    if converted is not None:
+        return converted
     for shape in _shapes(terms):
         if any(line.amount < 0 or line.quantity < 0 for line in shape.lines):
             continue
@@ -234,6 +261,33 @@ def _fitting(invoice: Invoice, terms: TakenOverInvoice) -> tuple[_Shape, Invoice
         if totals.total == terms.total and (shape.fidelity is not Fidelity.WHOLE or _agrees(totals, terms)):
             return shape, totals
     raise ValidationFailed.of("total", f"{plain(terms.total)} is no amount of {terms.currency}")
+
+
+def _converted(invoice: Invoice, terms: TakenOverInvoice) -> tuple[_Shape, InvoiceTotals] | None:
+    """An invoice that was converted, if it comes to its figures when it is converted again; else nothing is changed."""
+    conversion, taken_off = terms.conversion, EXACT.add(terms.total_discount, terms.total_prepaid_credits_applied)
+    amounts = [line.source_amount for line in terms.line_items]
+    if conversion is None or taken_off or not amounts or any(amount is None or amount < 0 for amount in amounts):
+        return None
+    lines = [_line(line, line.amount) for line in terms.line_items]
+    for line, amount in zip(lines, amounts, strict=True):
+        line.source_amount = amount
+        line.source_line_item_discount = line.source_invoice_level_discount = ZERO
+        line.source_prepaid_credits_applied = line.source_taxed_credits_applied = ZERO
+    invoice.charged_in, invoice.fx_rate = conversion.charge_currency, conversion.rate
+    invoice.fx_rate_id, invoice.fx_scope = conversion.rate_id, conversion.scope
+    invoice.converted_at, invoice.source_subtotal = conversion.converted_at, conversion.subtotal
+    invoice.source_total_discount = invoice.source_total_prepaid_credits_applied = ZERO
+    invoice.finalized_at = terms.finalized_at  # the database refuses a draft that is converted already
+    shape = _Shape(Fidelity.WHOLE, lines, [], _tax_terms(terms), ZERO)
+    invoice.coupon_terms, invoice.tax_terms = [], stored(shape.taxes)
+    totals = calculate(invoice, lines)
+    if totals.total == terms.total and _agrees(totals, terms):
+        return shape, totals
+    for name in CONVERSION.split(", "):
+        setattr(invoice, name, None)
+    invoice.finalized_at = None
+    return None
 
 
 def _agrees(totals: InvoiceTotals, terms: TakenOverInvoice) -> bool:
@@ -265,8 +319,8 @@ def _shapes(terms: TakenOverInvoice) -> Iterator[_Shape]:
 
 def _line(given: TakenOverLine, amount: Decimal) -> InvoiceLineItem:
     names = set(given.__struct_fields__) & set(InvoiceLineItem.__mapper__.column_attrs.keys())
-    reduced = {"amount", "line_item_discount", "invoice_level_discount", "prepaid_credits_applied"}
-    columns = {name: getattr(given, name) for name in names - reduced}
+    worked_out = {"amount", "line_item_discount", "invoice_level_discount", "prepaid_credits_applied", "source_amount"}
+    columns = {name: getattr(given, name) for name in names - worked_out}
     line = InvoiceLineItem(id=new_id(Kind.INVOICE_LINE_ITEM), amount=amount, meta=dict(given.metadata or {}), **columns)
     if line.price_type is PriceType.FIXED and line.subscription_line_item_id is not None:
         line.whole_seconds = _service_seconds(given)

@@ -6,6 +6,7 @@ Rule: docs/rules/migration.md#invoices
 from __future__ import annotations
 
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 from farthing.catalogue.taxes.tables import TaxRateRow
@@ -21,7 +22,7 @@ from farthing.invoices.numbering import continue_after
 from farthing.invoices.parts import lines_of
 from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.tables import Invoice
-from farthing.migration.copying.catalogue import COUPONS, METERS, PRICES, SUBSCRIPTIONS, TAX_RATES
+from farthing.migration.copying.catalogue import ADDONS, COUPONS, METERS, PLANS, PRICES, SUBSCRIPTIONS, TAX_RATES
 from farthing.migration.copying.customers import CUSTOMERS
 from farthing.migration.copying.subscriptions import COUPON_ASSOCIATIONS, LINE_ITEMS
 from farthing.migration.copying.target import LeftOut, MigrationTarget
@@ -58,6 +59,7 @@ _LINE = (
     "period_end",
 )
 _LINE_FIGURES = ("amount", "quantity", "line_item_discount", "invoice_level_discount", "prepaid_credits_applied")
+_OWNERS = MappingProxyType({"plan": PLANS, "addon": ADDONS})
 _PAID = frozenset({"SUCCEEDED", "PARTIALLY_REFUNDED", "OVERPAID"})
 _CREDIT_REASON = "BILLING_ERROR"
 _MIGRATED = "source_id"
@@ -80,6 +82,9 @@ async def copy_invoice(target: MigrationTarget, record: SourceRecord) -> str:
             target.note_part(INVOICE_LINES, line["id"], taken.lines[line["id"]])
     if taken.fidelity is not Fidelity.WHOLE:
         target.problems.append(f"its lines do not come to its total here; {taken.fidelity.value} were kept")
+    conversion = record.get("fx_conversion")
+    if conversion and taken.invoice.fx_rate is None:
+        target.problems.append("how it was converted is not kept: check by hand what is given back of it")
     await _credit(target, taken.invoice, decimal_of(record, "adjustment_amount"))
     await _pay(target, taken, record)
     _compare(target, taken.invoice, record)
@@ -102,6 +107,7 @@ async def _terms(target: MigrationTarget, record: SourceRecord) -> dict[str, Any
         "line_items": [await _line(target, line) for line in record.get("line_items") or ()],
         "discounts": [await _discount(target, discount) for discount in record.get("coupon_applications") or ()],
         "taxes": [await _tax(target, tax) for tax in record.get("taxes") or ()],
+        **_conversion(record),
     }
     if body["subscription_customer_id"] == body["customer_id"]:
         body["subscription_customer_id"] = None
@@ -110,6 +116,23 @@ async def _terms(target: MigrationTarget, record: SourceRecord) -> dict[str, Any
     if sold and decimal_of(record, "amount_remaining"):
         target.problems.append("it sells credits, which must be added by hand once it is paid")
     return body
+
+
+def _conversion(record: SourceRecord) -> dict[str, Any]:
+    """How an invoice was converted, where the source says so whole."""
+    conversion = record.get("fx_conversion")
+    if not isinstance(conversion, dict) or not isinstance(source := conversion.get("source"), dict):
+        return {}
+    body = fields_of(conversion, ("charge_currency", "rate_id", "scope", "converted_at"))
+    if len(body) < 4:
+        return {}
+    return {"conversion": {**body, "rate": decimal_of(conversion, "rate"), "subtotal": decimal_of(source, "subtotal")}}
+
+
+def _source_amount(record: SourceRecord) -> dict[str, Any]:
+    conversion = record.get("fx_conversion")
+    source = conversion.get("source") if isinstance(conversion, dict) else None
+    return {"source_amount": decimal_of(source, "subtotal")} if isinstance(source, dict) else {}
 
 
 async def _line(target: MigrationTarget, record: SourceRecord) -> dict[str, Any]:
@@ -121,7 +144,11 @@ async def _line(target: MigrationTarget, record: SourceRecord) -> dict[str, Any]
         "meter_id": await target.find(METERS, record.get("meter_id")),
         "subscription_id": await target.find(SUBSCRIPTIONS, record.get("subscription_id")),
         "subscription_line_item_id": await target.find(LINE_ITEMS, record.get("subscription_line_item_id")),
+        "entity_id": await target.find(
+            _OWNERS.get(str(record.get("entity_type")).lower(), ""), record.get("entity_id")
+        ),
         "metadata": metadata_of(record, target.problems),
+        **_source_amount(record),
     }
     return body
 

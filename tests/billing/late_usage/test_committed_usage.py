@@ -197,26 +197,37 @@ async def test_late_usage_and_then_a_correction_and_the_other_way_round_charge_o
 
 
 @pytest.mark.parametrize("threshold_paid", [False, True])
-async def test_what_threshold_invoices_charged_is_taken_back_too(story: Story, threshold_paid: bool) -> None:
+@pytest.mark.parametrize(
+    ("promise", "billed_at_first", "taken_back"),
+    [
+        pytest.param({}, (8, 1), "4", id="at a price"),
+        # five and three at twice the price, then one more; five are left
+        pytest.param({**TRUED_UP, "commitment_amount": "5"}, (11, 2), "8", id="under a commitment"),
+    ],
+)
+async def test_what_threshold_invoices_charged_is_taken_back_too(
+    story: Story, promise: Promise, billed_at_first: tuple[int, int], taken_back: str, threshold_paid: bool
+) -> None:
     office = story.office
     plan = await office.plan(office.usage(await office.feature("calls"), "1"))
     await settled(office)
     story.customer = await office.customer()
-    story.subscription = await office.subscribed(plan, story.customer, auto_invoice_threshold="6")
+    story.subscription = await office.subscribed(plan, story.customer, auto_invoice_threshold="6", **promise)
     await story.use(8)
     await office.on("2026-01-20")
     await invoice_thresholds(Run(office.account.database, office.account.scope, office.now), Summary())
     await story.use(1)
     await office.run("2026-02-01")
     threshold, invoice = await office.invoices(story.subscription)
-    assert (threshold.total, invoice.total) == (8, 1)
+    assert (threshold.total, invoice.total) == billed_at_first
     if threshold_paid:
-        await pay(office, threshold, "8")
+        await pay(office, threshold, str(threshold.total))
     await void(office, *(f"calls{number}" for number in range(4)))
-    assert (await preview(office, invoice))["difference"] == "-4"
-    assert (await correct(office, invoice))["total_amount"] == "4"
+    assert (await preview(office, invoice))["difference"] == f"-{taken_back}"
+    assert (await correct(office, invoice))["total_amount"] == taken_back
     assert (await preview(office, invoice))["difference"] == "0"
     assert await story.billed() == 5
+    assert await story.proved() == []
 
 
 @pytest.mark.parametrize("true_up", [False, True])

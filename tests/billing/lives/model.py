@@ -176,7 +176,11 @@ class LifeModel:
         if self.draft is not None:
             self._compute(self.draft)
         closing = Period(period.start, period.length, now)
-        document = Document("PRORATION", now, now, lambda: self._closing(closing, standing))
+
+        def work() -> list[Line]:
+            return [*self._closing(closing, standing), *self.usage.late_lines(document, self.books.documents)]
+
+        document = Document("PRORATION", now, now, work)
         self._issue(document, now)
         self._settle([(item, None) for item in open_items], now)
         self.books.collect(document, now)

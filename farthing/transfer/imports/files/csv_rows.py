@@ -24,7 +24,7 @@ MOST_COLUMNS = 1000
 MOST_UNCLOSED = 1000
 """Rows whose quote is never closed; for each of them a row's length is read twice."""
 _DELIMITERS = (",", ";", "\t")
-_NUL = "\x00"
+_NUL, _MARK = "\x00", "\ufeff"
 _TOO_LONG = f"the row is longer than {LONGEST_ROW_BYTES} bytes"
 _FOREIGN = "\udc80"
 """Bytes that are no UTF-8 are read as characters from here on, which stand in no text."""
@@ -33,6 +33,10 @@ _LAST_FOREIGN = "\udcff"
 
 class _Unclosed(Exception):
     """A quote was opened in the row at hand and is not closed in time."""
+
+
+class _Surplus(Exception):
+    """Text stands between a closing quote and the end of its cell."""
 
 
 class CsvRows:
@@ -111,8 +115,10 @@ class _Records:
         """The next record; empty for a blank line, None at the end."""
         try:
             record = next(self._reader, None)
-            if len(self._pulled) > 1:
+            if len(self._pulled) > 1 or any(b'"' in line.content for line in self._pulled):
                 self._require_closed()
+        except _Surplus:
+            return "text follows a closing quote; a quote within a quoted cell is written twice"
         except _Unclosed:
             self._unclosed += 1
             if self._unclosed > MOST_UNCLOSED:
@@ -130,15 +136,13 @@ class _Records:
         return _TOO_LONG if record is not None and any(line.is_cut for line in self._pulled) else record
 
     def _require_closed(self) -> None:
-        """Raises _Unclosed when a cell over several lines ends in the middle: the quote of another cell closed it.
-
-        In a row of one line such a quote belongs to the cell.
-        """
+        """Raises _Unclosed when a cell over several lines ends in the middle: the quote of another cell closed it; in a
+        row of one line _Surplus, because what was meant cannot be told."""
         lines = (line.content.decode("utf-8", "surrogateescape") for line in self._pulled)
         try:
             next(csv.reader(lines, delimiter=self._delimiter, strict=True))
         except csv.Error as error:
-            raise _Unclosed from error
+            raise (_Unclosed if len(self._pulled) > 1 else _Surplus) from error
 
     def _new_reader(self) -> Iterator[list[str]]:
         return csv.reader(self._texts(), delimiter=self._delimiter)
@@ -166,7 +170,10 @@ def _delimiter_of(header: bytes) -> str:
 def _is_odd(cells: Sequence[str]) -> bool:
     """Whether a row may hold what no cell may; nearly none does."""
     return any(
-        (not cell.isascii() and _holds_foreign(cell)) or _NUL in cell or len(cell) > LONGEST_CELL for cell in cells
+        (not cell.isascii() and (cell.startswith(_MARK) or _holds_foreign(cell)))
+        or _NUL in cell
+        or len(cell) > LONGEST_CELL
+        for cell in cells
     )
 
 
@@ -180,7 +187,9 @@ def _problems_of(number: int, line: int, columns: Sequence[str], cells: Sequence
         column = columns[place] if place < len(columns) and not _holds_foreign(columns[place]) else f"#{place + 1}"
         foreign = next((character for character in cell if _FOREIGN <= character <= _LAST_FOREIGN), None)
         reason = None
-        if foreign is not None:
+        if cell.startswith(_MARK):
+            reason = "begins with a byte-order mark; was the file put together of several?"
+        elif foreign is not None:
             byte = ord(foreign) - 0xDC00
             reason = f"is not UTF-8 (byte 0x{byte:02X}); save the file as UTF-8"
         elif _NUL in cell:
