@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+import psycopg
 import pytest
 
 from farthing.api.transport.ratelimit import Limiter
@@ -75,8 +76,8 @@ def _connections(pid: int, port: int) -> int:
 
 
 @contextmanager
-def _serving(folder: Path, url: str, **more: str) -> Iterator[Group]:
-    port = free_port()
+def _serving(folder: Path, url: str, port: int = 0, **more: str) -> Iterator[Group]:
+    port = port or free_port()
     environment = _environment(folder, url, port, **more)
     errors = folder / "errors"
     supervisor = farthing(["serve", "--processes", "2"], environment, errors=errors)
@@ -262,6 +263,35 @@ def test_nothing_outlives_a_killed_supervisor(tmp_path: Path, new_database: Call
         group.supervisor.kill()
         _, alive = psutil.wait_procs(children, timeout=PATIENCE_SECONDS)
         assert not alive
+
+
+@pytest.mark.slow
+def test_a_killed_supervisor_is_started_again_at_once_whatever_its_processes_had_in_hand(
+    tmp_path: Path, new_database: Callable[..., str]
+) -> None:
+    url = new_database()
+    with ThreadPoolExecutor() as pool, psycopg.connect(url) as locking:
+        with _serving(tmp_path, url, FARTHING_LOCK_TIMEOUT_SECONDS="600") as group:
+            locking.execute("LOCK TABLE customers")
+            hanging = pool.submit(_post_customer, group)
+            _until(lambda: _waits_for_a_lock(url))
+            group.supervisor.kill()
+            group.supervisor.wait()
+        with _serving(tmp_path, url, group.port):
+            assert hanging.result() is None, "it was cut off"
+
+
+def _post_customer(group: Group) -> int | None:
+    with group.client() as client:
+        try:
+            return client.post("/v1/customers", json={"external_id": "acme", "name": "Acme"}).status_code
+        except httpx.TransportError:
+            return None
+
+
+def _waits_for_a_lock(url: str) -> bool:
+    with psycopg.connect(url) as connection:
+        return bool(connection.execute("SELECT FROM pg_locks WHERE NOT granted").fetchall())
 
 
 def _is_written(file: Path) -> bool:

@@ -5,6 +5,7 @@ pauses and restarts processes, uses up connections, and fills the disk. It keeps
 At the end of each phase it repeats what got no answer, runs `farthing doctor`, and compares the ledger with the
 database: what was acknowledged is there, once, with its content.
 
-Modules: `schedule` (which faults, by seed), `deployment` (the processes), `faults`, `client` and `load` (the traffic),
-`ledger`, `recovery` (when the service and its duties are back), `comparison`, `doctor.examination`, `report`, `run`.
+Modules: `schedule` (which faults, by seed), `deployment` (the processes), `faults`, `shared_runs` (long billing runs),
+`client` and `load` (the traffic), `ledger`, `recovery` (when the service and its duties are back), `comparison`,
+`doctor.examination`, `report`, `run`.
 """

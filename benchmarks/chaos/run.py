@@ -27,6 +27,7 @@ from benchmarks.chaos.load import Load
 from benchmarks.chaos.recovery import READINESS_SECONDS, Bounds, Observer, ReadinessWatch, keep_asking_for_duties
 from benchmarks.chaos.report import Report, RoundResult
 from benchmarks.chaos.schedule import Mode, Phase, Round
+from benchmarks.chaos.shared_runs import Company
 from farthing.storage.embedded import EmbeddedPostgres
 from farthing.storage.migrations import upgrade
 
@@ -102,9 +103,10 @@ async def _run_phase(phase: Phase, deployment: Deployment, report: Report, pace:
         readiness.start()
         background.append(asyncio.create_task(keep_asking_for_duties(deployment, BILLING_EVERY_SECONDS)))
         observer = Observer(deployment, load, ledger, report.findings, readiness, pace.bounds)
+        company = Company(deployment)
         for chosen in phase.rounds:
             report.findings.where = f"round {chosen.number} ({phase.mode}: {chosen.fault})"
-            results.append(await _run_round(chosen, observer, report))
+            results.append(await _run_round(chosen, observer, report, company))
         report.findings.where = f"after round {phase.rounds[-1].number} ({phase.mode})"
         await load.settle(pace.bounds.settle_seconds)
         await _stop_all(background)
@@ -117,10 +119,11 @@ async def _run_phase(phase: Phase, deployment: Deployment, report: Report, pace:
         await deployment.stop()
 
 
-async def _run_round(chosen: Round, observer: Observer, report: Report) -> RoundResult:
+async def _run_round(chosen: Round, observer: Observer, report: Report, company: Company) -> RoundResult:
     await asyncio.sleep(chosen.calm_seconds)
     outage = Outage()
-    given = Break(observer.deployment, observer.load, random.Random(chosen.seed), chosen.hold_seconds, outage)
+    chance = random.Random(chosen.seed)
+    given = Break(observer.deployment, observer.load, chance, chosen.hold_seconds, outage, company)
     try:
         await asyncio.wait_for(bring_about(chosen.fault, given), FAULT_SECONDS)
     except (psycopg.OperationalError, TimeoutError) as error:
