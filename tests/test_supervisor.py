@@ -76,8 +76,8 @@ def _connections(pid: int, port: int) -> int:
 
 
 @contextmanager
-def _serving(folder: Path, url: str, port: int = 0, **more: str) -> Iterator[Group]:
-    port = port or free_port()
+def _serving(folder: Path, url: str, **more: str) -> Iterator[Group]:
+    port = int(more.pop("FARTHING_PORT", 0)) or free_port()
     environment = _environment(folder, url, port, **more)
     errors = folder / "errors"
     supervisor = farthing(["serve", "--processes", "2"], environment, errors=errors)
@@ -277,7 +277,7 @@ def test_a_killed_supervisor_is_started_again_at_once_whatever_its_processes_had
             _until(lambda: _waits_for_a_lock(url))
             group.supervisor.kill()
             group.supervisor.wait()
-        with _serving(tmp_path, url, group.port):
+        with _serving(tmp_path, url, FARTHING_PORT=str(group.port)):
             assert hanging.result() is None, "it was cut off"
 
 
