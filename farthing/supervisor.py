@@ -95,12 +95,17 @@ def processes_for_this_machine(settings: Settings) -> int:
     """
     cores = usable_cores()
     if settings.database_url is None:
-        return min(-(-cores * 3 // 4), MOST_BY_DEFAULT)
+        return beside_embedded(cores)
     count = min(cores, MOST_BY_DEFAULT)
     free = granted(settings.database_url).free if count > 1 else 0
     while count > 1 and sum(demand.total for demand in _demands(settings, count)) > free:
         count -= 1
     return count
+
+
+def beside_embedded(cores: int) -> int:
+    """How many server processes go with an embedded PostgreSQL on so many cores."""
+    return min(-(-cores * 3 // 4), MOST_BY_DEFAULT)
 
 
 def serve_together(settings: Settings, count: int, started: Started) -> int:
