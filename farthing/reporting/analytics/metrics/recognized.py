@@ -168,7 +168,7 @@ async def standing_at_ends(
         for change, group in await books.credits(question, timeline.end):
             bucket = next(number for number, end in enumerate(timeline.ends) if change.at < end)
             held[bucket, group] = EXACT.add(held[bucket, group], change.held)
-        for cell, amount in accumulated(held, len(ends)).items():
+        for cell, amount in (await accumulated(held, len(ends), owner_of_reports(books.session))).items():
             cells[cell] = EXACT.add(cells[cell], amount)
     require_few(cells)
     return cells
