@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from granian.constants import HTTPModes
 from granian.net import SocketHolder  # type: ignore[attr-defined]
 from granian.server.embed import Server
 
@@ -128,10 +129,11 @@ def _why(settings: Settings, error: OSError) -> str:
 
 
 class ListeningServer(Server):
-    """The HTTP server on a socket that listens already."""
+    """The HTTP server on a socket that listens already. It speaks HTTP/1.1: a connection in HTTP/2 would have no limit
+    to how long its headers may take."""
 
     def __init__(self, target: Any, listening: socket.socket, **options: Any) -> None:
-        super().__init__(target, **options)
+        super().__init__(target, http=HTTPModes.http1, **options)
         self._listening = listening
         self._identity = _identity(listening.fileno())
 

@@ -144,6 +144,7 @@ def test_two_processes_are_one_service(tmp_path: Path, new_database: Callable[..
         _what_is_acknowledged_outlives_a_killed_process(group, min(servers))
         _the_rate_of_a_key_is_counted_over_both(group, _new_key(group))
         _a_hangup_replaces_all_and_refuses_nobody(group)
+        _only_http_1_is_spoken(group)
         _counts_add_up(group)
 
         children = [psutil.Process(pid) for pid in group.processes()]
@@ -239,6 +240,14 @@ def _a_hangup_replaces_all_and_refuses_nobody(group: Group) -> None:
             stop.set()
         assert [set(each.result()) for each in asking] == [{200}] * 4
     assert len(group.servers()) == 2
+
+
+def _only_http_1_is_spoken(group: Group) -> None:
+    """A connection in HTTP/2 may say nothing for ever; the headers of one in HTTP/1 have their time."""
+    with socket.create_connection(("127.0.0.1", group.port), PATIENCE_SECONDS) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        answer = connection.makefile("rb").read()
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400"), answer
 
 
 def _counts_add_up(group: Group) -> None:
