@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.encoding.csv_table import CSV_MEDIA_TYPE, csv_lines
 from farthing.core.encoding.parquet_table import PARQUET_MEDIA_TYPE, parquet_bytes
 from farthing.core.slices import collect
-from farthing.reporting.revenue.lines import owner_of_reports
+from farthing.reporting.turns import owner_of_reports
 
 
 class TableFormat(StrEnum):

@@ -42,7 +42,7 @@ from farthing.reporting.analytics.schemas import (
     MetricFamily,
     ReportShape,
 )
-from farthing.reporting.revenue.lines import owner_of_reports
+from farthing.reporting.turns import owner_of_reports
 
 RATIO_DIGITS = 2
 """Digits of days and of percentages."""

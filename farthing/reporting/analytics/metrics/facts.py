@@ -25,7 +25,7 @@ from farthing.reporting.analytics.catalogue import CURRENCY, METADATA
 from farthing.reporting.analytics.definition import Question, ReportCondition
 from farthing.reporting.analytics.periods import Timeline
 from farthing.reporting.analytics.schemas import AnalyticsFilterOperator
-from farthing.reporting.revenue.lines import owner_of_reports
+from farthing.reporting.turns import owner_of_reports
 from farthing.storage.postgres import scope_of
 
 MOST_ROWS = 100_000

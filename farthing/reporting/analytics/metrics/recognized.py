@@ -26,8 +26,8 @@ from farthing.reporting.analytics.metrics.facts import Cells, Group, accumulated
 from farthing.reporting.analytics.metrics.plain_revenue import not_plain, plain_recognized, plain_standing
 from farthing.reporting.analytics.metrics.recurring import meets
 from farthing.reporting.analytics.periods import Timeline
-from farthing.reporting.revenue.lines import owner_of_reports
 from farthing.reporting.revenue.recognition import CreditsHeld, RecognizedLine, credits_held, schedules
+from farthing.reporting.turns import owner_of_reports
 
 _DAY = timedelta(days=1)
 

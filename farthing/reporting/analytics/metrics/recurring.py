@@ -54,7 +54,7 @@ from farthing.reporting.analytics.metrics.monthly_revenue import (
 )
 from farthing.reporting.analytics.periods import Timeline
 from farthing.reporting.analytics.schemas import AnalyticsFilterOperator
-from farthing.reporting.revenue.lines import owner_of_reports
+from farthing.reporting.turns import owner_of_reports
 from farthing.subscriptions.change_tables import SubscriptionPause
 from farthing.subscriptions.enums import LineItemOwner, PauseStatus, SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.line_items.lineage import later_versions
