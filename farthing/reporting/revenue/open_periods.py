@@ -28,7 +28,7 @@ from farthing.subscriptions.enums import InvoiceTrigger, SubscriptionStatus, Sub
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 from farthing.subscriptions.tables import Subscription
 
-PERIODS_AT_ONCE = 60
+PERIODS_AT_ONCE = 100
 """How many are worked out before others have their turn."""
 _INVOICED = (SubscriptionType.STANDALONE, SubscriptionType.DELEGATED_INVOICING, SubscriptionType.PARENT)
 

@@ -94,8 +94,13 @@ async def schedules(
     used = await usage_by_day(session, metered, prices, zone, WantedDays(edges, frozenset(reverts)))
     owner = owner_of_reports(session)
     amounts: defaultdict[str, list[Recognized]] = defaultdict(list)
-    for line_id, amount in await collect(few_at_once(_amounts(lines, prices, used, zone)), owner):
-        amounts[line_id].append(amount)
+
+    def by_line() -> Iterator[None]:
+        for line_id, amount in few_at_once(_amounts(lines, prices, used, zone)):
+            amounts[line_id].append(amount)
+            yield
+
+    await collect(by_line(), owner)
     return await collect((_recognized(line, amounts[line.id], reverts[line.id]) for line in lines), owner)
 
 

@@ -35,7 +35,7 @@ from farthing.subscriptions.snapshot.loading import load
 
 MOST_DAYS_MEASURED = 60_000
 """For how many days, of all lines together, usage is measured for one answer."""
-DAYS_AT_ONCE = 500
+DAYS_AT_ONCE = 1_000
 """For how many before other requests have their turn; a line is not parted."""
 
 _INSTANT = timedelta(microseconds=1)
