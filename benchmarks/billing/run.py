@@ -93,13 +93,17 @@ async def _measure(report: Report, database: Database, count: int) -> float:
     return worked_in_all
 
 
-async def company(database: Database, count: int, events_per_meter: int = EVENTS_PER_METER) -> Scope:
+async def company(
+    database: Database, count: int, events_per_meter: int = EVENTS_PER_METER, frozen_time: datetime | None = None
+) -> Scope:
     """A tenant with `count` subscriptions to one plan, each with its own customer and events in January.
 
-    The customers are `c0`, `c1` and so on, the events `e0` to `e2` with a number `n`.
+    The customers are `c0`, `c1` and so on, the events `e0` to `e2` with a number `n`. With a `frozen_time` nothing that
+    comes after it is due, whoever looks meanwhile.
     """
     async with database.transaction(SYSTEM) as session:
         tenant, _, environment = await new_tenant(session, name="Bench", email=f"{uuid.uuid4().hex}@example.com")
+        environment.frozen_time = frozen_time
     scope = Scope(tenant.id, environment.id)
     async with database.transaction(scope, clock=FixedClock(START)) as session:
         plan = await plans.create(session, convert({"name": "Plan"}, CreatePlanRequest), START)

@@ -6,5 +6,6 @@ At the end of each phase it repeats what got no answer, runs `farthing doctor`, 
 database: what was acknowledged is there, once, with its content.
 
 Parts: `service` (the processes), `traffic` (the load, and the ledger of it), `judging` (recovery, comparison, the
-doctor, the report); `schedule` (which faults, by seed), `faults`, and `run`, which leads through the rounds.
+doctor, the report); `schedule` (which faults, by seed), `faults`, `shared_runs` (long billing runs), and `run`, which
+leads through the rounds.
 """

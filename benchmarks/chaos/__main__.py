@@ -18,7 +18,7 @@ from cyclopts.validators import Number
 from benchmarks.chaos.judging.recovery import Bounds
 from benchmarks.chaos.judging.report import Report, Run, add_up, read_report
 from benchmarks.chaos.run import Pace, run_phases
-from benchmarks.chaos.schedule import Fault, Mode, plan
+from benchmarks.chaos.schedule import BY_DEFAULT, Fault, Mode, plan
 from benchmarks.harness import machine
 
 app = cyclopts.App(name="python -m benchmarks.chaos", help="Break a running Farthing on purpose, under load.")
@@ -31,7 +31,7 @@ def main(
     seed: Annotated[int, Parameter(help="Another seed, other faults at other moments.")] = 1,
     phase: Annotated[int, Parameter(help="Most rounds between two examinations.", validator=Number(gte=1))] = 20,
     clients: Annotated[int, Parameter(help="How many clients send at once.", validator=Number(gte=1, lte=50))] = 6,
-    mode: Annotated[list[Mode] | None, Parameter(help="Only these deployments; default: all.")] = None,
+    mode: Annotated[list[Mode] | None, Parameter(help="These deployments; default: all but several processes.")] = None,
     fault: Annotated[list[Fault] | None, Parameter(help="Only these faults; default: all.")] = None,
     patience: Annotated[float, Parameter(help="Times the bounds of recovery, where other work runs.")] = 1,
     stalled_seconds: Annotated[
@@ -43,10 +43,9 @@ def main(
     keep: Annotated[bool, Parameter(help="Keep the folders with data and logs.", negative="")] = False,
 ) -> int:
     """Run faults on real processes under mixed load, and compare what was acknowledged with what is there."""
-    phases = plan(rounds, seed, phase, mode or Mode, fault or Fault)
-    chosen = Run(
-        seed, rounds, list(mode or Mode), list(fault or Fault), phase, clients, patience, machine(), stalled_seconds
-    )
+    modes, faults = list(mode or BY_DEFAULT), list(fault or Fault)
+    phases = plan(rounds, seed, phase, modes, faults)
+    chosen = Run(seed, rounds, modes, faults, phase, clients, patience, machine(), stalled_seconds)
     bounds = Bounds.for_stalled(stalled_seconds).times(patience)
     report, pace = Report([chosen]), Pace(clients, minutes, bounds, stalled_seconds)
     print(f"{rounds} rounds, seed {seed}, on {chosen.machine}", flush=True)

@@ -13,17 +13,21 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import psycopg
 
+from benchmarks.chaos.findings import Defect
 from benchmarks.chaos.judging.recovery import ask_for_duties
-from benchmarks.chaos.schedule import Fault
+from benchmarks.chaos.schedule import Fault, Mode
 from benchmarks.chaos.service.deployment import STOP_SECONDS, Deployment, FarthingProcess
+from benchmarks.chaos.shared_runs import Company, wait_until_shared
 from benchmarks.chaos.traffic.load import Load
 from benchmarks.chaos.waiting import wait_until
 
 MOST_CONNECTIONS = 500
 DUTY_SECONDS = 10
+REPLACE_SECONDS = 60
 LOCK_SECONDS = 5
 LONG_MOVE = timedelta(days=40)
 SUBSCRIPTIONS = 4
@@ -50,6 +54,7 @@ class Break:
     chance: random.Random
     hold_seconds: float
     outage: Outage
+    company: Company
 
 
 async def bring_about(fault: Fault, given: Break) -> None:
@@ -71,11 +76,91 @@ async def _kill_server(given: Break) -> None:
 
 
 async def _kill_worker(given: Break) -> None:
-    await _kill_and_start(given, [given.chance.choice(given.deployment.workers)])
+    if given.deployment.mode is Mode.SEVERAL_PROCESSES:
+        await _kill_below(given, [given.chance.choice((await given.deployment.wait_for_several()).workers)])
+    else:
+        await _kill_and_start(given, [given.chance.choice(given.deployment.workers)])
 
 
 async def _kill_workers(given: Break) -> None:
-    await _kill_and_start(given, given.deployment.workers)
+    if given.deployment.mode is Mode.SEVERAL_PROCESSES:
+        await _kill_below(given, (await given.deployment.wait_for_several()).workers)
+    else:
+        await _kill_and_start(given, given.deployment.workers)
+
+
+async def _kill_one_server(given: Break) -> None:
+    await _kill_below(given, [given.chance.choice((await given.deployment.wait_for_several()).servers)])
+
+
+async def _kill_below(given: Break, processes: list[psutil.Process]) -> None:
+    """Kill what a supervisor looks after, and wait until it has started others."""
+    for process in processes:
+        process.kill()
+    await wait_until(lambda: all(_is_gone(process) for process in processes), STOP_SECONDS, 0.02)
+    await given.deployment.wait_for_several()
+
+
+async def _kill_leader(given: Break) -> None:
+    await _kill_in_shared_run(given, is_leader=True)
+
+
+async def _kill_helper(given: Break) -> None:
+    await _kill_in_shared_run(given, is_leader=False)
+
+
+async def _kill_in_shared_run(given: Break, *, is_leader: bool) -> None:
+    """A month of a company becomes due; when two workers are at its billing, one of them is killed."""
+    await given.company.found()
+    await given.deployment.wait_for_several()
+    with given.deployment.admin() as admin:
+        given.company.make_a_month_due(admin, given.load.ledger)
+        ask_for_duties(admin, ["subscription_billing"])
+        sharers = await wait_until_shared(admin)
+    await _kill_below(given, [psutil.Process(sharers.leader if is_leader else given.chance.choice(sharers.helpers))])
+
+
+async def _replace(given: Break) -> None:
+    """All are replaced one by one; meanwhile whoever connects anew is answered."""
+    before = (await given.deployment.wait_for_several()).pids
+    given.deployment.server.send(signal.SIGHUP)
+    asking = asyncio.create_task(_ask_until_cancelled(given))
+    try:
+        await wait_until(lambda: _are_replaced(given.deployment, before), REPLACE_SECONDS, 0.1)
+    finally:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    if not _are_replaced(given.deployment, before):
+        raise TimeoutError(f"not all were replaced: {before}, {given.deployment.below_supervisor()}")
+
+
+def _are_replaced(deployment: Deployment, before: set[int]) -> bool:
+    below = deployment.below_supervisor()
+    return below.is_whole and not below.pids & before
+
+
+async def _ask_until_cancelled(given: Break) -> None:
+    """Ask on a fresh connection again and again; that one is turned away is a defect."""
+    while True:
+        async with httpx.AsyncClient(base_url=given.deployment.url, timeout=5, trust_env=False) as http:
+            try:
+                status = (await http.get("/health")).status_code
+            except httpx.HTTPError as error:
+                given.load.findings.add(Defect.REFUSED, f"GET /health while processes are replaced: {error!r}")
+            else:
+                if status != 200:
+                    given.load.findings.add(Defect.REFUSED, f"GET /health while processes are replaced: {status}")
+        await asyncio.sleep(0.02)
+
+
+async def _stop_in_order(given: Break) -> None:
+    server = given.deployment.server
+    server.send(signal.SIGTERM)
+    await server.wait_for_end()
+    if server.exit_status != 0:
+        given.load.findings.add(Defect.EXITED, f"{server.name} was asked to end: status {server.exit_status}")
+        await server.kill()
+    server.start()
 
 
 async def _kill_postgres(given: Break) -> None:
@@ -141,6 +226,15 @@ async def _pause(given: Break, process: FarthingProcess) -> None:
 
 async def _pause_server(given: Break) -> None:
     await _pause(given, given.deployment.server)
+
+
+async def _pause_one_server(given: Break) -> None:
+    chosen = given.chance.choice((await given.deployment.wait_for_several()).servers)
+    chosen.suspend()
+    try:
+        await asyncio.sleep(given.hold_seconds)
+    finally:
+        chosen.resume()
 
 
 async def _pause_worker(given: Break) -> None:
@@ -247,4 +341,11 @@ _FAULTS: Mapping[Fault, Callable[[Break], Awaitable[None]]] = {
     Fault.KILL_DURING_DUTY: _kill_during_duty,
     Fault.KILL_DURING_CLOCK_MOVE: _kill_during_clock_move,
     Fault.FILL_DISK: _fill_disk,
+    Fault.KILL_SUPERVISOR: _kill_server,
+    Fault.KILL_ONE_SERVER: _kill_one_server,
+    Fault.PAUSE_ONE_SERVER: _pause_one_server,
+    Fault.KILL_LEADER: _kill_leader,
+    Fault.KILL_HELPER: _kill_helper,
+    Fault.REPLACE: _replace,
+    Fault.STOP_IN_ORDER: _stop_in_order,
 }

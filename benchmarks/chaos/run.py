@@ -30,6 +30,7 @@ from benchmarks.chaos.schedule import Mode, Phase, Round
 from benchmarks.chaos.service import restarts
 from benchmarks.chaos.service.deployment import Deployment
 from benchmarks.chaos.service.disk import CannotMount, small_disk
+from benchmarks.chaos.shared_runs import Company
 from benchmarks.chaos.traffic.catalogue import open_tenants, wait_until_ready
 from benchmarks.chaos.traffic.ledger import Kind, Ledger
 from benchmarks.chaos.traffic.load import Load
@@ -108,9 +109,10 @@ async def _run_phase(phase: Phase, deployment: Deployment, report: Report, pace:
         readiness.start()
         background.append(asyncio.create_task(keep_asking_for_duties(deployment, BILLING_EVERY_SECONDS)))
         observer = Observer(deployment, load, ledger, report.findings, readiness, pace.bounds)
+        company = Company(deployment)
         for chosen in phase.rounds:
             report.findings.where = f"round {chosen.number} ({phase.mode}: {chosen.fault})"
-            results.append(await _run_round(chosen, observer, report))
+            results.append(await _run_round(chosen, observer, report, company))
         report.findings.where = f"after round {phase.rounds[-1].number} ({phase.mode})"
         await load.settle(pace.bounds.settle_seconds)
         await _stop_all(background)
@@ -123,10 +125,11 @@ async def _run_phase(phase: Phase, deployment: Deployment, report: Report, pace:
         await deployment.stop()
 
 
-async def _run_round(chosen: Round, observer: Observer, report: Report) -> RoundResult:
+async def _run_round(chosen: Round, observer: Observer, report: Report, company: Company) -> RoundResult:
     await asyncio.sleep(chosen.calm_seconds)
     outage = Outage()
-    given = Break(observer.deployment, observer.load, random.Random(chosen.seed), chosen.hold_seconds, outage)
+    chance = random.Random(chosen.seed)
+    given = Break(observer.deployment, observer.load, chance, chosen.hold_seconds, outage, company)
     try:
         await asyncio.wait_for(bring_about(chosen.fault, given), FAULT_SECONDS)
     except (psycopg.OperationalError, TimeoutError) as error:

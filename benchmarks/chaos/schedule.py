@@ -18,6 +18,8 @@ class Mode(StrEnum):
     """A PostgreSQL apart, one `farthing serve` that does not work on jobs, and two `farthing worker`."""
     SMALL_DISK = "small disk"
     """Embedded, on a file system of a few hundred megabytes."""
+    SEVERAL_PROCESSES = "several processes"
+    """Embedded, one `farthing serve` with two processes that answer and two that work on jobs."""
 
 
 class Fault(StrEnum):
@@ -38,6 +40,13 @@ class Fault(StrEnum):
     KILL_DURING_DUTY = "kill -9 with a duty in hand"
     KILL_DURING_CLOCK_MOVE = "kill -9 while a clock moves"
     FILL_DISK = "disk full"
+    KILL_SUPERVISOR = "kill -9 of the supervisor"
+    KILL_ONE_SERVER = "kill -9 of one of two servers"
+    PAUSE_ONE_SERVER = "one of two servers stopped and continued"
+    KILL_LEADER = "kill -9 of who leads a shared run"
+    KILL_HELPER = "kill -9 of who takes part in a shared run"
+    REPLACE = "replaced one by one (SIGHUP)"
+    STOP_IN_ORDER = "stopped in order (SIGTERM) and started"
 
 
 _EVERYWHERE = {
@@ -57,8 +66,34 @@ WEIGHTS: Mapping[Mode, Mapping[Fault, int]] = {
     Mode.EMBEDDED: _EVERYWHERE,
     Mode.EXTERNAL: {**_EVERYWHERE, Fault.KILL_WORKER: 2, Fault.KILL_WORKERS: 2, Fault.PAUSE_WORKER: 2},
     Mode.SMALL_DISK: {Fault.FILL_DISK: 1},
+    Mode.SEVERAL_PROCESSES: {
+        Fault.KILL_ONE_SERVER: 3,
+        Fault.KILL_SUPERVISOR: 3,
+        Fault.KILL_WORKER: 2,
+        Fault.KILL_WORKERS: 1,
+        Fault.KILL_LEADER: 3,
+        Fault.KILL_HELPER: 3,
+        Fault.REPLACE: 3,
+        Fault.STOP_IN_ORDER: 2,
+        Fault.PAUSE_ONE_SERVER: 2,
+        Fault.KILL_POSTGRES: 2,
+        Fault.KILL_BACKEND: 2,
+        Fault.KILL_EVERYTHING: 2,
+        Fault.RESTART_POSTGRES: 2,
+        Fault.DROP_CONNECTIONS: 1,
+        Fault.EXHAUST_CONNECTIONS: 2,
+        Fault.KILL_BEFORE_ANSWERS: 1,
+        Fault.KILL_DURING_CLOCK_MOVE: 1,
+    },
 }
-SHARES: Mapping[Mode, float] = {Mode.EMBEDDED: 0.45, Mode.EXTERNAL: 0.45, Mode.SMALL_DISK: 0.1}
+SHARES: Mapping[Mode, float] = {
+    Mode.EMBEDDED: 0.45,
+    Mode.EXTERNAL: 0.45,
+    Mode.SMALL_DISK: 0.1,
+    Mode.SEVERAL_PROCESSES: 1,
+}
+BY_DEFAULT = (Mode.EMBEDDED, Mode.EXTERNAL, Mode.SMALL_DISK)
+"""The deployments of a run that names none: several processes are asked for, and their figures stand apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +117,7 @@ class Phase:
 
 
 def plan(
-    rounds: int, seed: int, longest_phase: int, modes: Iterable[Mode] = Mode, faults: Iterable[Fault] = Fault
+    rounds: int, seed: int, longest_phase: int, modes: Iterable[Mode] = BY_DEFAULT, faults: Iterable[Fault] = Fault
 ) -> list[Phase]:
     """`rounds` rounds in phases of at most `longest_phase`, shared out over the modes; the same for the same seed."""
     chance = random.Random(seed)

@@ -57,7 +57,7 @@ def hint_at_prefix(request: Request[Any, Any, Any], error: errors.FarthingError)
     """Say so when an unknown path, or one of the pages, only lacks the prefix of the API."""
     path = request.scope["path"]
     known = {route.path.split("/")[2] for route in request.app.routes if route.path.startswith(f"{API_PREFIX}/")}
-    if not path.startswith(f"{API_PREFIX}/") and path.split("/")[1] in known:
+    if not path.startswith(f"{API_PREFIX}/") and path.removeprefix("/").partition("/")[0] in known:
         suggested = f"{API_PREFIX}{path}"[:200]
         error.message += f": the paths of the API begin with {API_PREFIX}; try {suggested}"
         error.details["path"] = suggested

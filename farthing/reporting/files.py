@@ -6,9 +6,12 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 from litestar import Response
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.core.encoding.csv_table import CSV_MEDIA_TYPE, csv_bytes
+from farthing.core.encoding.csv_table import CSV_MEDIA_TYPE, csv_lines
 from farthing.core.encoding.parquet_table import PARQUET_MEDIA_TYPE, parquet_bytes
+from farthing.core.slices import collect
+from farthing.reporting.turns import owner_of_reports
 
 
 class TableFormat(StrEnum):
@@ -22,10 +25,16 @@ OR_PARQUET = {"other_media_type": PARQUET_MEDIA_TYPE}
 """What a route that answers such a file says of itself, for the OpenAPI document."""
 
 
-def table_file(head: Sequence[str], rows: Iterable[Sequence[str]], name: str, format: TableFormat) -> Response[bytes]:
-    """A table as a file, with all its rows. Raises NotImplementedHere where Parquet cannot be written."""
-    is_parquet = format is TableFormat.PARQUET
-    content = parquet_bytes(head, rows) if is_parquet else csv_bytes(head, rows)
+async def table_file(
+    session: AsyncSession, head: Sequence[str], rows: Iterable[Sequence[str]], name: str, format: TableFormat
+) -> Response[bytes]:
+    """A table as a file, with all its rows, written in the turns of the tenant's reports. Raises NotImplementedHere
+    where Parquet cannot be written."""
+    is_parquet, owner = format is TableFormat.PARQUET, owner_of_reports(session)
+    if is_parquet:
+        content = parquet_bytes(head, await collect(iter(rows), owner))
+    else:
+        content = "".join(await collect(csv_lines(head, rows), owner)).encode()
     return Response(
         content,
         media_type=PARQUET_MEDIA_TYPE if is_parquet else CSV_MEDIA_TYPE,

@@ -15,15 +15,21 @@ import os
 import socket
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from granian.constants import HTTPModes
 from granian.net import SocketHolder  # type: ignore[attr-defined]
 from granian.server.embed import Server
 
 from farthing.settings import Settings
 
 BACKLOG = 2048
+DYING_SECONDS = 2.0
+"""How long the address may still be held by processes that were killed and are not gone yet."""
+Taken = TypeVar("Taken")
 MINDED = "stop what uses it, or choose another with --port or FARTHING_PORT"
 
 
@@ -33,7 +39,7 @@ class CannotListen(RuntimeError):
 
 def listen(settings: Settings) -> socket.socket:
     """A socket that listens at the address of `settings`, which no other process has. Raises CannotListen."""
-    listening = _bound(settings, *_address(settings))
+    listening = _patiently(lambda: _bound(settings, *_address(settings)))
     try:
         listening.listen(BACKLOG)
     except OSError as error:
@@ -55,16 +61,34 @@ class SharedAddress:
         name = hashlib.sha256(f"{os.getuid()} {self._address}".encode()).hexdigest()[:16]
         self._lock = os.open(Path(tempfile.gettempdir()) / f"farthing-{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
+            _patiently(self._take_lock)
+        except CannotListen:
+            os.close(self._lock)
+            raise
+
+    def _take_lock(self) -> None:
+        try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            os.close(self._lock)
-            raise CannotListen(_why(settings, OSError(errno.EADDRINUSE, ""))) from error
+            raise CannotListen(_why(self._settings, OSError(errno.EADDRINUSE, ""))) from error
 
     def socket(self) -> socket.socket:
         """One more socket at the address, which does not listen yet."""
         made = _bound(self._settings, self._family, self._address, shared=True)
         self._address = made.getsockname()  # of port 0 the first socket makes one
         return made
+
+
+def _patiently(take: Callable[[], Taken]) -> Taken:
+    """What `take` takes, which is tried again for a while. Raises CannotListen."""
+    deadline = time.monotonic() + DYING_SECONDS
+    while True:
+        try:
+            return take()
+        except CannotListen:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def _address(settings: Settings) -> tuple[socket.AddressFamily, Any]:
@@ -105,10 +129,11 @@ def _why(settings: Settings, error: OSError) -> str:
 
 
 class ListeningServer(Server):
-    """The HTTP server on a socket that listens already."""
+    """The HTTP server on a socket that listens already. It speaks HTTP/1.1: a connection in HTTP/2 would have no limit
+    to how long its headers may take."""
 
     def __init__(self, target: Any, listening: socket.socket, **options: Any) -> None:
-        super().__init__(target, **options)
+        super().__init__(target, http=HTTPModes.http1, **options)
         self._listening = listening
         self._identity = _identity(listening.fileno())
 

@@ -45,11 +45,11 @@ log = structlog.get_logger(__name__)
 
 WATCH_SECONDS = 0.5
 HEADER_READ_MILLISECONDS = 10_000
+"""A connection whose headers have not come by then is closed."""
 GIVE_UP_SEAT = signal.SIGUSR1
 """Asks a process to end whose successor accepts requests already."""
 SECONDS_TO_ASK = 2.0
 """How long one that gives up its seat waits for the requests of those who have connected."""
-"""A connection whose headers have not come by then is closed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,9 @@ thread and no connection: what could make it fail is elsewhere.
 - A process that ends by itself is started again, at once the first time and after growing pauses later on.
 - SIGHUP replaces them one by one: each goes when its successor accepts requests, and answers whoever has connected to
   it by then.
-- SIGINT and SIGTERM end all of them in order. When the supervisor is killed, they end, too.
+- SIGINT and SIGTERM end all of them in order. When the supervisor is killed they are killed with it: what
+  they have in hand is undone, as by a kill of one process that does everything, and nothing of theirs is in the way of
+  its next start.
 """
 
 from __future__ import annotations
@@ -102,12 +104,17 @@ def processes_for_this_machine(settings: Settings) -> int:
     """
     cores = usable_cores()
     if settings.database_url is None:
-        return min(-(-cores * 3 // 4), MOST_BY_DEFAULT)
+        return beside_embedded(cores)
     count = min(cores, MOST_BY_DEFAULT)
     free = granted(settings.database_url).free if count > 1 else 0
     while count > 1 and sum(demand.total for demand in _demands(settings, count)) > free:
         count -= 1
     return count
+
+
+def beside_embedded(cores: int) -> int:
+    """How many server processes go with an embedded PostgreSQL on so many cores."""
+    return min(-(-cores * 3 // 4), MOST_BY_DEFAULT)
 
 
 def serve_together(settings: Settings, count: int, started: Started) -> int:
@@ -411,12 +418,12 @@ class Supervisor:
 
 
 def _become_a_process_of_its_own(supervisor: int) -> None:
-    """Handle signals as a process does that has none above it, and end when the one above is gone."""
+    """Handle signals as a process does that has none above it, and be killed with the one above."""
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal's is for the supervisor
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != supervisor:
             os._exit(1)

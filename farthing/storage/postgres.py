@@ -6,6 +6,7 @@ Hot reads go through `read_once`, which costs a single round trip.
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
@@ -92,8 +93,8 @@ class Database:
         self._hot_shares: Shares | None = None
         self._connections = pool_size + overflow
         self._hot_connections = hot_reads
-        self.application_name = f"farthing {token_hex(4)}"
-        """What the server shows beside each connection of this pool, and of no other."""
+        self.application_name = f"farthing {os.getpid()} {token_hex(4)}"
+        """What the server shows beside each connection of this pool, and of no other, with the process it is in."""
         self.engine: AsyncEngine = create_async_engine(
             dialect_url(url),
             pool_size=pool_size,

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+import psycopg
 import pytest
 
 from farthing.api.transport.ratelimit import Limiter
@@ -76,7 +77,7 @@ def _connections(pid: int, port: int) -> int:
 
 @contextmanager
 def _serving(folder: Path, url: str, **more: str) -> Iterator[Group]:
-    port = free_port()
+    port = int(more.pop("FARTHING_PORT", 0)) or free_port()
     environment = _environment(folder, url, port, **more)
     errors = folder / "errors"
     supervisor = farthing(["serve", "--processes", "2"], environment, errors=errors)
@@ -143,6 +144,7 @@ def test_two_processes_are_one_service(tmp_path: Path, new_database: Callable[..
         _what_is_acknowledged_outlives_a_killed_process(group, min(servers))
         _the_rate_of_a_key_is_counted_over_both(group, _new_key(group))
         _a_hangup_replaces_all_and_refuses_nobody(group)
+        _only_http_1_is_spoken(group)
         _counts_add_up(group)
 
         children = [psutil.Process(pid) for pid in group.processes()]
@@ -240,6 +242,14 @@ def _a_hangup_replaces_all_and_refuses_nobody(group: Group) -> None:
     assert len(group.servers()) == 2
 
 
+def _only_http_1_is_spoken(group: Group) -> None:
+    """A connection in HTTP/2 may say nothing for ever; the headers of one in HTTP/1 have their time."""
+    with socket.create_connection(("127.0.0.1", group.port), PATIENCE_SECONDS) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        answer = connection.makefile("rb").read()
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400"), answer
+
+
 def _counts_add_up(group: Group) -> None:
     def counted() -> float:
         lines = client.get("/metrics").text.splitlines()
@@ -262,6 +272,35 @@ def test_nothing_outlives_a_killed_supervisor(tmp_path: Path, new_database: Call
         group.supervisor.kill()
         _, alive = psutil.wait_procs(children, timeout=PATIENCE_SECONDS)
         assert not alive
+
+
+@pytest.mark.slow
+def test_a_killed_supervisor_is_started_again_at_once_whatever_its_processes_had_in_hand(
+    tmp_path: Path, new_database: Callable[..., str]
+) -> None:
+    url = new_database()
+    with ThreadPoolExecutor() as pool, psycopg.connect(url) as locking:
+        with _serving(tmp_path, url, FARTHING_LOCK_TIMEOUT_SECONDS="600") as group:
+            locking.execute("LOCK TABLE customers")
+            hanging = pool.submit(_post_customer, group)
+            _until(lambda: _waits_for_a_lock(url))
+            group.supervisor.kill()
+            group.supervisor.wait()
+        with _serving(tmp_path, url, FARTHING_PORT=str(group.port)):
+            assert hanging.result() is None, "it was cut off"
+
+
+def _post_customer(group: Group) -> int | None:
+    with group.client() as client:
+        try:
+            return client.post("/v1/customers", json={"external_id": "acme", "name": "Acme"}).status_code
+        except httpx.TransportError:
+            return None
+
+
+def _waits_for_a_lock(url: str) -> bool:
+    with psycopg.connect(url) as connection:
+        return bool(connection.execute("SELECT FROM pg_locks WHERE NOT granted").fetchall())
 
 
 def _is_written(file: Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -30,6 +30,10 @@ _OPENING_INVOICES = """
 _CHANGE_INVOICES = """
     SELECT subscription_id, count(*) FROM invoices WHERE billing_reason IN ('SUBSCRIPTION_UPDATE', 'PRORATION')
     AND status = 'published' AND invoice_status <> 'VOIDED' GROUP BY subscription_id
+"""
+_PERIODS_BILLED = """
+    SELECT count(*) FROM (SELECT DISTINCT subscription_id, period_start FROM invoices WHERE environment_id = %s
+    AND status = 'published' AND invoice_status <> 'VOIDED' AND billing_reason = 'SUBSCRIPTION_CYCLE') AS period
 """
 _PAID = """
     SELECT invoices.id, invoices.amount_paid, coalesce(sum(payments.amount), 0) FROM invoices
@@ -77,6 +81,7 @@ class Comparison:
         self._compare_plan_changes()
         self._compare_clock()
         self._compare_periods()
+        self._compare_shared_runs()
         self._compare_paid()
         await self._compare_summaries()
         return self.tally
@@ -190,6 +195,17 @@ class Comparison:
         for subscription_id, start, count in self._rows(_PERIODS_TWICE):
             detail = f"{subscription_id} has {count} invoices for the period of {start}"
             self._add(Defect.DOUBLED, Kind.INVOICE, detail, count - 1)
+
+    def _compare_shared_runs(self) -> None:
+        """Each subscription has an invoice for every period that was made due; that none has two is asked above."""
+        furthest: dict[str, Mapping[str, Any]] = {}
+        for entry in self.ledger.of(Kind.SHARED_RUN):
+            furthest[entry.details["environment_id"]] = entry.details
+        for environment_id, details in furthest.items():
+            wanted = details["subscriptions"] * details["periods"]
+            ((billed,),) = self._rows(_PERIODS_BILLED, environment_id)
+            if billed != wanted:
+                self._add(Defect.LOST, Kind.SHARED_RUN, f"{billed} periods of {wanted} were billed", wanted - billed)
 
     def _compare_paid(self) -> None:
         acknowledged: dict[str, Decimal] = defaultdict(Decimal)

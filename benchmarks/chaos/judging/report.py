@@ -14,7 +14,7 @@ import msgspec
 from benchmarks.chaos.findings import Defect, Findings
 from benchmarks.chaos.judging.comparison import Tally
 from benchmarks.chaos.judging.recovery import Recovery
-from benchmarks.chaos.schedule import Fault, Mode, Round
+from benchmarks.chaos.schedule import BY_DEFAULT, WEIGHTS, Fault, Mode, Round
 from benchmarks.chaos.traffic.ledger import Kind
 
 BEGIN = "<!-- the table below is written by `python -m benchmarks.chaos --write` -->"
@@ -52,8 +52,9 @@ class Run:
     @property
     def command(self) -> str:
         """What repeats it."""
-        chosen = [("mode", mode) for mode in self.modes if len(self.modes) < len(Mode)]
-        chosen += [("fault", fault) for fault in self.faults if len(self.faults) < len(Fault)]
+        chosen = [("mode", mode) for mode in self.modes if set(self.modes) != set(BY_DEFAULT)]
+        possible = {fault for mode in self.modes for fault in WEIGHTS[mode]}
+        chosen += [("fault", fault) for fault in self.faults if not possible <= set(self.faults)]
         narrowed = "".join(f" --{option} {value.name.lower().replace('_', '-')}" for option, value in chosen)
         paced = f"--phase {self.phase} --clients {self.clients} --patience {self.patience:g}"
         paced += f" --stalled-seconds {self.stalled_seconds:g}"

@@ -27,6 +27,8 @@ from farthing.storage.embedded import EmbeddedPostgres
 KEY = "sk_CHAOSCHAOSCHAOSCHAOSCHAOS"
 MASTER_KEY = "a master key for breaking things only"
 WORKERS = 2
+SERVERS = 2
+"""Of several processes."""
 START_SECONDS = 180
 """For the first start; it is no part of any figure."""
 STOP_SECONDS = 30
@@ -95,6 +97,26 @@ class FarthingProcess:
         return None if self.process is None else self.process.poll()
 
 
+@dataclass(frozen=True, slots=True)
+class Below:
+    """What a supervisor has forked; a server that does not listen yet counts among the workers."""
+
+    servers: list[psutil.Process]
+    workers: list[psutil.Process]
+
+    @property
+    def is_whole(self) -> bool:
+        return len(self.servers) == SERVERS and len(self.workers) == WORKERS
+
+    @property
+    def pids(self) -> set[int]:
+        return {process.pid for process in (*self.servers, *self.workers)}
+
+
+def _listens(process: psutil.Process) -> bool:
+    return any(each.status == psutil.CONN_LISTEN for each in process.net_connections("tcp4"))
+
+
 @dataclass(slots=True)
 class Deployment:
     """One deployment in a folder of its own; `data` may lie on another file system."""
@@ -117,6 +139,8 @@ class Deployment:
         if self.mode is Mode.EXTERNAL:
             own = {"FARTHING_DATABASE_URL": self.postgres.url(), "FARTHING_WORKER": "false", "FARTHING_POOL_SIZE": "10"}
             self.workers = [self._process(f"worker-{number + 1}", "worker", own) for number in range(WORKERS)]
+        elif self.mode is Mode.SEVERAL_PROCESSES:
+            own |= {"FARTHING_PROCESSES": str(SERVERS), "FARTHING_WORKER_PROCESSES": str(WORKERS)}
         self.server = self._process("server", "serve", own)
 
     def _process(self, name: str, command: str, own: Mapping[str, str]) -> FarthingProcess:
@@ -145,6 +169,23 @@ class Deployment:
     def duty_processes(self) -> list[FarthingProcess]:
         """Those that work on jobs."""
         return self.workers or [self.server]
+
+    def below_supervisor(self) -> Below:
+        """The processes that a supervisor has forked, as they are now."""
+        servers, workers = [], []
+        if self.server.process is not None and self.server.process.pid is not None:
+            with suppress(psutil.NoSuchProcess):
+                for child in psutil.Process(self.server.process.pid).children():
+                    with suppress(psutil.NoSuchProcess):
+                        if child.name() != "postgres" and child.status() != psutil.STATUS_ZOMBIE:
+                            (servers if _listens(child) else workers).append(child)
+        return Below(servers, workers)
+
+    async def wait_for_several(self) -> Below:
+        """As many below the supervisor as there shall be, each at its work. Raises TimeoutError."""
+        if not await wait_until(lambda: self.below_supervisor().is_whole, STOP_SECONDS, 0.1):
+            raise TimeoutError(f"not {SERVERS} servers and {WORKERS} workers: {self.below_supervisor()}")
+        return self.below_supervisor()
 
     async def start(self) -> None:
         """Start everything as an operator does; returns before it answers."""

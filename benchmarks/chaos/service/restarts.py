@@ -20,6 +20,10 @@ _forks.set_forkserver_preload(["__main__", "farthing.cli", "farthing.serving.ser
 class Running(Protocol):
     """A process that was started; `subprocess.Popen` is one."""
 
+    @property
+    def pid(self) -> int | None:
+        """Its number."""
+
     def poll(self) -> int | None:
         """Its exit status, or the number of the signal that ended it, negative; None while it runs."""
 
@@ -33,6 +37,10 @@ class Fork:
     def __init__(self, command: str, environment: Mapping[str, str], log: Path) -> None:
         self._process = _forks.Process(target=_run_command, args=(command, dict(environment), str(log)), daemon=True)
         self._process.start()
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
 
     def poll(self) -> int | None:
         return self._process.exitcode

@@ -20,6 +20,7 @@ class Kind(StrEnum):
     PLAN_CHANGE = "plan changes"
     CLOCK_MOVE = "clock moves"
     READ = "reads"
+    SHARED_RUN = "shared billing runs"
 
 
 class State(StrEnum):

@@ -5,7 +5,7 @@ Rule: docs/rules/reporting.md#answers
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -17,6 +17,7 @@ from farthing.core import currency
 from farthing.core.clock import FIRST_INSTANT, instant
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import ZERO, plain, round_to
+from farthing.core.slices import collect
 from farthing.reporting.analytics.catalogue import AGE, CURRENCY, MetricKind, MetricUnit, ReportMetric
 from farthing.reporting.analytics.definition import TIME, Question, SortOrder
 from farthing.reporting.analytics.metrics import billed, money_flows, owed, recurring, usage_metrics
@@ -41,6 +42,7 @@ from farthing.reporting.analytics.schemas import (
     MetricFamily,
     ReportShape,
 )
+from farthing.reporting.turns import owner_of_reports
 
 RATIO_DIGITS = 2
 """Digits of days and of percentages."""
@@ -136,12 +138,15 @@ async def answer_question(
     past: dict[str, Measures] = {}
     if previous is not None:
         past = {metric.key: await reading.measure(metric, previous) for metric in question.metrics}
-    rows = _rows(question, timeline, present, past, now)
-    if len(rows) > MOST_ROWS:
-        raise ValidationFailed.of("dimensions", f"would make more than {MOST_ROWS:,} rows; ask for less at a time")
-    for row in rows:
-        for metric in question.metrics:
-            _fill(row, metric, question, present, past, timeline)
+    numbers = {start: number for number, start in enumerate(timeline.starts)}
+
+    def filled() -> Iterator[AnsweredRow]:
+        for row in _rows(question, timeline, present, past, now):
+            for metric in question.metrics:
+                _fill(row, metric, question, present, past, 0 if row.start is None else numbers[row.start])
+            yield row
+
+    rows = await collect(filled(), reading.owner)
     return AnsweredTable(question, timeline, previous, _in_order(question, rows))
 
 
@@ -154,6 +159,10 @@ class _Reading:
     now: datetime
     books: RecurringBooks
     recognition: RecognitionBooks
+
+    @property
+    def owner(self) -> str:
+        return owner_of_reports(self.session)
 
     async def measure(self, metric: ReportMetric, timeline: Timeline) -> Measures:
         """The values of a metric; snapshots are left out where their bucket lies ahead."""
@@ -201,15 +210,15 @@ class _Reading:
                 return await owed.receivables(session, question, timeline, self.now)
             case "days_to_pay":
                 seconds, count = await owed.seconds_to_pay(session, question, timeline)
-                return _ratio(seconds, count, Fraction(1, _SECONDS_OF_A_DAY))
+                return await _ratio(self.owner, seconds, count, Fraction(1, _SECONDS_OF_A_DAY))
             case "active_customers":
                 return await active_customers(session, question, timeline, self.now)
             case "arpu":
                 invoiced = await billed.invoiced_before_tax(session, question, timeline)
-                return _ratio(invoiced, await active_customers(session, question, timeline, self.now))
+                return await _ratio(self.owner, invoiced, await active_customers(session, question, timeline, self.now))
             case "arpu_paid":
                 kept = await money_flows.kept_money(session, question, timeline)
-                return _ratio(kept, await money_flows.paying_customers(session, question, timeline))
+                return await _ratio(self.owner, kept, await money_flows.paying_customers(session, question, timeline))
             case "deferred_revenue" | "unbilled_revenue":
                 standing = RevenueStanding(metric.key.removesuffix("_revenue"))
                 return await standing_at_ends(self.recognition, question, timeline, standing)
@@ -219,16 +228,21 @@ class _Reading:
                 return {cell: value * times for cell, value in monthly.items()}
             case "gross_churn_rate" | "net_revenue_retention":
                 before, after, lost = await recurring.retained(self.books, question, timeline)
-                return _ratio(lost if metric.key == "gross_churn_rate" else after, before, Fraction(100))
+                return await _ratio(
+                    self.owner, lost if metric.key == "gross_churn_rate" else after, before, Fraction(100)
+                )
         raise AssertionError(f"{metric.key} is in the catalogue and measured nowhere")
 
 
-def _ratio(parts: Cells, wholes: Cells, times: Fraction = Fraction(1)) -> Measures:
+async def _ratio(owner: str, parts: Cells, wholes: Cells, times: Fraction = Fraction(1)) -> Measures:
     """Each part by its whole, many digits; where there is a part and no whole, nothing can be said."""
     ratios: dict[tuple[int, Group], Decimal | None] = dict.fromkeys(parts)
-    for cell, whole in wholes.items():
-        if whole:
-            ratios[cell] = round_to(Fraction(parts.get(cell, ZERO)) / Fraction(whole) * times, 30)
+    divided = (
+        (cell, round_to(Fraction(parts.get(cell, ZERO)) / Fraction(whole) * times, 30))
+        for cell, whole in wholes.items()
+        if whole
+    )
+    ratios.update(await collect(divided, owner))
     return ratios
 
 
@@ -238,17 +252,19 @@ def _rows(
     present: Mapping[str, Measures],
     past: Mapping[str, Measures],
     now: datetime,
-) -> list[AnsweredRow]:
+) -> Iterator[AnsweredRow]:
     """A row for each bucket and group; without dimensions there is one group, whether or not it has anything."""
     found = {group for measures in (*present.values(), *past.values()) for _, group in measures}
-    groups: Iterable[Group] = sorted(found) if question.dimensions else [()]
-    if question.grain is None:
-        return [AnsweredRow(None, group) for group in groups]
-    ahead = question.metrics[0].family is MetricFamily.REPORT
-    starts = [start for start, edge in zip(timeline.starts, timeline.edges, strict=False) if not ahead or edge <= now]
-    if len(starts) * len(found) > MOST_ROWS:
+    groups: Sequence[Group] = sorted(found) if question.dimensions else [()]
+    starts: Sequence[datetime | None] = [None]
+    if question.grain is not None:
+        ahead = question.metrics[0].family is MetricFamily.REPORT
+        starts = [
+            start for start, edge in zip(timeline.starts, timeline.edges, strict=False) if not ahead or edge <= now
+        ]
+    if len(starts) * len(groups) > MOST_ROWS:
         raise ValidationFailed.of("dimensions", f"would make more than {MOST_ROWS:,} rows; ask for less at a time")
-    return [AnsweredRow(start, group) for start in starts for group in groups]
+    return (AnsweredRow(start, group) for start in starts for group in groups)
 
 
 def _fill(
@@ -257,10 +273,9 @@ def _fill(
     question: Question,
     present: Mapping[str, Measures],
     past: Mapping[str, Measures],
-    timeline: Timeline,
+    bucket: int,
 ) -> None:
-    """Write the values of a metric into a row, rounded as they are shown."""
-    bucket = 0 if row.start is None else timeline.starts.index(row.start)
+    """Write the values of a metric into the row of a bucket, rounded as they are shown."""
     digits = _digits(metric, question, row.group)
     value = _shown(metric, present[metric.key].get((bucket, row.group), _absent(metric)), digits)
     row.values[metric.key] = value

@@ -56,7 +56,9 @@ class Analytics(Controller):
         self, data: AnalyticsQueryRequest, session: AsyncSession, clock: Clock, format: TableFormat = TableFormat.CSV
     ) -> Response[bytes]:
         """The same as a table for spreadsheets, with every row."""
-        return file_of(await _answer(session, await _question(session, data, clock), clock), "analytics", format)
+        return await file_of(
+            session, await _answer(session, await _question(session, data, clock), clock), "analytics", format
+        )
 
     @get("/reports", operation_id="listAnalyticsReports", guards=[READ])
     async def reports(self) -> ListAnalyticsReportsResponse:
@@ -87,7 +89,9 @@ class Analytics(Controller):
         format: TableFormat = TableFormat.CSV,
     ) -> Response[bytes]:
         """The same as a table for spreadsheets, with every row."""
-        return file_of(await _answer(session, await _report(session, key, data, clock), clock), key, format)
+        return await file_of(
+            session, await _answer(session, await _report(session, key, data, clock), clock), key, format
+        )
 
 
 class AnalyticsViews(Controller):
@@ -151,12 +155,12 @@ class AnalyticsViews(Controller):
     ) -> Response[bytes]:
         """The same as a table for spreadsheets, with every row."""
         question = await _kept_question(session, id, data, clock)
-        return file_of(await _answer(session, question, clock), "analytics", format)
+        return await file_of(session, await _answer(session, question, clock), "analytics", format)
 
 
-def file_of(table: AnsweredTable, name: str, format: TableFormat) -> Response[bytes]:
+async def file_of(session: AsyncSession, table: AnsweredTable, name: str, format: TableFormat) -> Response[bytes]:
     """A table as a file, with all its rows."""
-    return table_file(table.question.columns, (table.text_of(row) for row in table.rows), name, format)
+    return await table_file(session, table.question.columns, (table.text_of(row) for row in table.rows), name, format)
 
 
 async def _answer(session: AsyncSession, question: Question, clock: Clock) -> AnsweredTable:

@@ -43,7 +43,6 @@ from farthing.reporting.revenue.lines import (
     count_lines,
     earliest_line,
     few_at_once,
-    owner_of_reports,
     prices_of,
     read_lines,
     reverted_figures,
@@ -59,6 +58,7 @@ from farthing.reporting.revenue.schemas import (
 )
 from farthing.reporting.revenue.sources import shares_by_source
 from farthing.reporting.revenue.usage_by_day import WantedDays, usage_by_day
+from farthing.reporting.turns import owner_of_reports
 
 REVENUE_SOURCE, CURRENCY, EVENT_SOURCE = "revenue_source", "currency", "source"
 GROUPS = (REVENUE_SOURCE, EVENT_SOURCE, "customer_id", "subscription_id", "price_id", "meter_id", CURRENCY)

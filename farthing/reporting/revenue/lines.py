@@ -256,11 +256,6 @@ def few_at_once(parts: Iterable[Item]) -> Iterator[Item]:
         yield part
 
 
-def owner_of_reports(session: AsyncSession) -> str:
-    """Whose turn it is to compute: a tenant's reports wait for each other, and keep nobody else waiting."""
-    return f"reports of {scope_of(session).tenant_id}"
-
-
 def _line(row: Any) -> RevenueLine:
     (
         line_id,

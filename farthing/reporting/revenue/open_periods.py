@@ -5,13 +5,14 @@ Rule: docs/rules/reporting.md#which-lines-count
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.reference_date import reference_date_of
-from farthing.billing.periods.inputs import InvoiceRequest, gather
+from farthing.billing.periods.inputs import GatheredInput, InvoiceRequest, gather
 from farthing.billing.reads.pending_charges import value_invoice
 from farthing.calendar.billing import InvoiceCadence
 from farthing.calendar.period import Period
@@ -27,6 +28,8 @@ from farthing.subscriptions.enums import InvoiceTrigger, SubscriptionStatus, Sub
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 from farthing.subscriptions.tables import Subscription
 
+PERIODS_AT_ONCE = 100
+"""How many are worked out before others have their turn."""
 _INVOICED = (SubscriptionType.STANDALONE, SubscriptionType.DELEGATED_INVOICING, SubscriptionType.PARENT)
 
 
@@ -62,18 +65,23 @@ async def provisional_lines(
     payers = {subscription_id: payer_id for subscription_id, payer_id, *_ in rows}
     requests = [InvoiceRequest(row.id, InvoiceTrigger.CYCLE, Period(row[3], row[4])) for row in rows]
     lines: list[RevenueLine] = []
-    for gathered in await gather(session, requests, now):
-        snapshot = gathered.work.snapshot
-        invoice = Invoice(
-            customer_id=payers[snapshot.id],
-            currency=snapshot.currency,
-            billing_reason=BillingReason.SUBSCRIPTION_CYCLE,
-            reference_date=reference_date_of(InvoiceTrigger.CYCLE, gathered.work.period),
-            opening_credit=ZERO,
-        )
-        made, totals = value_invoice(invoice, gathered)
-        lines += [_line(invoice, snapshot, row, worked) for row, worked in zip(made, totals.lines, strict=True)]
-    return [line for line in lines if selection.holds(line)]
+    for number in range(0, len(requests), PERIODS_AT_ONCE):
+        for gathered in await gather(session, requests[number : number + PERIODS_AT_ONCE], now):
+            lines += [line for line in _lines_of(gathered, payers) if selection.holds(line)]
+    return lines
+
+
+def _lines_of(gathered: GatheredInput, payers: Mapping[str, str]) -> list[RevenueLine]:
+    snapshot = gathered.work.snapshot
+    invoice = Invoice(
+        customer_id=payers[snapshot.id],
+        currency=snapshot.currency,
+        billing_reason=BillingReason.SUBSCRIPTION_CYCLE,
+        reference_date=reference_date_of(InvoiceTrigger.CYCLE, gathered.work.period),
+        opening_credit=ZERO,
+    )
+    made, totals = value_invoice(invoice, gathered)
+    return [_line(invoice, snapshot, row, worked) for row, worked in zip(made, totals.lines, strict=True)]
 
 
 def _line(invoice: Invoice, snapshot: SubscriptionSnapshot, row: InvoiceLineItem, worked: LineTotals) -> RevenueLine:

@@ -27,7 +27,6 @@ from farthing.reporting.revenue.lines import (
     LineSelection,
     RevenueLine,
     few_at_once,
-    owner_of_reports,
     prices_of,
     read_lines,
     reverts_of,
@@ -35,6 +34,7 @@ from farthing.reporting.revenue.lines import (
 from farthing.reporting.revenue.open_periods import provisional_lines
 from farthing.reporting.revenue.schedule import LineSchedule, Recognized, RevertOfLine, with_reverts
 from farthing.reporting.revenue.usage_by_day import WantedDays, usage_by_day
+from farthing.reporting.turns import owner_of_reports
 from farthing.storage.postgres import scope_of
 
 # lines of which something is recognized, billed or taken back between two instants, or waits for it all the while
@@ -94,8 +94,13 @@ async def schedules(
     used = await usage_by_day(session, metered, prices, zone, WantedDays(edges, frozenset(reverts)))
     owner = owner_of_reports(session)
     amounts: defaultdict[str, list[Recognized]] = defaultdict(list)
-    for line_id, amount in await collect(few_at_once(_amounts(lines, prices, used, zone)), owner):
-        amounts[line_id].append(amount)
+
+    def by_line() -> Iterator[None]:
+        for line_id, amount in few_at_once(_amounts(lines, prices, used, zone)):
+            amounts[line_id].append(amount)
+            yield
+
+    await collect(by_line(), owner)
     return await collect((_recognized(line, amounts[line.id], reverts[line.id]) for line in lines), owner)
 
 

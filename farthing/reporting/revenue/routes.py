@@ -42,4 +42,4 @@ class Revenue(Controller):
     ) -> Response[bytes]:
         """The same as a table for spreadsheets."""
         head, rows = table_of(await revenue(session, data, clock.now()))
-        return table_file(head, rows, "revenue", format)
+        return await table_file(session, head, rows, "revenue", format)

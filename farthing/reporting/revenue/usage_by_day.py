@@ -5,8 +5,9 @@ Rule: docs/rules/reporting.md#days-of-a-line
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -21,17 +22,21 @@ from farthing.calendar.zones import first_instant_at, to_local
 from farthing.catalogue.products.tables import MeterRow
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import EXACT, ZERO
+from farthing.core.slices import collect
 from farthing.events.ingest.meters import meter_of
 from farthing.metering.meter import AggregationType, Meter
 from farthing.rating.pricing.cost import price_values
 from farthing.rating.pricing.price import RatedPrice
 from farthing.reporting.revenue.days import UsageThrough
 from farthing.reporting.revenue.lines import RevenueLine
+from farthing.reporting.turns import owner_of_reports
 from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.snapshot.loading import load
 
 MOST_DAYS_MEASURED = 60_000
 """For how many days, of all lines together, usage is measured for one answer."""
+DAYS_AT_ONCE = 1_000
+"""For how many before other requests have their turn; a line is not parted."""
 
 _INSTANT = timedelta(microseconds=1)
 _FALLS = frozenset({AggregationType.LATEST, AggregationType.WEIGHTED_SUM})
@@ -47,13 +52,6 @@ class _LineUsage:
     meter: Meter
     raw: Spread
     days: tuple[tuple[date, datetime], ...]
-
-    @property
-    def window(self) -> Period:
-        """When the line counts."""
-        assert self.line.period_start is not None
-        assert self.line.period_end is not None
-        return Period(self.line.period_start, self.line.period_end)
 
     @property
     def may_fall(self) -> bool:
@@ -82,12 +80,13 @@ class _MeasuredLine:
     """How much of a line's usage had come by the ends of its days."""
 
     points: list[UsageThrough]
-    has_events: bool
+    may_hide: bool
+    """Whether it had events whose usage may have come and gone between its days."""
 
     @property
     def is_unseen(self) -> bool:
-        """Whether something happened, and no day shows any of it."""
-        return self.has_events and not any(point.usage for point in self.points)
+        """Whether something may have happened, and no day shows any of it."""
+        return self.may_hide and not any(point.usage for point in self.points)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +95,11 @@ class WantedDays:
 
     edges: frozenset[date]
     in_full: frozenset[str]
+    in_order: Sequence[date] = field(init=False)
+    """The edges."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "in_order", sorted(self.edges))
 
 
 async def usage_by_day(
@@ -111,35 +115,57 @@ async def usage_by_day(
     Where only some days are `wanted`, no more is measured than how much had come by the ends of the days before them,
     and of the line: until then its days add up to the same.
     """
-    planned = await _planned(session, lines, zone, wanted)
-    measured = await _measured(session, planned, prices)
+    measured = await _measured(session, lines, prices, zone, wanted)
     if wanted is not None:
         # of usage that came and went again, the days between those that are asked for tell that there was any
-        gone = [usage for usage in planned if usage.may_fall and measured[usage.line.id].is_unseen]
-        in_full = [replace(usage, days=tuple(_days(usage.window, zone, None))) for usage in gone]
-        measured |= await _measured(session, in_full, prices)
+        unseen = [line for line in lines if line.id in measured and measured[line.id].is_unseen]
+        measured |= await _measured(session, unseen, prices, zone, None)
     return {line_id: usage.points for line_id, usage in measured.items()}
 
 
 async def _measured(
-    session: AsyncSession, planned: Sequence[_LineUsage], prices: Mapping[str, RatedPrice]
+    session: AsyncSession,
+    lines: Sequence[RevenueLine],
+    prices: Mapping[str, RatedPrice],
+    zone: ZoneInfo,
+    wanted: WantedDays | None,
 ) -> dict[str, _MeasuredLine]:
-    """The usage of each line through its days, all of it measured at once."""
-    if sum(len(usage.days) for usage in planned) > MOST_DAYS_MEASURED:
+    """The usage of each line through its days, so many at once that other requests have their turn between."""
+    metered = [line for line in lines if line.is_metered and line.subscription_id]
+    if not metered:
+        return {}
+    rows = await session.scalars(select(MeterRow).where(in_array(MeterRow.id, {line.meter_id for line in metered})))
+    meters = {row.id: meter_of(row) for row in rows}
+    days = await collect((_count_of_days(line, meters, zone, wanted) for line in metered), owner_of_reports(session))
+    if sum(days) > MOST_DAYS_MEASURED:
         raise ValidationFailed.of(
             "start_time", "the time holds more usage than can be laid on days at once; ask for less"
         )
-    asked = [(usage, usage.spreads()) for usage in planned]
-    ranges = list({part: None for _, spreads in asked for spread in spreads for part in spread})
-    meters = {usage.meter.id: usage.meter for usage in planned}
-    answers = await measure_usage(session, ranges, meters) if ranges else {}
-    return {
-        usage.line.id: _MeasuredLine(
-            _through(usage, spreads, answers, prices),
-            has_events=any(answers[part].usage.event_count for spread in spreads for part in spread),
-        )
-        for usage, spreads in asked
-    }
+    measured: dict[str, _MeasuredLine] = {}
+    for part in _in_parts(metered, days):
+        planned = await _planned(session, part, meters, zone, wanted)
+        asked = [(usage, usage.spreads()) for usage in planned]
+        ranges = list({stretch: None for _, spreads in asked for spread in spreads for stretch in spread})
+        answers = await measure_usage(session, ranges, meters) if ranges else {}
+        for usage, spreads in asked:
+            has_events = any(answers[stretch].usage.event_count for spread in spreads for stretch in spread)
+            points = _through(usage, spreads, answers, prices)
+            measured[usage.line.id] = _MeasuredLine(points, may_hide=usage.may_fall and has_events)
+    return measured
+
+
+def _in_parts(lines: Sequence[RevenueLine], days: Sequence[int]) -> Iterator[list[RevenueLine]]:
+    """The lines in parts that are worked out before others have their turn."""
+    part: list[RevenueLine] = []
+    left = DAYS_AT_ONCE
+    for line, count in zip(lines, days, strict=True):
+        if part and count > left:
+            yield part
+            part, left = [], DAYS_AT_ONCE
+        part.append(line)
+        left -= count
+    if part:
+        yield part
 
 
 def _through(
@@ -158,29 +184,47 @@ def _through(
 
 
 async def _planned(
-    session: AsyncSession, lines: Sequence[RevenueLine], zone: ZoneInfo, wanted: WantedDays | None
+    session: AsyncSession,
+    lines: Sequence[RevenueLine],
+    meters: Mapping[str, Meter],
+    zone: ZoneInfo,
+    wanted: WantedDays | None,
 ) -> list[_LineUsage]:
-    metered = [line for line in lines if line.is_metered and line.subscription_id]
-    if not metered:
-        return []
-    loaded = await load(session, sorted({line.subscription_id for line in metered}))
+    loaded = await load(session, sorted({line.subscription_id for line in lines}))
     members = {member.id: member for snapshot in loaded for member in (*snapshot.grouped, snapshot)}
-    rows = await session.scalars(select(MeterRow).where(in_array(MeterRow.id, {line.meter_id for line in metered})))
-    meters = {row.id: meter_of(row) for row in rows}
     planned = []
-    for line in metered:
+    for line in lines:
         member, meter = members.get(line.subscription_id), meters.get(line.meter_id)
         item = None if member is None else member.item(line.item_id)
         if member is None or item is None or meter is None:
             continue
-        assert line.period_start is not None
-        assert line.period_end is not None
-        window = Period(line.period_start, line.period_end)
+        window = _window(line)
         raw = plan(member, MeteredCharge(item, window, window), meter, None).raw
-        every = wanted is None or line.id in wanted.in_full
-        days = _days(window, zone, None if wanted is None or every else wanted.edges)
-        planned.append(_LineUsage(line, meter, raw, tuple(days)))
+        planned.append(_LineUsage(line, meter, raw, tuple(_days(window, zone, _edges(line, wanted)))))
     return planned
+
+
+def _window(line: RevenueLine) -> Period:
+    """When a line counts."""
+    assert line.period_start is not None
+    assert line.period_end is not None
+    return Period(line.period_start, line.period_end)
+
+
+def _edges(line: RevenueLine, wanted: WantedDays | None) -> frozenset[date] | None:
+    """The days with whose beginning something is asked of a line; None: every day matters."""
+    return None if wanted is None or line.id in wanted.in_full else wanted.edges
+
+
+def _count_of_days(line: RevenueLine, meters: Mapping[str, Meter], zone: ZoneInfo, wanted: WantedDays | None) -> int:
+    """How many of a line are measured."""
+    if line.meter_id not in meters:
+        return 0
+    window = _window(line)
+    first, last = to_local(window.start, zone).date(), to_local(window.end - _INSTANT, zone).date()
+    if wanted is None or _edges(line, wanted) is None:
+        return (last - first).days + 1
+    return bisect_right(wanted.in_order, last) - bisect_right(wanted.in_order, first) + 1
 
 
 def _days(window: Period, zone: ZoneInfo, edges: frozenset[date] | None) -> Iterator[tuple[date, datetime]]:

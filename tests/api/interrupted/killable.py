@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ _READING = (b"SELECT", b"SET ", b"BEGIN", b"SHOW", b"DEALLOCATE", b"ROLLBACK")
 
 # one process has everything imported, and an application made for each way to PostgreSQL; each server is a fork of it
 # that opens its own connections, so that a restart takes a moment
+_STARTED = re.compile(rb"started (\d+)\n")
 _SERVE = """
 import asyncio, ctypes, json, os, sys
 import farthing.billing.clock.routes
@@ -168,11 +170,13 @@ class Servers:
             "FARTHING_PORT": str(port),
         }
         self._forks.stdin.write(json.dumps(given).encode() + b"\n")
-        line = await asyncio.wait_for(self._forks.stdout.readline(), 3 * PATIENCE_SECONDS)
-        word, process = line.decode().split()
-        assert word == "started"
-        self._running[sockets] = int(process)
-        return int(process), port
+        async with asyncio.timeout(3 * PATIENCE_SECONDS):
+            # what else a server prints, such as one that is killed meanwhile, is nothing to read
+            while (started := _STARTED.fullmatch(line := await self._forks.stdout.readline())) is None:
+                assert line, "what starts servers has ended"
+        process = int(started[1])
+        self._running[sockets] = process
+        return process, port
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.account import Account
+from tests.waiting import PATIENCE_SECONDS
 
 EXPOSED = "X-Request-ID, Retry-After, Idempotent-Replayed, Farthing-Ignored-Fields"
 
@@ -63,3 +64,24 @@ async def test_every_answer_carries_the_headers_of_safety(base_url: str, origin:
             assert headers["access-control-allow-origin"] == "*"
             assert headers["access-control-expose-headers"] == EXPOSED
             assert headers["x-request-id"]
+
+
+async def said_to(base_url: str, *sent: bytes) -> bytes:
+    """What the server answers to these bytes until it hangs up."""
+    address = httpx.URL(base_url)
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    try:
+        for part in sent:
+            writer.write(part)
+        await writer.drain()
+        return await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("line", "status"), [("GET *", 404), ("CONNECT example.com:443", 405), ("OPTIONS *", 200), ("GET http://a", 303)]
+)
+async def test_a_target_that_is_no_path_is_no_error_of_ours(base_url: str, line: str, status: int) -> None:
+    answer = await said_to(base_url, f"{line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+    assert answer.split()[1] == str(status).encode(), answer

@@ -6,9 +6,7 @@ Rule: docs/rules/reporting.md#metrics
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from decimal import Decimal
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import shifted
@@ -18,7 +16,7 @@ from farthing.reporting.analytics.metrics.facts import (
     Values,
     joined_customers,
     narrowing,
-    require_few,
+    read_cells,
     scope_parameters,
     splitting,
 )
@@ -66,10 +64,7 @@ async def active_customers(session: AsyncSession, question: Question, timeline: 
         "begins": [begins for begins, _ in come],
         "ends": [min(ends, _just_after(now)) for _, ends in come],
     }
-    rows = await session.execute(text(statement), parameters)
-    cells = {(bucket, tuple(group)): Decimal(count) for bucket, *group, count in rows}
-    require_few(cells)
-    return cells
+    return await read_cells(session, statement, parameters)
 
 
 def _just_after(now: datetime) -> datetime:

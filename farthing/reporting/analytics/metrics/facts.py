@@ -20,10 +20,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core import currency
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import EXACT, ZERO
+from farthing.core.slices import collect
 from farthing.reporting.analytics.catalogue import CURRENCY, METADATA
 from farthing.reporting.analytics.definition import Question, ReportCondition
 from farthing.reporting.analytics.periods import Timeline
 from farthing.reporting.analytics.schemas import AnalyticsFilterOperator
+from farthing.reporting.turns import owner_of_reports
 from farthing.storage.postgres import scope_of
 
 MOST_ROWS = 100_000
@@ -129,7 +131,7 @@ async def sums(
         "since": timeline.start,
         "until": timeline.end,
     }
-    return await _cells(session, statement, parameters)
+    return await read_cells(session, statement, parameters)
 
 
 async def totals_at_ends(
@@ -153,31 +155,38 @@ async def totals_at_ends(
         "ends": list(timeline.ends),
         "until": timeline.end,
     }
-    return accumulated(await _cells(session, statement, parameters), len(timeline.ends))
+    changed = await read_cells(session, statement, parameters)
+    return await accumulated(changed, len(timeline.ends), owner_of_reports(session))
 
 
-def accumulated(changes: Cells, buckets: int) -> Cells:
+async def accumulated(changes: Cells, buckets: int, owner: str) -> Cells:
     """From changes by bucket to what they have come to at the end of each bucket."""
     by_group: dict[Group, dict[int, Decimal]] = defaultdict(dict)
-    for (bucket, group), change in changes.items():
-        by_group[group][bucket] = change
     totals: dict[tuple[int, Group], Decimal] = {}
-    for group, theirs in by_group.items():
-        total = ZERO
-        for bucket in range(buckets):
-            total = EXACT.add(total, theirs.get(bucket, ZERO))
-            if total:
-                totals[bucket, group] = total
-                require_few(totals)
+
+    def added_up() -> Iterator[None]:
+        for (bucket, group), change in changes.items():
+            by_group[group][bucket] = change
+            yield
+        for group, theirs in by_group.items():
+            total = ZERO
+            for bucket in range(buckets):
+                total = EXACT.add(total, theirs.get(bucket, ZERO))
+                if total:
+                    totals[bucket, group] = total
+                    require_few(totals)
+            yield
+
+    await collect(added_up(), owner)
     return totals
 
 
-async def _cells(session: AsyncSession, statement: str, parameters: Mapping[str, Any]) -> Cells:
-    cells: dict[tuple[int, Group], Decimal] = {}
+async def read_cells(session: AsyncSession, statement: str, parameters: Mapping[str, Any]) -> Cells:
+    """The cells that a statement answers: bucket, dimensions and value. Raises ValidationFailed for too many."""
     rows = await session.execute(text(f"{statement} LIMIT {MOST_ROWS + 1}"), parameters)
-    for bucket, *group, amount in rows:
-        if amount is not None:
-            cells[bucket, tuple(group)] = Decimal(amount)
+    found = (((bucket, tuple(group)), None if amount is None else Decimal(amount)) for bucket, *group, amount in rows)
+    read = await collect(found, owner_of_reports(session))
+    cells = {cell: amount for cell, amount in read if amount is not None}
     require_few(cells)
     return cells
 

@@ -7,6 +7,7 @@ Rule: docs/rules/reporting.md#monthly-recurring-revenue
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -202,11 +203,8 @@ def day_ends(changes: Iterable[RevenueChange], days: Sequence[datetime]) -> dict
     `days` are where days begin, in order; those on which nothing changed may be left out. What came before is day -1.
     """
     steps: defaultdict[Owner, defaultdict[int, Decimal]] = defaultdict(lambda: defaultdict(lambda: ZERO))
-    day = -1
     for change in sorted(changes, key=lambda change: change.at):
-        while day + 1 < len(days) and days[day + 1] <= change.at:
-            day += 1
-        owner = change.customer_id, change.currency
+        owner, day = (change.customer_id, change.currency), bisect_right(days, change.at) - 1
         steps[owner][day] = EXACT.add(steps[owner][day], change.by)
     ends: dict[Owner, list[tuple[int, Decimal]]] = {}
     for owner, by_day in steps.items():

@@ -26,8 +26,8 @@ from farthing.reporting.analytics.metrics.facts import Cells, Group, accumulated
 from farthing.reporting.analytics.metrics.plain_revenue import not_plain, plain_recognized, plain_standing
 from farthing.reporting.analytics.metrics.recurring import meets
 from farthing.reporting.analytics.periods import Timeline
-from farthing.reporting.revenue.lines import owner_of_reports
 from farthing.reporting.revenue.recognition import CreditsHeld, RecognizedLine, credits_held, schedules
+from farthing.reporting.turns import owner_of_reports
 
 _DAY = timedelta(days=1)
 
@@ -168,7 +168,7 @@ async def standing_at_ends(
         for change, group in await books.credits(question, timeline.end):
             bucket = next(number for number, end in enumerate(timeline.ends) if change.at < end)
             held[bucket, group] = EXACT.add(held[bucket, group], change.held)
-        for cell, amount in accumulated(held, len(ends)).items():
+        for cell, amount in (await accumulated(held, len(ends), owner_of_reports(books.session))).items():
             cells[cell] = EXACT.add(cells[cell], amount)
     require_few(cells)
     return cells

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -27,6 +27,7 @@ from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import PriceType, Status
 from farthing.core.money import EXACT, ZERO
+from farthing.core.slices import collect
 from farthing.customers.tables import Customer
 from farthing.rating.pricing.cost import price_quantity
 from farthing.rating.pricing.price import RatedPrice
@@ -52,6 +53,7 @@ from farthing.reporting.analytics.metrics.monthly_revenue import (
 )
 from farthing.reporting.analytics.periods import Timeline
 from farthing.reporting.analytics.schemas import AnalyticsFilterOperator
+from farthing.reporting.turns import owner_of_reports
 from farthing.subscriptions.changes.tables import SubscriptionPause
 from farthing.subscriptions.enums import LineItemOwner, PauseStatus, SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.line_items.lineage import later_versions
@@ -75,6 +77,10 @@ class RevenueMovements:
     movements: Sequence[RevenueMovement]
 
 
+_Customers = Mapping[str, tuple[str, Mapping[str, str]]]
+"""Countries and metadata by customer."""
+
+
 @dataclass(slots=True)
 class RecurringBooks:
     """Changes of revenue until `now`, read once for an answer, and what is known of the customers."""
@@ -82,7 +88,7 @@ class RecurringBooks:
     session: AsyncSession
     now: datetime
     _changes: list[RevenueChange] | None = None
-    _customers: dict[str, tuple[str, Mapping[str, str]]] | None = None
+    _customers: _Customers | None = None
     _matching: dict[Any, list[tuple[RevenueChange, dict[str, str]]]] = field(default_factory=dict)
     _movements: dict[Any, RevenueMovements] = field(default_factory=dict)
 
@@ -90,39 +96,56 @@ class RecurringBooks:
         """Every change of every subscription, in the order of time."""
         if self._changes is None:
             subscriptions = await read_recurring(self.session)
-            found = [change for subscription in subscriptions for change in changes_of(subscription, self.now)]
+            changes = (change for subscription in subscriptions for change in changes_of(subscription, self.now))
+            found = await collect(changes, self.owner)
             self._changes = sorted(found, key=lambda change: change.at)
         return self._changes
+
+    @property
+    def owner(self) -> str:
+        return owner_of_reports(self.session)
 
     async def matching(self, question: Question) -> list[tuple[RevenueChange, dict[str, str]]]:
         """The changes that a question is about, each with the values of the fields that it speaks of."""
         fields = question.fields | {CURRENCY}
         key = frozenset(fields), question.conditions, question.currency
         if key not in self._matching:
-            kept = self._matching[key] = []
-            for change in await self.changes():
-                if question.currency is not None and change.currency != question.currency:
-                    continue
-                values = {name: await self._value(change, name) for name in fields}
-                if all(meets(condition, values[condition.field]) for condition in question.conditions):
-                    kept.append((change, values))
+            changes = await self.changes()
+            customers = await self._known_customers() if any(map(is_of_customer, fields)) else {}
+            read = ((change, {name: _value(change, name, customers) for name in fields}) for change in changes)
+            self._matching[key] = [
+                (change, values)
+                for change, values in await collect(read, self.owner)
+                if (question.currency is None or change.currency == question.currency)
+                and all(meets(condition, values[condition.field]) for condition in question.conditions)
+            ]
         return self._matching[key]
 
     async def movements(self, question: Question) -> RevenueMovements:
         """How the revenue of the customers that a question is about moved, day by day."""
         key = question.conditions, question.currency, question.dimensions
         if key not in self._movements:
-            self._movements[key] = _read_movements(await self.matching(question), question)
+            self._movements[key] = await _read_movements(await self.matching(question), question, self.owner)
         return self._movements[key]
 
-    async def _value(self, change: RevenueChange, name: str) -> str:
-        if name != "country" and not name.startswith(METADATA):
-            return str(getattr(change, name))
+    async def _known_customers(self) -> _Customers:
         if self._customers is None:
             rows = await self.session.execute(select(Customer.id, Customer.address_country, Customer.meta))
-            self._customers = {customer_id: (country, metadata) for customer_id, country, metadata in rows}
-        country, metadata = self._customers.get(change.customer_id, ("", {}))
-        return country if name == "country" else metadata.get(name.removeprefix(METADATA), "")
+            read = ((customer_id, (country, metadata)) for customer_id, country, metadata in rows)
+            self._customers = dict(await collect(read, self.owner))
+        return self._customers
+
+
+def is_of_customer(name: str) -> bool:
+    """Whether a field is one of the customer's, not of the subscription's."""
+    return name == "country" or name.startswith(METADATA)
+
+
+def _value(change: RevenueChange, name: str, customers: _Customers) -> str:
+    if not is_of_customer(name):
+        return str(getattr(change, name))
+    country, metadata = customers.get(change.customer_id, ("", {}))
+    return country if name == "country" else metadata.get(name.removeprefix(METADATA), "")
 
 
 def meets(condition: ReportCondition, value: str) -> bool:
@@ -145,15 +168,19 @@ def meets(condition: ReportCondition, value: str) -> bool:
 async def monthly_revenue(books: RecurringBooks, question: Question, timeline: Timeline) -> Cells:
     """Recurring revenue at the end of each bucket."""
     changes: defaultdict[tuple[int, Group], Decimal] = defaultdict(lambda: ZERO)
-    bucket = 0
-    for change, values in await books.matching(question):
-        while bucket < len(timeline.ends) and timeline.ends[bucket] <= change.at:
-            bucket += 1
-        if bucket == len(timeline.ends):
-            break
-        cell = bucket, tuple(values[dimension] for dimension in question.dimensions)
-        changes[cell] = EXACT.add(changes[cell], change.by)
-    return accumulated(changes, len(timeline.ends))
+    matching = await books.matching(question)
+
+    def added_up() -> Iterator[None]:
+        for change, values in matching:
+            bucket = bisect_right(timeline.ends, change.at)
+            if bucket == len(timeline.ends):
+                break
+            cell = bucket, tuple(values[dimension] for dimension in question.dimensions)
+            changes[cell] = EXACT.add(changes[cell], change.by)
+            yield
+
+    await collect(added_up(), books.owner)
+    return await accumulated(changes, len(timeline.ends), books.owner)
 
 
 async def movements(books: RecurringBooks, question: Question, timeline: Timeline, kind: MovementKind) -> Cells:
@@ -176,28 +203,46 @@ async def retained(books: RecurringBooks, question: Question, timeline: Timeline
     after: defaultdict[tuple[int, Group], Decimal] = defaultdict(lambda: ZERO)
     lost: defaultdict[tuple[int, Group], Decimal] = defaultdict(lambda: ZERO)
     numbers = [_day_of(moved.days, edge) for edge in timeline.edges]
-    for owner, theirs in moved.ends.items():
-        for bucket in range(len(timeline.ends)):
-            was, became = value_before(theirs, numbers[bucket]), value_before(theirs, numbers[bucket + 1])
-            if was > 0:
-                cell = bucket, moved.groups[owner]
-                before[cell] = EXACT.add(before[cell], was)
-                after[cell] = EXACT.add(after[cell], became)
-                lost[cell] = EXACT.add(lost[cell], max(EXACT.subtract(was, became), ZERO))
+
+    def added_up() -> Iterator[None]:
+        for owner, theirs in moved.ends.items():
+            for bucket in range(len(timeline.ends)):
+                was, became = value_before(theirs, numbers[bucket]), value_before(theirs, numbers[bucket + 1])
+                if was > 0:
+                    cell = bucket, moved.groups[owner]
+                    before[cell] = EXACT.add(before[cell], was)
+                    after[cell] = EXACT.add(after[cell], became)
+                    lost[cell] = EXACT.add(lost[cell], max(EXACT.subtract(was, became), ZERO))
+            require_few(before)
+            yield
+
+    await collect(added_up(), books.owner)
     return before, after, lost
 
 
-def _read_movements(
-    matching: Sequence[tuple[RevenueChange, Mapping[str, str]]], question: Question
+async def _read_movements(
+    matching: Sequence[tuple[RevenueChange, Mapping[str, str]]], question: Question, owner_of_turn: str
 ) -> RevenueMovements:
-    changes = [change for change, _ in matching]
-    days = _days_of(changes, question)
-    groups = {
-        (change.customer_id, change.currency): tuple(values[name] for name in question.dimensions)
-        for change, values in matching
-    }
-    ends = day_ends(changes, days)
-    return RevenueMovements(ends, groups, days, movements_of(ends, days))
+    days = _days_of([change for change, _ in matching], question)
+    groups: dict[Owner, Group] = {}
+    by_owner: defaultdict[Owner, list[RevenueChange]] = defaultdict(list)
+    ends: dict[Owner, Sequence[tuple[int, Decimal]]] = {}
+    movements: list[RevenueMovement] = []
+
+    def moved() -> Iterator[None]:
+        for change, values in matching:
+            owner = change.customer_id, change.currency
+            groups[owner] = tuple(values[name] for name in question.dimensions)
+            by_owner[owner].append(change)
+            yield
+        for changes in by_owner.values():
+            theirs = day_ends(changes, days)
+            ends.update(theirs)
+            movements.extend(movements_of(theirs, days))
+            yield
+
+    await collect(moved(), owner_of_turn)
+    return RevenueMovements(ends, groups, days, movements)
 
 
 def _days_of(changes: Sequence[RevenueChange], question: Question) -> tuple[datetime, ...]:
@@ -251,7 +296,7 @@ async def read_recurring(session: AsyncSession) -> list[RecurringSubscription]:
     discounts = await _discounts(
         session, {s.id: (s.currency, s.billing_period, s.billing_period_count) for s in with_fees}
     )
-    return [
+    read = (
         RecurringSubscription(
             subscription.id,
             subscription.customer_id,
@@ -262,7 +307,8 @@ async def read_recurring(session: AsyncSession) -> list[RecurringSubscription]:
             tuple(discounts.get(subscription.id, ())),
         )
         for subscription in with_fees
-    ]
+    )
+    return await collect(read, owner_of_reports(session))
 
 
 def _active(subscription: Any, pauses: Iterable[ActiveTime]) -> tuple[ActiveTime, ...]:
@@ -318,16 +364,20 @@ async def _fees(session: AsyncSession) -> dict[str, list[MonthlyFee]]:
     prices = await _prices(session)
     amounts: dict[tuple[str, Decimal], Decimal] = {}
     fees: defaultdict[str, list[MonthlyFee]] = defaultdict(list)
-    for row in items:
-        if row.end_date is not None and row.end_date <= row.start_date:
-            continue
-        key = row.price_id, row.quantity
-        if key not in amounts:
-            cost = price_quantity(prices[row.price_id], row.quantity)
-            amounts[key] = brought_to_a_month(cost, row.billing_period, row.billing_period_count, row.currency)
-        plan_id = row.entity_id if row.entity_type is LineItemOwner.PLAN else None
-        during = ActiveTime(row.start_date, row.end_date)
-        fees[row.subscription_id].append(MonthlyFee(row.id, during, amounts[key], plan_id))
+
+    def read() -> Iterator[None]:
+        for row in items:
+            if row.end_date is None or row.end_date > row.start_date:
+                key = row.price_id, row.quantity
+                if key not in amounts:
+                    cost = price_quantity(prices[row.price_id], row.quantity)
+                    amounts[key] = brought_to_a_month(cost, row.billing_period, row.billing_period_count, row.currency)
+                plan_id = row.entity_id if row.entity_type is LineItemOwner.PLAN else None
+                during = ActiveTime(row.start_date, row.end_date)
+                fees[row.subscription_id].append(MonthlyFee(row.id, during, amounts[key], plan_id))
+            yield
+
+    await collect(read(), owner_of_reports(session))
     return fees
 
 

@@ -88,7 +88,7 @@ class ReportPages(Controller):
         page, zone, now = _known(key), await seller_zone(session), clock.now()
         table = await _answer(request, session, read_report_question(page, _asked(request), zone, now), zone, now)
         rows = ([cell.plain for cell in row.cells] for row in table.rows)
-        answer = table_file([head.label for head in table.heads], rows, key, TableFormat(extension))
+        answer = await table_file(session, [head.label for head in table.heads], rows, key, TableFormat(extension))
         answer.headers.update(HEADERS)
         return answer
 
