@@ -214,7 +214,7 @@ async def _marketplaces(database: Database, console: Console) -> None:
             standings = await agreement_standings(session, MOST_AGREEMENTS)
         known += len(standings)
         now = frozen or database.clock.now()
-        lines += [_agreement_in_words(standing) for standing in standings if standing.is_in_trouble(now)]
+        lines += [agreement_in_words(standing) for standing in standings if standing.is_in_trouble(now)]
     if not known:
         return
     console.print(f"marketplaces    {known:,} agreements, {len(lines):,} to look at")
@@ -222,7 +222,8 @@ async def _marketplaces(database: Database, console: Console) -> None:
         console.print(f"  {line}")
 
 
-def _agreement_in_words(standing: AgreementStanding) -> str:
+def agreement_in_words(standing: AgreementStanding) -> str:
+    """One line about an agreement, with everything that stands in its way."""
     agreement = standing.agreement
     reasons = [f"{report.hour:%Y-%m-%d %H:%M} UTC: {report.problem}" for report in standing.refused]
     if standing.skips_currency:

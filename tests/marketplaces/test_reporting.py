@@ -11,11 +11,13 @@ from sqlalchemy import func, select
 from farthing.core.clock import FixedClock
 from farthing.core.enums import Status
 from farthing.customers.tables import IntegrationEntityType, IntegrationMapping
+from farthing.doctor.examination import agreement_in_words
 from farthing.marketplaces.reporting.hours import HOUR
 from farthing.marketplaces.reporting.interface import UsageToReport
 from farthing.marketplaces.reporting.limits import LIMITS
 from farthing.marketplaces.reporting.run import skip_under_test_clock
 from farthing.marketplaces.reporting.sending import wait_after
+from farthing.marketplaces.reporting.standing import agreement_standings
 from farthing.marketplaces.tables import ReportStatus, UsageReport, UsageReportPart
 from farthing.payments.integrations.marketplaces import is_collected_by_marketplace
 from farthing.payments.tables import Connection
@@ -352,3 +354,17 @@ async def test_tenants_have_their_own_reports(seller: Seller, stranger: Account)
     async with stranger.database.transaction(stranger.scope, read_only=True) as session:
         for table in (UsageReport, UsageReportPart):
             assert await session.scalar(select(func.count()).select_from(table)) == 0
+
+
+async def test_the_doctor_names_agreements_to_look_at(seller: Seller) -> None:
+    customer, subscription = await seller.sells()
+    await seller.used(customer, ("2026-01-01T00:30", 5))
+    seller.market().strangers.add(AWS["customer_aws_account_id"])
+    await seller.runs("2026-01-01T01:10:00")
+    account = seller.office.account
+    async with account.database.transaction(account.scope, read_only=True) as session:
+        (standing,) = await agreement_standings(session, 10)
+    assert standing.is_in_trouble(datetime(2026, 1, 1, 1, 20, tzinfo=UTC))
+    words = agreement_in_words(standing)
+    assert f"{subscription['id']} at aws_marketplace: 2026-01-01 00:00 UTC: AWS says that the customer" in words
+    assert "not taken since 2026-01-01 00:00 UTC" in words
