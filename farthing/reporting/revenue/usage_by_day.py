@@ -34,8 +34,6 @@ MOST_DAYS_MEASURED = 60_000
 """For how many days, of all lines together, usage is measured for one answer."""
 
 _INSTANT = timedelta(microseconds=1)
-_FALLS = frozenset({AggregationType.LATEST, AggregationType.WEIGHTED_SUM})
-"""What may come to nothing though there was something on a day before."""
 _ADDS_UP_BY_DAY = frozenset({AggregationType.COUNT, AggregationType.SUM, AggregationType.SUM_WITH_MULTIPLIER})
 
 
@@ -47,18 +45,6 @@ class _LineUsage:
     meter: Meter
     raw: Spread
     days: tuple[tuple[date, datetime], ...]
-
-    @property
-    def window(self) -> Period:
-        """When the line counts."""
-        assert self.line.period_start is not None
-        assert self.line.period_end is not None
-        return Period(self.line.period_start, self.line.period_end)
-
-    @property
-    def may_fall(self) -> bool:
-        """Whether it may come to nothing after it was something."""
-        return self.meter.aggregation.type in _FALLS
 
     @property
     def adds_up(self) -> bool:
@@ -75,19 +61,6 @@ class _LineUsage:
             if self.adds_up:
                 start = end
         return spreads
-
-
-@dataclass(frozen=True, slots=True)
-class _MeasuredLine:
-    """How much of a line's usage had come by the ends of its days."""
-
-    points: list[UsageThrough]
-    has_events: bool
-
-    @property
-    def is_unseen(self) -> bool:
-        """Whether something happened, and no day shows any of it."""
-        return self.has_events and not any(point.usage for point in self.points)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,22 +82,10 @@ async def usage_by_day(
     are left out.
 
     Where only some days are `wanted`, no more is measured than how much had come by the ends of the days before them,
-    and of the line: until then its days add up to the same.
+    and of the line: until then its days add up to the same. That holds for levels too, which may come to nothing again:
+    nothing costs nothing, so that all of such a line lies on its last day, whatever was there before.
     """
     planned = await _planned(session, lines, zone, wanted)
-    measured = await _measured(session, planned, prices)
-    if wanted is not None:
-        # of usage that came and went again, the days between those that are asked for tell that there was any
-        gone = [usage for usage in planned if usage.may_fall and measured[usage.line.id].is_unseen]
-        in_full = [replace(usage, days=tuple(_days(usage.window, zone, None))) for usage in gone]
-        measured |= await _measured(session, in_full, prices)
-    return {line_id: usage.points for line_id, usage in measured.items()}
-
-
-async def _measured(
-    session: AsyncSession, planned: Sequence[_LineUsage], prices: Mapping[str, RatedPrice]
-) -> dict[str, _MeasuredLine]:
-    """The usage of each line through its days, all of it measured at once."""
     if sum(len(usage.days) for usage in planned) > MOST_DAYS_MEASURED:
         raise ValidationFailed.of(
             "start_time", "the time holds more usage than can be laid on days at once; ask for less"
@@ -133,13 +94,7 @@ async def _measured(
     ranges = list({part: None for _, spreads in asked for spread in spreads for part in spread})
     meters = {usage.meter.id: usage.meter for usage in planned}
     answers = await measure_usage(session, ranges, meters) if ranges else {}
-    return {
-        usage.line.id: _MeasuredLine(
-            _through(usage, spreads, answers, prices),
-            has_events=any(answers[part].usage.event_count for spread in spreads for part in spread),
-        )
-        for usage, spreads in asked
-    }
+    return {usage.line.id: _through(usage, spreads, answers, prices) for usage, spreads in asked}
 
 
 def _through(

@@ -23,6 +23,16 @@ from farthing.web.rendering.differences import differences
 from farthing.web.rendering.field_names import named_field
 
 _LONGEST_QUANTITY = 6  # decimals shown of a quantity; all of them stand in its title
+AGE_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "not_due": "Not yet due",
+        "1_30": "1–30 days",
+        "31_60": "31–60 days",
+        "61_90": "61–90 days",
+        "over_90": "Over 90 days",
+    }
+)
+"""How long something is past due: the keys of reports, the least first."""
 
 
 def how_late(invoice: Any, now: datetime) -> str:
