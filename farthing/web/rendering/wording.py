@@ -67,6 +67,11 @@ def moment(at: datetime | None, zone: str = "UTC") -> Markup | str:
     return _time(at, zone, "%-d %b %Y, %H:%M")
 
 
+def zoned_moment(at: datetime | None, zone: str = "UTC") -> Markup | str:
+    """ "14 Nov 2026, 09:30 (UTC)": for where nothing around it says on whose wall."""
+    return "" if at is None else Markup("{} ({})").format(moment(at, zone), zone)
+
+
 def day(at: datetime | None, zone: str = "UTC") -> Markup | str:
     """ "14 Nov 2026" on the wall of `zone`; the title has UTC, to the second."""
     return _time(at, zone, "%-d %b %Y")
@@ -175,6 +180,11 @@ def standing(invoice: Any, now: datetime) -> str:
     return words(invoice.payment_status)
 
 
+def invoice_name(invoice: Any) -> str:
+    """The number of an invoice; a draft is called that, and one that was voided as a draft never got any."""
+    return invoice.invoice_number or ("Draft" if invoice.invoice_status is InvoiceStatus.DRAFT else "No number")
+
+
 def days_late(invoice: Any, now: datetime) -> int:
     """Whole days since the due date; 0 when there is none or it lies ahead."""
     return max((now - invoice.due_date).days, 0) if invoice.due_date else 0
@@ -230,6 +240,8 @@ FILTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "side_by_side": side_by_side,
         "date_value": date_value,
         "moment": moment,
+        "zoned_moment": zoned_moment,
+        "invoice_name": invoice_name,
         "day": day,
         "words": words,
         "chip": chip,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from playwright.async_api import Page, expect
 
+from farthing.reporting.analytics.catalogue import METRICS
 from farthing.web.dashboard.named_ranges import named_days
 from tests.invoices.desk import Desk, fixed
 from tests.reporting.reconciliation import unreconciled
@@ -59,7 +60,7 @@ async def test_a_month_is_closed_and_its_tax_agrees_with_the_books(page: Page, o
     await (await waiting.value).save_as(tmp_path / "tax.csv")
     rows = list(csv.DictReader((tmp_path / "tax.csv").open()))
     assert {row["Tax rate"] for row in rows} == {"VAT"}
-    filed = sum(Decimal(row["Tax charged"]) for row in rows)
+    filed = sum(Decimal(row[METRICS["tax_charged"].name]) for row in rows)
     issued = [await account.get(f"/invoices/{item['id']}") for item in (await account.get("/invoices"))["items"]]
     (note,) = (await account.get("/creditnotes"))["items"]
     assert filed == sum(Decimal(invoice["total_tax"]) for invoice in issued) - Decimal(note["total_tax"]) == 27

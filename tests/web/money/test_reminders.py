@@ -8,6 +8,7 @@ import pytest
 
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
+from farthing.web.rendering.wording import words
 from tests.account import Account
 from tests.conftest import running, settings_for
 from tests.payments.till import Till
@@ -47,7 +48,7 @@ async def test_a_reminder_is_sent_once_and_only_while_something_is_owed(mailing:
     assert "queued already" in await remind()
     kinds = [mail["kind"] for mail in (await mailing.get(f"/customers/{customer}/emails"))["items"]]
     assert sorted(kinds) == ["invoice_issued", "reminder"]
-    assert "Payment reminder" in (await visitor.http.get("/emails")).text
+    assert f">{words('reminder')}<" in (await visitor.http.get("/emails")).text
     await till.pay(invoice)
     assert "only an unpaid invoice" in await remind()
     await visitor.http.aclose()
