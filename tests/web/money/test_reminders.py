@@ -33,22 +33,23 @@ async def mailing(settings: Settings, database: Database) -> AsyncIterator[Accou
 async def test_a_reminder_is_sent_once_and_only_while_something_is_owed(mailing: Account) -> None:
     till = Till(mailing)
     customer = await till.desk.customer(email="ada@brightwater.example")
-    invoice = await till.invoice("100", customer=customer, due_date="2026-03-31T12:00:00Z")
+    due = {"due_date": "2026-03-31T12:00:00Z"}
+    invoice, paid = [await till.invoice("100", customer=customer, **due) for _ in range(2)]
+    await till.pay(paid)
     visitor = await Visitor(mailing).sign_in(await Stage(mailing).admit())
     page = f"/invoices/{invoice['id']}"
     assert f'formaction="{page}/emails/reminder">Send a reminder<' in (await visitor.http.get(page)).text
     form = {"form_token": await visitor.token(page)}
 
-    async def remind() -> str:
+    async def remind(page: str) -> str:
         answer = await visitor.post(f"{page}/emails/reminder", form)
         assert (answer.status_code, answer.headers["location"]) == (303, page)
         return (await visitor.http.get(page)).text
 
-    assert "The mail is queued" in await remind()
-    assert "queued already" in await remind()
+    assert "The mail is queued" in await remind(page)
+    assert "queued already" in await remind(page)
     kinds = [mail["kind"] for mail in (await mailing.get(f"/customers/{customer}/emails"))["items"]]
-    assert sorted(kinds) == ["invoice_issued", "reminder"]
+    assert kinds.count("reminder") == 1
     assert f">{words('reminder')}<" in (await visitor.http.get("/emails")).text
-    await till.pay(invoice)
-    assert "only an unpaid invoice" in await remind()
+    assert "only an unpaid invoice" in await remind(f"/invoices/{paid['id']}")
     await visitor.http.aclose()
