@@ -51,5 +51,5 @@ async def test_a_reminder_is_sent_once_and_only_while_something_is_owed(mailing:
     kinds = [mail["kind"] for mail in (await mailing.get(f"/customers/{customer}/emails"))["items"]]
     assert kinds.count("reminder") == 1
     assert f">{words('reminder')}<" in (await visitor.http.get("/emails")).text
-    assert "only an unpaid invoice" in await remind(f"/invoices/{paid['id']}")
+    assert "Only an unpaid invoice" in await remind(f"/invoices/{paid['id']}")
     await visitor.http.aclose()
