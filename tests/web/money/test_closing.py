@@ -19,13 +19,13 @@ from tests.web.stage import Stage
 
 async def test_a_month_is_closed_and_its_tax_agrees_with_the_books(page: Page, own: Stage, tmp_path: Path) -> None:
     account, desk = own.account, Desk(own.account)
-    rate = {"tax_rates": [await desk.tax("20%", name="VAT")]}
+    vat = [await desk.tax("20%", name="VAT")]
     debtor, other = await desk.customer(name="Brightwater"), await desk.customer(name="Elsewhere")
     invoices = [
-        await desk.invoice([fixed(amount)], debtor, due_date=f"2030-01-0{day}T00:00:00Z", **rate)
+        await desk.invoice([fixed(amount)], debtor, due_date=f"2030-01-0{day}T00:00:00Z", tax_rates=vat)
         for day, amount in enumerate(("100", "50", "25"), start=1)
     ]
-    await desk.invoice([fixed("10")], other, **rate)
+    await desk.invoice([fixed("10")], other, tax_rates=vat)
     await sign_in(page, own)
 
     # who owes most, and why
