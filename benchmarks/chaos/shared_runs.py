@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from benchmarks.billing.run import BILLED, START, company
-from benchmarks.chaos.judging.recovery import wait_until
+from benchmarks.chaos.waiting import wait_until
 from benchmarks.chaos.service.deployment import Deployment
 from benchmarks.chaos.traffic.ledger import Entry, Kind, Ledger
 from farthing.storage.postgres import Database

@@ -294,8 +294,8 @@ def _arrived_within(rows: FromClause, pairs: FromClause) -> list[ColumnElement[b
 
 def owned(customers: frozenset[str] | None, ownership: Ownership) -> list[OwnedEvents]:
     """What belongs to these customers, each part once."""
-    parts = {part for customer in customers or () for part in ownership[customer]}
-    return sorted(parts, key=lambda part: (part.external_id, part.since))
+    parts = [part for customer in customers or () for part in ownership[customer]]
+    return parts if len(parts) < 2 else sorted(set(parts), key=lambda part: (part.external_id, part.since))
 
 
 _ENVIRONMENT = bindparam("environment", type_=Text)

@@ -39,8 +39,6 @@ DAYS_AT_ONCE = 1_000
 """For how many before other requests have their turn; a line is not parted."""
 
 _INSTANT = timedelta(microseconds=1)
-_FALLS = frozenset({AggregationType.LATEST, AggregationType.WEIGHTED_SUM})
-"""What may come to nothing though there was something on a day before."""
 _ADDS_UP_BY_DAY = frozenset({AggregationType.COUNT, AggregationType.SUM, AggregationType.SUM_WITH_MULTIPLIER})
 
 
@@ -52,11 +50,6 @@ class _LineUsage:
     meter: Meter
     raw: Spread
     days: tuple[tuple[date, datetime], ...]
-
-    @property
-    def may_fall(self) -> bool:
-        """Whether it may come to nothing after it was something."""
-        return self.meter.aggregation.type in _FALLS
 
     @property
     def adds_up(self) -> bool:
@@ -73,20 +66,6 @@ class _LineUsage:
             if self.adds_up:
                 start = end
         return spreads
-
-
-@dataclass(frozen=True, slots=True)
-class _MeasuredLine:
-    """How much of a line's usage had come by the ends of its days."""
-
-    points: list[UsageThrough]
-    may_hide: bool
-    """Whether it had events whose usage may have come and gone between its days."""
-
-    @property
-    def is_unseen(self) -> bool:
-        """Whether something may have happened, and no day shows any of it."""
-        return self.may_hide and not any(point.usage for point in self.points)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,24 +92,9 @@ async def usage_by_day(
     are left out.
 
     Where only some days are `wanted`, no more is measured than how much had come by the ends of the days before them,
-    and of the line: until then its days add up to the same.
+    and of the line: until then its days add up to the same. That holds for levels too, which may come to nothing again:
+    nothing costs nothing, so that all of such a line lies on its last day, whatever was there before.
     """
-    measured = await _measured(session, lines, prices, zone, wanted)
-    if wanted is not None:
-        # of usage that came and went again, the days between those that are asked for tell that there was any
-        unseen = [line for line in lines if line.id in measured and measured[line.id].is_unseen]
-        measured |= await _measured(session, unseen, prices, zone, None)
-    return {line_id: usage.points for line_id, usage in measured.items()}
-
-
-async def _measured(
-    session: AsyncSession,
-    lines: Sequence[RevenueLine],
-    prices: Mapping[str, RatedPrice],
-    zone: ZoneInfo,
-    wanted: WantedDays | None,
-) -> dict[str, _MeasuredLine]:
-    """The usage of each line through its days, so many at once that other requests have their turn between."""
     metered = [line for line in lines if line.is_metered and line.subscription_id]
     if not metered:
         return {}
@@ -141,17 +105,14 @@ async def _measured(
         raise ValidationFailed.of(
             "start_time", "the time holds more usage than can be laid on days at once; ask for less"
         )
-    measured: dict[str, _MeasuredLine] = {}
+    through: dict[str, list[UsageThrough]] = {}
     for part in _in_parts(metered, days):
         planned = await _planned(session, part, meters, zone, wanted)
         asked = [(usage, usage.spreads()) for usage in planned]
-        ranges = list({stretch: None for _, spreads in asked for spread in spreads for stretch in spread})
+        ranges = list({part: None for _, spreads in asked for spread in spreads for part in spread})
         answers = await measure_usage(session, ranges, meters) if ranges else {}
-        for usage, spreads in asked:
-            has_events = any(answers[stretch].usage.event_count for spread in spreads for stretch in spread)
-            points = _through(usage, spreads, answers, prices)
-            measured[usage.line.id] = _MeasuredLine(points, may_hide=usage.may_fall and has_events)
-    return measured
+        through |= {usage.line.id: _through(usage, spreads, answers, prices) for usage, spreads in asked}
+    return through
 
 
 def _in_parts(lines: Sequence[RevenueLine], days: Sequence[int]) -> Iterator[list[RevenueLine]]:
@@ -205,7 +166,6 @@ async def _planned(
 
 
 def _window(line: RevenueLine) -> Period:
-    """When a line counts."""
     assert line.period_start is not None
     assert line.period_end is not None
     return Period(line.period_start, line.period_end)

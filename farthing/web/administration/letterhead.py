@@ -35,13 +35,12 @@ from farthing.web.access.visitors import changes, shows, uploads, visitor_of
 from farthing.web.forms.fields import FieldKind, FormField, FormSection, Sections
 from farthing.web.forms.filled import FilledForm
 from farthing.web.forms.pages import FormPage, answer_form, form_page, typed
-from farthing.web.forms.places import countries_by_name, zones
+from farthing.web.forms.places import address_fields, zones
 from farthing.web.forms.reading import change_of, shown_values
 from farthing.web.rendering.answers import HEADERS, HttpRequest, done, refused, render
 
 PAGE = "/company"
 _DETAILS = "billing_details"
-_ADDRESS = f"{_DETAILS}.address"
 _SAMPLE_NUMBER = "INV-202611-00042"
 _SAMPLE_DAYS = Days(date(2026, 11, 1), date(2026, 11, 30))
 
@@ -73,21 +72,7 @@ def _company() -> FormSection:
 def _address() -> FormSection:
     return FormSection(
         "Address",
-        (
-            FormField(f"{_ADDRESS}.address_line1", "Street"),
-            FormField(f"{_ADDRESS}.address_line2", "Second line"),
-            FormField(f"{_ADDRESS}.address_postal_code", "Postal code", longest=20),
-            FormField(f"{_ADDRESS}.address_city", "City", longest=100),
-            FormField(f"{_ADDRESS}.address_state", "State or region", longest=100),
-            FormField(
-                f"{_ADDRESS}.address_country",
-                "Country",
-                FieldKind.CHOICE,
-                options=countries_by_name(),
-                placeholder="Not said",
-                hint="Your first price is in its currency",
-            ),
-        ),
+        address_fields(f"{_DETAILS}.address.address_", "Your first price is in its currency"),
         "Stands on the left at the head of every invoice.",
     )
 

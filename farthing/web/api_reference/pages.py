@@ -12,7 +12,7 @@ from farthing.core.errors import NotFound
 from farthing.web.api_reference.contents import Contents, arrange
 from farthing.web.rendering.answers import HttpRequest, render
 
-MOST_FIELDS = 24
+MOST_FIELDS = 12
 """Of a body with more, a subject shows the required ones, and leads to the page of its type."""
 
 _arranging = threading.Lock()

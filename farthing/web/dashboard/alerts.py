@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,7 @@ from farthing.web.access.visitors import changes, form_of, shows
 from farthing.web.dashboard.choosing import customer_id_of
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 from farthing.web.rendering.listing import listing
-from farthing.web.rendering.words.wording import reason
+from farthing.web.rendering.words.wording import money, reason
 
 PAGE = "/alerts"
 MOST_SHOWN = 10
@@ -71,14 +71,14 @@ class ShownSetting:
     sentence: str
 
 
-def sentence(config: Mapping[str, Any], what: str, unit: str) -> str:
-    """What thresholds do, for whoever did not set them."""
-    parts = [f"{_WORDS[level]} at {config[level]['threshold']}" for level in LEVELS if config.get(level)]
+def sentence(config: Mapping[str, Any], what: str, written: Callable[[str], str]) -> str:
+    """What thresholds do, for whoever did not set them; `written` is a threshold with what it is counted in."""
+    parts = [f"{_WORDS[level]} at {written(config[level]['threshold'])}" for level in LEVELS if config.get(level)]
     if not config["alert_enabled"] or not parts:
         return f"{what} is not watched."
     conditions = {config[level]["condition"] for level in LEVELS if config.get(level)}
     side = "or more" if "above" in conditions else "or less"
-    return f"{what} is {', '.join(parts)} {unit} {side}."
+    return f"{what} is {', '.join(parts)} {side}."
 
 
 async def shown_alerts(session: AsyncSession, rows: Sequence[AlertLog]) -> list[ShownAlert]:
@@ -117,7 +117,7 @@ async def settings_of(session: AsyncSession, subscription: Subscription) -> list
         ShownSetting(
             row,
             _about(row, names),
-            sentence(row.config, "The spend of a period", _unit(row.config, subscription.currency.upper())),
+            sentence(row.config, "The spend of a period", _written_in(row.config, subscription.currency)),
         )
         for row in found
     ]
@@ -236,7 +236,7 @@ class AlertPages(Controller):
 def wallet_sentence(config: Mapping[str, Any]) -> str:
     """What the thresholds of a wallet do."""
     unit = "per cent of the credits granted" if config.get("alert_threshold_type") == "percentage" else "credits"
-    return sentence(config, "Its balance", unit)
+    return sentence(config, "Its balance", lambda threshold: f"{threshold} {unit}")
 
 
 def _config(given: Mapping[str, str], condition: str) -> dict[str, Any]:
@@ -253,8 +253,10 @@ def _config(given: Mapping[str, str], condition: str) -> dict[str, Any]:
     }
 
 
-def _unit(config: Mapping[str, Any], currency: str) -> str:
-    return "per cent of the commitment" if config.get("alert_threshold_type") == "percentage" else currency
+def _written_in(config: Mapping[str, Any], currency: str) -> Callable[[str], str]:
+    if config.get("alert_threshold_type") == "percentage":
+        return lambda threshold: f"{threshold} per cent of the commitment"
+    return lambda threshold: money(threshold, currency)
 
 
 def _path(row: AlertLog) -> str:

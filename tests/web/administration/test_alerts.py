@@ -24,7 +24,7 @@ async def test_spend_and_a_wallet_are_watched_from_pages_alone(page: Page, own: 
         await page.get_by_label("A warning from").fill("80")
         await page.get_by_role("button", name="Watch it").click()
         await expect(page.get_by_role("status")).to_contain_text(outcome)
-    sentence = "The spend of a period is in alarm at 100, a warning at 80 USD or more."
+    sentence = "The spend of a period is in alarm at $100.00, a warning at $80.00 or more."
     await expect(page.get_by_role("cell", name=sentence)).to_be_visible()
     (setting,) = (await own.account.post("/alerts/setting/search", {}, expect=200))["items"]
     assert (setting["entity_id"], setting["enabled"]) == (subscription.id, True)

@@ -39,7 +39,8 @@ BUYER = {
 
 async def fill(page: Page, fields: dict[str, str]) -> None:
     for name, text in fields.items():
-        await page.locator(f"[name='{name}']").fill(text)
+        field = page.locator(f"[name='{name}']")
+        await (field.select_option(text) if name == "address.country" else field.fill(text))
     await page.get_by_role("button", name="Save").click()
     await expect(page.get_by_text("Saved.")).to_be_visible()
 

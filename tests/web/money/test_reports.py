@@ -141,6 +141,19 @@ async def test_the_catalogue_leads_to_a_report_that_is_asked_anew_by_keyboard(lo
     await expect(looking.get_by_role("heading", name="Halden Robotics", exact=True)).to_be_visible()
 
 
+async def test_a_wide_report_keeps_its_first_column_in_sight_on_a_phone(looking: Page) -> None:
+    await looking.set_viewport_size({"width": 390, "height": 844})
+    await looking.goto("/reports/ageing?as_of=2026-11-20&by=customer_id")
+    table = looking.get_by_role("region", name="Receivables by age, as a table")
+    await table.evaluate("table => table.scrollLeft = table.scrollWidth")
+    assert await table.evaluate("table => table.scrollLeft") > 100
+    for cell in (table.locator("thead th").first, table.locator("tbody th").first, table.locator("tfoot th").first):
+        box = await cell.bounding_box()
+        assert box is not None
+        assert 0 <= box["x"] < 20
+    await looking.set_viewport_size({"width": 1280, "height": 900})
+
+
 @pytest.mark.parametrize(
     ("query", "said"),
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from farthing.web.administration.settings.setting_form import choice, days, tick
 from farthing.web.forms.fields import FieldKind, FormField, FormSection, Sections
-from farthing.web.forms.places import zones
+from farthing.web.forms.places import address_fields, zones
 
 LANGUAGES = (
     ("en", "English"),
@@ -225,14 +225,7 @@ def _seller() -> FormSection:
 def _seller_address() -> FormSection:
     return FormSection(
         "Registered address",
-        (
-            FormField("address.line1", "Street", longest=200),
-            FormField("address.line2", "Second line", longest=200),
-            FormField("address.postal_code", "Postal code", longest=200),
-            FormField("address.city", "City", longest=200),
-            FormField("address.state", "State or region", longest=200),
-            FormField("address.country", "Country code", longest=200, placeholder="DE"),
-        ),
+        address_fields("address."),
         "Stands in e-invoices, and at the head of PDFs if the letterhead has no address.",
     )
 

@@ -7,7 +7,7 @@ from functools import cache
 from farthing.core.standards.languages import LANGUAGES
 from farthing.customers.tables import TaxTreatment
 from farthing.web.forms.fields import FieldKind, FormField, FormRows, FormSection, Sections, metadata_rows
-from farthing.web.forms.places import countries_by_name, zones
+from farthing.web.forms.places import address_fields, zones
 
 MAIN_CONTACT = "yes"
 """What the form says of the contact person who is asked first."""
@@ -40,13 +40,6 @@ _CONTACT_PERSONS = FormSection(
         ),
     ),
     folded=True,
-)
-_ADDRESS = (
-    FormField("address_line1", "Street"),
-    FormField("address_line2", "Second line"),
-    FormField("address_postal_code", "Postal code", longest=20),
-    FormField("address_city", "City", longest=100),
-    FormField("address_state", "State or region", longest=100),
 )
 _LANGUAGE = FormField(
     "language",
@@ -105,9 +98,6 @@ _E_INVOICES = FormSection(
 @cache
 def customer_form(own_zone: str = "UTC") -> Sections:
     """The form of a new customer, who is in `own_zone` unless somebody says otherwise, and of a change."""
-    country = FormField(
-        "address_country", "Country", FieldKind.CHOICE, options=countries_by_name(), placeholder="Not said"
-    )
     zone = FormField(
         "timezone",
         "Time zone",
@@ -119,7 +109,7 @@ def customer_form(own_zone: str = "UTC") -> Sections:
     )
     return (
         _CUSTOMER,
-        FormSection("Address", (*_ADDRESS, country)),
+        FormSection("Address", address_fields("address_")),
         _CONTACT_PERSONS,
         FormSection("Money, time and language", (_CURRENCY, zone, _LANGUAGE)),
         _TAXES,

@@ -145,8 +145,8 @@ COLUMNS: tuple[ListColumn[InvoiceRow], ...] = (
     ListColumn(
         "number",
         "Invoice",
-        lambda row: linked(f"/invoices/{row.invoice.id}", row.invoice.invoice_number or "Draft"),
-        lambda row: row.invoice.invoice_number or "Draft",
+        lambda row: linked(f"/invoices/{row.invoice.id}", wording.invoice_name(row.invoice)),
+        lambda row: wording.invoice_name(row.invoice),
         sort=Invoice.invoice_number.expression,
         is_name=True,
     ),

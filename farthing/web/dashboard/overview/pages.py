@@ -38,7 +38,7 @@ TOP_DEBTORS = 5
 MOST_CURRENCIES = 3
 """How many are shown in full; the others are a line each, which leads to them."""
 HOURS = 24
-AGES = ("Not yet due", "0–30 days", "31–60 days", "61–90 days", "Over 90 days")
+AGES = tuple(wording.AGE_NAMES.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from farthing.core.money import EXACT, ZERO, exact_sum, plain
 from farthing.reporting.analytics.catalogue import AGE, CURRENCY, LABELS, MetricKind, MetricUnit, ReportMetric
 from farthing.reporting.analytics.engine import AnsweredTable, answer_question
 from farthing.web.dashboard.reports.asking import ReportQuestion
-from farthing.web.dashboard.reports.names import AGE_NAMES, NamedThing, names_for
+from farthing.web.dashboard.reports.names import NamedThing, names_for
 from farthing.web.rendering.words import wording
 
 Group = tuple[str, ...]
@@ -140,12 +140,12 @@ def _spread(table: AnsweredTable) -> tuple[list[FigureColumn], Values]:
     """What is owed with a column for each age and one for all of it."""
     metric = table.question.metrics[0]
     place = table.question.dimensions.index(AGE)
-    ages = [FigureColumn(metric, age, ReportHead(name, is_number=True)) for age, name in AGE_NAMES.items()]
+    ages = [FigureColumn(metric, age, ReportHead(name, is_number=True)) for age, name in wording.AGE_NAMES.items()]
     values: Values = {}
     for row in table.rows:
         group = (*row.group[:place], *row.group[place + 1 :])
         owed = row.values[metric.key] or ZERO
-        figures = values.setdefault((row.start, group), {**dict.fromkeys(AGE_NAMES, ZERO), "all": ZERO})
+        figures = values.setdefault((row.start, group), {**dict.fromkeys(wording.AGE_NAMES, ZERO), "all": ZERO})
         figures[row.group[place]] = owed
         figures["all"] = EXACT.add(figures["all"] or ZERO, owed)
     in_order = sorted(values.items(), key=lambda item: (item[0][1][-1:], -(item[1]["all"] or ZERO), item[0][1]))

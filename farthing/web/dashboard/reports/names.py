@@ -16,15 +16,8 @@ from farthing.customers.tables import Customer
 from farthing.reporting.analytics.catalogue import AGE
 from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.tables import Subscription
-from farthing.web.rendering.words.wording import words
+from farthing.web.rendering.words.wording import AGE_NAMES, words
 
-AGE_NAMES: Mapping[str, str] = {
-    "not_due": "Not yet due",
-    "1_30": "1–30 days",
-    "31_60": "31–60 days",
-    "61_90": "61–90 days",
-    "over_90": "Over 90 days",
-}
 NOTHING: Mapping[str, str] = {
     "tax_rate_id": "No rate",
     "customer_id": "No customer",

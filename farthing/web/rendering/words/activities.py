@@ -10,7 +10,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from farthing.notifications.activity.schemas import ActivityResponse
-from farthing.web.rendering.words.wording import moment, words
+from farthing.web.rendering.words.wording import words, zoned_moment
 
 MOST_FIELDS_IN_TITLE = 2
 _VERBS: Mapping[str, str] = MappingProxyType(
@@ -114,4 +114,4 @@ def page_of(activity: ActivityResponse) -> str | None:
 
 def moment_of(activity: ActivityResponse, zone: str = "UTC") -> Markup | str:
     """When it happened."""
-    return moment(datetime.fromisoformat(activity.occurred_at), zone)
+    return zoned_moment(datetime.fromisoformat(activity.occurred_at), zone)

@@ -23,6 +23,16 @@ from farthing.web.rendering.words.differences import differences
 from farthing.web.rendering.words.field_names import named_field
 
 _LONGEST_QUANTITY = 6  # decimals shown of a quantity; all of them stand in its title
+AGE_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "not_due": "Not yet due",
+        "1_30": "1–30 days",
+        "31_60": "31–60 days",
+        "61_90": "61–90 days",
+        "over_90": "Over 90 days",
+    }
+)
+"""How long something is past due: the keys of reports, the least first."""
 
 
 def how_late(invoice: Any, now: datetime) -> str:
@@ -55,6 +65,11 @@ def _decimal(amount: Decimal | str) -> Decimal:
 def moment(at: datetime | None, zone: str = "UTC") -> Markup | str:
     """ "14 Nov 2026, 09:30" on the wall of `zone`; the title has UTC."""
     return _time(at, zone, "%-d %b %Y, %H:%M")
+
+
+def zoned_moment(at: datetime | None, zone: str = "UTC") -> Markup | str:
+    """ "14 Nov 2026, 09:30 (UTC)": for where nothing around it says on whose wall."""
+    return "" if at is None else Markup("{} ({})").format(moment(at, zone), zone)
 
 
 def day(at: datetime | None, zone: str = "UTC") -> Markup | str:
@@ -165,6 +180,11 @@ def standing(invoice: Any, now: datetime) -> str:
     return words(invoice.payment_status)
 
 
+def invoice_name(invoice: Any) -> str:
+    """The number of an invoice; a draft is called that, and one that was voided as a draft never got any."""
+    return invoice.invoice_number or ("Draft" if invoice.invoice_status is InvoiceStatus.DRAFT else "No number")
+
+
 def days_late(invoice: Any, now: datetime) -> int:
     """Whole days since the due date; 0 when there is none or it lies ahead."""
     return max((now - invoice.due_date).days, 0) if invoice.due_date else 0
@@ -220,6 +240,8 @@ FILTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "side_by_side": side_by_side,
         "date_value": date_value,
         "moment": moment,
+        "zoned_moment": zoned_moment,
+        "invoice_name": invoice_name,
         "day": day,
         "words": words,
         "chip": chip,
