@@ -19,7 +19,7 @@ from farthing.core.ids import Kind, new_id
 from farthing.core.money import decimals, plain
 from farthing.customers.tables import Customer
 from farthing.invoices.parts import InvoiceParts, lock_with_parts
-from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
+from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.payments.events import record_payment_event
 from farthing.payments.ports import PaymentPorts
@@ -51,6 +51,16 @@ class CreatedPayment:
     is_new: bool
     parts: InvoiceParts | None = None
     """Of the invoice, where they were read with it."""
+
+    @property
+    def is_counted_by_itself(self) -> bool:
+        """Whether it is of money that has moved, on a final invoice that leads to no credits when it is paid: those
+        lock wallets, which comes after the payment is written."""
+        invoice = self.invoice
+        if self.parts is None or invoice is None or invoice.invoice_status is not InvoiceStatus.FINALIZED:
+            return False
+        grants = invoice.subscription_id is not None and invoice.billing_reason is not BillingReason.SUBSCRIPTION_CYCLE
+        return invoice.wallet_transaction_id is None and not grants
 
 
 async def create(session: AsyncSession, given: CreatePaymentRequest, now: datetime) -> CreatedPayment:

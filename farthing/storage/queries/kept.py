@@ -34,7 +34,6 @@ Answer = TypeVar("Answer")
 Convert = Callable[[Any], Any]
 
 _DIALECT: Dialect = dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
-_MISSING: Any = object()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
