@@ -27,7 +27,7 @@ from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.states import SETTLING
 from farthing.payments.tables import DestinationType, Gateway, Payment, PaymentMethodType
 from farthing.storage.postgres import ports_of, real_clock_of
-from farthing.storage.queries.kept import KeptRows, KeptStatement, Question, answer_to, answers_to, kept, kept_rows
+from farthing.storage.queries.kept import KeptQuestion, KeptRows, KeptStatement, answer_to, answers_to, kept, kept_rows
 from farthing.storage.queries.rows import find, insert_if_new, row_by_id
 
 REPEAT_WINDOW = timedelta(seconds=60)
@@ -251,7 +251,7 @@ def _derived_key(fingerprint: str, ordinal: int) -> str:
     return f"payment-{digest[:16]}"
 
 
-def _earlier(session: AsyncSession, given: CreatePaymentRequest, fingerprint: str) -> Question[Any]:
+def _earlier(session: AsyncSession, given: CreatePaymentRequest, fingerprint: str) -> KeptQuestion[Any]:
     """How many earlier payments of the same fingerprint are over, and the keys of those that are not deleted.
 
     A payment is over once it failed or was voided, a minute of real time after its success, and as soon as its invoice
