@@ -18,7 +18,15 @@ from farthing.customers.tables import Customer
 from farthing.invoices.figures.settlement_tables import PaymentSettlement
 from farthing.invoices.line_tables import CouponApplicationRow, InvoiceLineItem, TaxAppliedRow
 from farthing.invoices.tables import Invoice
-from farthing.storage.queries.kept import KeptRows, KeptStatement, Question, answer_to, answers_to, kept, kept_rows
+from farthing.storage.queries.kept import (
+    KeptQuestion,
+    KeptRows,
+    KeptStatement,
+    answer_to,
+    answers_to,
+    kept,
+    kept_rows,
+)
 from farthing.storage.queries.rows import in_given_array, row_by_id
 
 
@@ -60,7 +68,7 @@ async def parts_of_all(session: AsyncSession, invoices: Sequence[Invoice]) -> li
 
 
 async def lock_with_parts(
-    session: AsyncSession, invoice_id: str, *others: Question[Any]
+    session: AsyncSession, invoice_id: str, *others: KeptQuestion[Any]
 ) -> tuple[Invoice | None, InvoiceParts | None, list[list[Any]]]:
     """Lock an invoice, and read its parts and what else it is asked for, all by one message; None for no invoice."""
     lines, payer, settled = _kept_parts()

@@ -263,7 +263,7 @@ async def ask_together(session: AsyncSession, statements: Sequence[Statement]) -
     """The rows of statements in the driver's own words, sent as one message in the session's transaction.
 
     Where that has not begun, it begins with the same message. What the session has changed is not flushed before.
-    Raises psycopg.Error of the first that fails, and then none after it was carried out.
+    Raises the error that SQLAlchemy would of the first that fails, and then none after it was carried out.
     """
     beginning: Sequence[Statement] = ()
     if _DRIVER not in session.info and not session.sync_session.in_nested_transaction():
@@ -273,7 +273,12 @@ async def ask_together(session: AsyncSession, statements: Sequence[Statement]) -
         finally:
             session.info.pop(_BEGINS_LATER, None)
         beginning = _beginning_statements(session.sync_session)
-    rows = await send_together(await driver_connection(session), [*beginning, *statements])
+    try:
+        rows = await send_together(await driver_connection(session), [*beginning, *statements])
+    except psycopg.Error as error:
+        if is_cut(error):
+            await (await session.connection()).invalidate(error)
+        raise _wrapped(error, statements[0].sql) from error
     return rows[len(beginning) :]
 
 
@@ -292,12 +297,16 @@ def _commit_with_last(connection: Connection) -> None:
     try:
         await_only(send_together(driver, [*last, Statement("COMMIT")]))
     except psycopg.Error as error:
-        cut = is_cut(error)
-        if cut:
+        if is_cut(error):
             connection.invalidate(error)
-        raise DBAPIError.instance(
-            "COMMIT", None, error, psycopg.Error, hide_parameters=True, connection_invalidated=cut
-        ) from error
+        raise _wrapped(error, "COMMIT") from error
+
+
+def _wrapped(error: psycopg.Error, statement: str) -> BaseException:
+    """An error of the driver as SQLAlchemy raises those of its statements."""
+    return DBAPIError.instance(
+        statement, None, error, psycopg.Error, hide_parameters=True, connection_invalidated=is_cut(error)
+    )
 
 
 def act_as(session: AsyncSession, actor: Actor) -> None:

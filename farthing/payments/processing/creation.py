@@ -19,7 +19,7 @@ from farthing.core.ids import Kind, new_id
 from farthing.core.money import decimals, plain
 from farthing.customers.tables import Customer
 from farthing.invoices.parts import InvoiceParts, lock_with_parts
-from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
+from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.payments.events import record_payment_event
 from farthing.payments.ports import PaymentPorts
@@ -27,7 +27,7 @@ from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.states import SETTLING
 from farthing.payments.tables import DestinationType, Gateway, Payment, PaymentMethodType
 from farthing.storage.postgres import ports_of, real_clock_of
-from farthing.storage.queries.kept import KeptRows, KeptStatement, Question, answer_to, answers_to, kept, kept_rows
+from farthing.storage.queries.kept import KeptQuestion, KeptRows, KeptStatement, answer_to, answers_to, kept, kept_rows
 from farthing.storage.queries.rows import find, insert_if_new, row_by_id
 
 REPEAT_WINDOW = timedelta(seconds=60)
@@ -51,6 +51,16 @@ class CreatedPayment:
     is_new: bool
     parts: InvoiceParts | None = None
     """Of the invoice, where they were read with it."""
+
+    @property
+    def is_counted_by_itself(self) -> bool:
+        """Whether it is of money that has moved, on a final invoice that leads to no credits when it is paid: those
+        lock wallets, which comes after the payment is written."""
+        invoice = self.invoice
+        if self.parts is None or invoice is None or invoice.invoice_status is not InvoiceStatus.FINALIZED:
+            return False
+        grants = invoice.subscription_id is not None and invoice.billing_reason is not BillingReason.SUBSCRIPTION_CYCLE
+        return invoice.wallet_transaction_id is None and not grants
 
 
 async def create(session: AsyncSession, given: CreatePaymentRequest, now: datetime) -> CreatedPayment:
@@ -241,7 +251,7 @@ def _derived_key(fingerprint: str, ordinal: int) -> str:
     return f"payment-{digest[:16]}"
 
 
-def _earlier(session: AsyncSession, given: CreatePaymentRequest, fingerprint: str) -> Question[Any]:
+def _earlier(session: AsyncSession, given: CreatePaymentRequest, fingerprint: str) -> KeptQuestion[Any]:
     """How many earlier payments of the same fingerprint are over, and the keys of those that are not deleted.
 
     A payment is over once it failed or was voided, a minute of real time after its success, and as soon as its invoice

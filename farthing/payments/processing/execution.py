@@ -23,7 +23,7 @@ from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, InvalidOperation
 from farthing.core.money import EXACT, ZERO
 from farthing.invoices.lifecycle import transitions
-from farthing.invoices.receivable import BillingReason, InvoiceStatus, PaymentStatus
+from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.payments.events import record_payment_event
 from farthing.payments.integrations import saved_methods
@@ -118,7 +118,7 @@ async def _record_at_once(
     created = await prepare(session, given, clock.now())
     if not created.is_new:
         return created
-    moved = _is_counted_by_itself(created)
+    moved = created.is_counted_by_itself
     if not moved:
         created = await store(session, given, created)
         if not created.is_new:
@@ -141,16 +141,6 @@ async def _record_at_once(
         await session.rollback()
         return await _record_at_once(session, gateways, given, clock)
     return created
-
-
-def _is_counted_by_itself(prepared: CreatedPayment) -> bool:
-    """Whether a prepared payment is of money that has moved, on a final invoice that leads to no credits when it is
-    paid: those lock wallets, which comes after the payment is written."""
-    invoice = prepared.invoice
-    if prepared.parts is None or invoice is None or invoice.invoice_status is not InvoiceStatus.FINALIZED:
-        return False
-    grants = invoice.subscription_id is not None and invoice.billing_reason is not BillingReason.SUBSCRIPTION_CYCLE
-    return invoice.wallet_transaction_id is None and not grants
 
 
 async def process(session: AsyncSession, gateways: Gateways, payment_id: str, clock: Clock) -> Payment:

@@ -15,6 +15,7 @@ from farthing.payments.tables import DestinationType, Payment, PaymentAttempt
 from farthing.storage.queries.listing import one_of, page_statements
 from farthing.storage.queries.pages import Belonging, PageShape, Read, read_page
 from farthing.storage.queries.shapes import RowShape
+from farthing.storage.queries.writing import write_pending
 
 SEARCHABLE = (
     "id",
@@ -113,7 +114,7 @@ async def answers_of(session: AsyncSession, payments: Sequence[Payment]) -> list
 async def answer_of(session: AsyncSession, payment: Payment, invoice: Invoice | None = None) -> PaymentResponse:
     """One payment with what belongs to it; of the invoice that it pays and no attempts, if given, nothing is read."""
     if invoice is not None and not payment.track_attempts:
-        await session.flush()
+        await write_pending(session)
         return _answer(payment, None, invoice.invoice_number)
     return (await answers_of(session, [payment]))[0]
 

@@ -34,7 +34,6 @@ Answer = TypeVar("Answer")
 Convert = Callable[[Any], Any]
 
 _DIALECT: Dialect = dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
-_MISSING: Any = object()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,9 +59,9 @@ class KeptStatement:
                     parameters[place] = write(parameters[place])
         return Statement(self.sql, parameters)
 
-    def asked(self, **values: Any) -> Question[Any]:
+    def asked(self, **values: Any) -> KeptQuestion[Any]:
         """The question for what the statement returns, as sequences of values."""
-        return Question(self.with_values(**values), self._values)
+        return KeptQuestion(self.with_values(**values), self._values)
 
     def _values(self, _session: Session, rows: list[TupleRow]) -> list[Any]:
         return list(self.read(rows))
@@ -131,9 +130,9 @@ class KeptRows(Generic[Row]):
     primary_key: tuple[str, ...]
     renews: bool
 
-    def asked(self, **values: Any) -> Question[Row]:
+    def asked(self, **values: Any) -> KeptQuestion[Row]:
         """The question for the rows, with its parameters."""
-        return Question(self.statement.with_values(**values), self._load)
+        return KeptQuestion(self.statement.with_values(**values), self._load)
 
     def _load(self, session: Session, rows: list[TupleRow]) -> list[Row]:
         return [self._row(session, values) for values in self.statement.read(rows)]
@@ -194,21 +193,21 @@ def kept_rows(
 
 
 @dataclass(frozen=True, slots=True)
-class Question(Generic[Answer]):
+class KeptQuestion(Generic[Answer]):
     """A kept SELECT with its parameters, and what makes the answer of the rows that the driver gives."""
 
     statement: Statement
     load: Callable[[Session, list[TupleRow]], list[Answer]]
 
 
-async def answer_to(session: AsyncSession, question: Question[Answer]) -> list[Answer]:
+async def answer_to(session: AsyncSession, question: KeptQuestion[Answer]) -> list[Answer]:
     """What answers a question; what the session has changed is written before, as it is before any query."""
     await flush_changes(session)
     (rows,) = await ask_together(session, [question.statement])
     return question.load(session.sync_session, rows)
 
 
-async def answers_to(session: AsyncSession, *questions: Question[Any]) -> list[list[Any]]:
+async def answers_to(session: AsyncSession, *questions: KeptQuestion[Any]) -> list[list[Any]]:
     """What answers each of several questions, asked in their order by one message."""
     await flush_changes(session)
     answers = await ask_together(session, [question.statement for question in questions])

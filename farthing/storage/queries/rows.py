@@ -15,7 +15,7 @@ from sqlalchemy.orm.attributes import instance_state
 
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, NotFound
-from farthing.storage.queries.kept import KeptRows, Question, RowLock, answer_to, kept_rows
+from farthing.storage.queries.kept import KeptQuestion, KeptRows, RowLock, answer_to, kept_rows
 from farthing.storage.queries.writing import write_together
 from farthing.storage.tables import Base
 
@@ -73,7 +73,7 @@ async def _row(session: AsyncSession, table: type[Row], id: str, *, lock: bool) 
     return rows[0] if rows else None
 
 
-def row_by_id(table: type[Row], id: str, *, lock: bool = False) -> Question[Row]:
+def row_by_id(table: type[Row], id: str, *, lock: bool = False) -> KeptQuestion[Row]:
     """The question for the row with this id that is not deleted, to be asked together with others."""
     return _kept_by_id(table, lock).asked(id=id)
 

@@ -62,7 +62,7 @@ async def write_pending(session: AsyncSession) -> None:
     """Write what waits in the session, as a flush would, by one message.
 
     What rows refer to is written before them, and several of a table by one statement. A unique index that refuses a
-    row raises psycopg's IntegrityError.
+    row raises IntegrityError.
     """
     within = session.sync_session
     if within._is_clean():

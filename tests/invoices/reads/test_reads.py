@@ -171,9 +171,9 @@ async def test_the_subscriptions_of_a_page_cost_one_statement(account: Account, 
             with statements_sent(database) as statements:
                 await account.post("/invoices/search", {"limit": limit, "expand": expand}, 200)
             counts[limit, expand] = len(statements)
-    # a page alone is read past the session; here it is the session's, with its scope
+    # a page alone is read past the session; here it is the session's
     assert counts[1, ""] == counts[4, ""] == 0
-    assert counts[1, "subscription"] == counts[4, "subscription"] == 2
+    assert counts[1, "subscription"] == counts[4, "subscription"] == 1
 
 
 async def test_one_invoice(account: Account) -> None:

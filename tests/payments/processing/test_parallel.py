@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 
+from farthing.core.encoding.decoding import convert
+from farthing.payments.processing.execution import record_payment
+from farthing.payments.schemas import CreatePaymentRequest
 from tests.payments.till import OK, Till
+from tests.waiting import until_waited_for
 
 Call = tuple[str, str, Any]
 """A method, a path and a body."""
@@ -181,3 +185,17 @@ async def test_paying_and_voiding_at_once_do_not_lock_each_other_up(till: Till) 
         assert {answer.status_code for answer in answers} <= {200, 201, 400}
         after = await till.desk.get(invoice)
         assert Decimal(after["amount_paid"]) == await till.settled(invoice)
+
+
+async def test_a_key_that_is_used_meanwhile_for_another_invoice_is_refused(till: Till) -> None:
+    invoice, other = await till.invoice(), await till.invoice()
+    account = till.account
+    asked = convert(till.order(invoice, "100", idempotency_key="once"), CreatePaymentRequest)
+    async with account.transaction() as session:
+        await record_payment(session, till.gateways(), asked, account.database.clock)
+        rival = asyncio.create_task(account.http.post("/payments", json=till.order(other, idempotency_key="once")))
+        await until_waited_for(session)
+    assert (await rival).status_code == 409
+    assert await till.standing(invoice) == ("SUCCEEDED", "100", "0")
+    assert await till.standing(other) == ("PENDING", "0", "100")
+    assert "payment.created" not in await till.events(other["id"])
