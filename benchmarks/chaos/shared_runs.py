@@ -9,9 +9,9 @@ from typing import Any
 import psycopg
 
 from benchmarks.billing.run import BILLED, START, company
-from benchmarks.chaos.waiting import wait_until
 from benchmarks.chaos.service.deployment import Deployment
 from benchmarks.chaos.traffic.ledger import Entry, Kind, Ledger
+from benchmarks.chaos.waiting import wait_until
 from farthing.storage.postgres import Database
 from farthing.wiring import wire
 

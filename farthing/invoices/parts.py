@@ -15,8 +15,8 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from farthing.core.enums import Status
 from farthing.customers.tables import Customer
-from farthing.invoices.figures.settlement_tables import PaymentSettlement
 from farthing.invoices.line_tables import CouponApplicationRow, InvoiceLineItem, TaxAppliedRow
+from farthing.invoices.settlement_tables import PaymentSettlement
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.kept import (
     KeptQuestion,

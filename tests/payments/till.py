@@ -122,7 +122,7 @@ class Till:
         """The sum of an invoice's settlements, from the database."""
         from sqlalchemy import func, select
 
-        from farthing.invoices.figures.settlement_tables import PaymentSettlement
+        from farthing.invoices.settlement_tables import PaymentSettlement
 
         async with self.account.transaction(read_only=True) as session:
             total = await session.scalar(

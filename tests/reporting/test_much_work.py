@@ -12,8 +12,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from benchmarks.billing_run import START, company
 
+from benchmarks.billing.run import START, company
 from farthing.core.encoding.decoding import convert
 from farthing.reporting.analytics.definition import read_definition
 from farthing.reporting.analytics.engine import answer_question

@@ -17,8 +17,8 @@ from farthing.core import currency
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import EXACT, LARGEST_AMOUNT, ZERO, plain
-from farthing.invoices.figures.settlement_tables import SINGLE_MARKS, PaymentSettlement, SettlementKind, WriteOffEntry
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
+from farthing.invoices.settlement_tables import SINGLE_MARKS, PaymentSettlement, SettlementKind, WriteOffEntry
 from farthing.invoices.tables import Invoice
 from farthing.rating.totals.balance import balance, usage_share
 from farthing.storage.postgres import clock_of, scope_of

@@ -17,11 +17,11 @@ from farthing.core.money import ZERO
 from farthing.customers.tables import Customer
 from farthing.invoices.figures.conversion import conversion_need
 from farthing.invoices.figures.settlement import record_settlement
-from farthing.invoices.figures.settlement_tables import PaymentSettlement, SettlementKind
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle.holding import require_free
 from farthing.invoices.lifecycle.transitions import finalize_to_collect, resettle
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
+from farthing.invoices.settlement_tables import PaymentSettlement, SettlementKind
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import lock_row
 

@@ -25,7 +25,6 @@ from farthing.invoices import events
 from farthing.invoices.events import InvoiceEvent
 from farthing.invoices.figures.computation import compute
 from farthing.invoices.figures.settlement import record_settlement, settle
-from farthing.invoices.figures.settlement_tables import SettlementKind
 from farthing.invoices.figures.terms import CouponTerm, TaxTerm, stored
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import drafts
@@ -41,6 +40,7 @@ from farthing.invoices.requests import (
     InvoiceCoupon,
     InvoiceLineItemCoupon,
 )
+from farthing.invoices.settlement_tables import SettlementKind
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import add_new
 from farthing.storage.queries.rows import find

@@ -28,9 +28,9 @@ from farthing.invoices.figures.settlement import settle
 from farthing.invoices.figures.terms import CouponTerm, TaxTerm, stored
 from farthing.invoices.lifecycle import drafts
 from farthing.invoices.lifecycle.as_issued import keep_as_issued
+from farthing.invoices.lifecycle.numbering import continue_after, number_as_given
 from farthing.invoices.lifecycle.transitions import move
 from farthing.invoices.line_tables import CouponApplicationRow, InvoiceLineItem, TaxAppliedRow
-from farthing.invoices.numbering import continue_after, number_as_given
 from farthing.invoices.parts import InvoiceParts
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.requests import Id, Name, Word

@@ -16,7 +16,7 @@ from farthing.core.encoding.wire import checked_metadata
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.money import EXACT, ZERO, exact_sum
 from farthing.core.states import StateMachine
-from farthing.invoices import events, numbering
+from farthing.invoices import events
 from farthing.invoices.events import InvoiceEvent
 from farthing.invoices.figures.computation import compute, take_credits, take_tax_off
 from farthing.invoices.figures.conversion import convert, require_rates
@@ -27,8 +27,8 @@ from farthing.invoices.figures.settlement import (
     settled_amounts,
     settlement_by,
 )
-from farthing.invoices.figures.settlement_tables import PaymentSettlement, SettlementKind
 from farthing.invoices.hooks import InvoiceCredits, InvoiceHooks
+from farthing.invoices.lifecycle import numbering
 from farthing.invoices.lifecycle.as_issued import keep_as_issued
 from farthing.invoices.lifecycle.due_dates import derive_due_date, due_terms_of, is_due_date_open
 from farthing.invoices.lifecycle.holding import require_free
@@ -36,6 +36,7 @@ from farthing.invoices.parts import InvoiceParts, parts_of, parts_of_all
 from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.requests import RESERVED_METADATA, VoidInvoiceRequest
+from farthing.invoices.settlement_tables import PaymentSettlement, SettlementKind
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import ports_of
 from farthing.storage.queries.bulk import update_all

@@ -26,7 +26,6 @@ from farthing.identity.settings.catalogue import InvoicePdfConfig
 from farthing.identity.settings.current import read
 from farthing.identity.settings.logo import Logo
 from farthing.invoices.figures.computation import published_lines
-from farthing.invoices.figures.settlement_tables import PaymentSettlement
 from farthing.invoices.line_tables import CouponApplicationRow, InvoiceLineItem, TaxAppliedRow
 from farthing.invoices.pdf.document import (
     Days,
@@ -45,6 +44,7 @@ from farthing.invoices.ports import InvoicePorts, PaymentDescription
 from farthing.invoices.reads.letterhead import buyer_of, seller_of, seller_zone, statements_of
 from farthing.invoices.reads.reading_zones import reading_zone
 from farthing.invoices.reads.unit_prices import UnitPrice, unit_prices
+from farthing.invoices.settlement_tables import PaymentSettlement
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import ports_of
 

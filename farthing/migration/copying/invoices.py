@@ -15,12 +15,12 @@ from farthing.core.money import EXACT, ZERO, exact_sum, plain
 from farthing.credits.notes.lifecycle.creation import create_note
 from farthing.credits.notes.schemas import CreateCreditNoteRequest
 from farthing.invoices.figures.settlement import record_settlement
-from farthing.invoices.figures.settlement_tables import SettlementKind
+from farthing.invoices.lifecycle.numbering import continue_after
 from farthing.invoices.lifecycle.takeover import Fidelity, TakenInvoice, TakenOverInvoice, take_over_invoice
 from farthing.invoices.lifecycle.transitions import resettle
-from farthing.invoices.numbering import continue_after
 from farthing.invoices.parts import lines_of
 from farthing.invoices.ports import InvoicePorts
+from farthing.invoices.settlement_tables import SettlementKind
 from farthing.invoices.tables import Invoice
 from farthing.migration.copying.catalogue import ADDONS, COUPONS, METERS, PLANS, PRICES, SUBSCRIPTIONS, TAX_RATES
 from farthing.migration.copying.customers import CUSTOMERS

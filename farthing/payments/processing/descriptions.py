@@ -8,8 +8,8 @@ from types import MappingProxyType
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.invoices.figures.settlement_tables import PaymentSettlement
 from farthing.invoices.ports import PaymentDescription
+from farthing.invoices.settlement_tables import PaymentSettlement
 from farthing.payments.tables import Payment, PaymentMethodType
 from farthing.payments.unapplied.tables import UnappliedMoney
 

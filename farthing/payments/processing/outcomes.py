@@ -16,10 +16,10 @@ from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import EXACT, ZERO, plain
-from farthing.invoices.figures.settlement_tables import PaymentSettlement
 from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
+from farthing.invoices.settlement_tables import PaymentSettlement
 from farthing.invoices.tables import Invoice
 from farthing.payments.events import record_payment_event
 from farthing.payments.ports import FailedCharge, PaymentPorts

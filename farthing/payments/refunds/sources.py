@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.money import EXACT, ZERO
-from farthing.invoices.figures.settlement_tables import PaymentSettlement, SettlementKind
+from farthing.invoices.settlement_tables import PaymentSettlement, SettlementKind
 from farthing.invoices.tables import Invoice
 from farthing.payments.refunds.events import record_refund_event
 from farthing.payments.refunds.records import (

@@ -19,10 +19,10 @@ from farthing.core.ids import Kind, new_id
 from farthing.core.money import EXACT, ZERO, exact_sum, plain
 from farthing.customers.tables import Customer
 from farthing.invoices.figures.settlement import settle
-from farthing.invoices.figures.settlement_tables import PaymentSettlement, SettlementKind
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivable import UNPAID, InvoiceStatus, PaymentStatus
+from farthing.invoices.settlement_tables import PaymentSettlement, SettlementKind
 from farthing.invoices.tables import Invoice
 from farthing.payments.tables import Payment
 from farthing.payments.unapplied.money import require_minor_units

@@ -15,10 +15,10 @@ from farthing.core import currency
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import EXACT, ZERO, decimals, plain
-from farthing.invoices.figures.settlement_tables import PaymentSettlement, SettlementKind
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.ports import InvoicePorts
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
+from farthing.invoices.settlement_tables import PaymentSettlement, SettlementKind
 from farthing.invoices.tables import Invoice
 from farthing.payments.tables import Payment
 from farthing.payments.unapplied.tables import HAS_REST, UnappliedMoney, UnappliedSource

@@ -207,7 +207,7 @@ def test_each_table_says_whether_its_changes_are_activities() -> None:
 
 
 BOOKKEEPING_STATEMENTS = {
-    "farthing/invoices/numbering.py": {"invoices"},  # the number, beside the event that tells of it
+    "farthing/invoices/lifecycle/numbering.py": {"invoices"},  # the number, beside the event that tells of it
     "farthing/notifications/webhooks/delivery/queue.py": {"webhook_endpoints"},  # since when it fails
     "farthing/credits/ledger/posting.py": {"wallet_transactions"},  # what is left of a lot, as the ledger says
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 from playwright.async_api import Page, expect
 
 from farthing.reporting.analytics.catalogue import METRICS
-from farthing.web.dashboard.named_ranges import named_days
+from farthing.web.dashboard.overview.named_ranges import named_days
 from tests.invoices.desk import Desk, fixed
 from tests.reporting.reconciliation import unreconciled
 from tests.web.browsing import sign_in

@@ -8,7 +8,7 @@ import pytest
 
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
-from farthing.web.rendering.wording import words
+from farthing.web.rendering.words.wording import words
 from tests.account import Account
 from tests.conftest import running, settings_for
 from tests.payments.till import Till

@@ -20,13 +20,13 @@ from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.invoices.annotations.tables import AnnotatedType
 from farthing.invoices.figures.computation import published_lines
-from farthing.invoices.figures.settlement_tables import PaymentSettlement
 from farthing.invoices.lifecycle import transitions
 from farthing.invoices.line_tables import CouponApplicationRow, TaxAppliedRow
 from farthing.invoices.reads import documents
 from farthing.invoices.reads.reading_zones import reading_zone
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus, is_unpaid
 from farthing.invoices.routes import effects_of
+from farthing.invoices.settlement_tables import PaymentSettlement
 from farthing.invoices.tables import Invoice
 from farthing.notifications.email.reads import emails_of_invoice
 from farthing.payments.processing.descriptions import method_of, payments_behind, reference_of

@@ -21,8 +21,8 @@ from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.core.ids import new_ulid
 from farthing.core.money import ZERO, exact_sum
-from farthing.invoices.figures.settlement_tables import PaymentSettlement
 from farthing.invoices.receivable import PaymentStatus
+from farthing.invoices.settlement_tables import PaymentSettlement
 from farthing.invoices.tables import Invoice
 from farthing.payments.processing import changes as payment_changes
 from farthing.payments.processing.descriptions import PROVIDER_METHODS, method_of, reference_of
