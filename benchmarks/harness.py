@@ -71,7 +71,7 @@ class Service:
     @property
     def resident_mb(self) -> float:
         """Resident memory of the API process alone, without PostgreSQL."""
-        return psutil.Process(self.process.pid).memory_info().rss / 2**20
+        return float(psutil.Process(self.process.pid).memory_info().rss / 2**20)
 
     @property
     def key(self) -> str:

@@ -98,7 +98,7 @@ def _copy_invoice(running: Service, invoice_id: str, before: int, until: int) ->
                 f"INSERT INTO {table} ({', '.join(names)}) SELECT {values} FROM {table} AS x, "
                 f"generate_series({before}, {until - 1}) AS g WHERE x.{column} = %s"
             )
-            connection.execute(statement, (invoice_id,))  # type: ignore[call-overload]
+            connection.execute(statement, (invoice_id,))
 
 
 async def _set_up(client: httpx.AsyncClient) -> None:

@@ -24,8 +24,7 @@ from farthing.identity.sign_in import back_off, password_change, second_factor, 
 from farthing.invoices.pdf import turns
 from farthing.invoices.reads import statement_page
 from farthing.invoices.reads.documents import LINK_LIFE
-from farthing.jobs import duties
-from farthing.jobs.duties import shared_billing, standing
+from farthing.jobs.duties import duty, shared_billing, standing
 from farthing.jobs.duties.schedule import JOB_RUNS_KEPT
 from farthing.jobs.workers import recovery, worker
 from farthing.jobs.workers.pace import ORDINARY_PACE
@@ -44,7 +43,7 @@ from farthing.storage.connections import shares
 from farthing.storage.queries import listing, search
 from farthing.web.access.sessions import LIFE as PAGES_SESSION_LIFE
 
-PAGE = Path(__file__).parents[1] / "docs" / "operations.md"
+PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 MIB, KIB = 2**20, 2**10
 
 
@@ -76,7 +75,7 @@ FAILURES = [
     ("the process is cut off after 20 seconds", ORDINARY_PACE.stop_seconds == 20),
     ("after 30 seconds another takes it over", ORDINARY_PACE.stale_seconds == 30),
     ("PostgreSQL ends its connection after 30 seconds", ORDINARY_PACE.stale_seconds == 30),
-    ("it is stopped after an hour and tried again", timedelta(hours=1) == duties.LIMIT),
+    ("it is stopped after an hour and tried again", timedelta(hours=1) == duty.LIMIT),
 ]
 PROCESSES = [
     ("after up to 8 seconds if it dies again and again", supervisor.LONGEST_PAUSE_SECONDS == 8),
@@ -103,13 +102,13 @@ CONNECTIONS = [
     ("one tenant has at most two", group_commit.WRITERS_PER_TENANT == 2),
 ]
 DUTIES = [
-    ("hangs for 10 minutes in a batch", timedelta(minutes=10) == duties.BATCH_LIMIT),
+    ("hangs for 10 minutes in a batch", timedelta(minutes=10) == duty.BATCH_LIMIT),
     ("(billing: 30 minutes in an environment)", timedelta(minutes=30) == shared_billing.ENVIRONMENT_LIMIT),
     ("Runs are kept in the table `job_runs` for 30 days", timedelta(days=30) == JOB_RUNS_KEPT),
     ("more than two batches (400 subscriptions)", BATCH == 200),
     ("at least ten minutes and at most an hour", timedelta(minutes=10) == standing.SHORTEST_PATIENCE),
     ("at most an hour, after it was to come", timedelta(hours=1) == standing.LONGEST_PATIENCE),
-    ("A run that takes an hour is cancelled", timedelta(hours=1) == duties.LIMIT),
+    ("A run that takes an hour is cancelled", timedelta(hours=1) == duty.LIMIT),
     ("and other jobs have two", worker.OTHER_JOBS_AT_ONCE == 2),
     ("gives no sign of life for 30 seconds", ORDINARY_PACE.stale_seconds == 30),
     ("is tried ten times after 10 seconds, 20 and so on", recovery.MOST_ATTEMPTS == 10),

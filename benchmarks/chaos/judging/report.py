@@ -52,7 +52,9 @@ class Run:
     @property
     def command(self) -> str:
         """What repeats it."""
-        chosen = [("mode", mode) for mode in self.modes if set(self.modes) != set(BY_DEFAULT)]
+        chosen: list[tuple[str, Mode | Fault]] = [
+            ("mode", mode) for mode in self.modes if set(self.modes) != set(BY_DEFAULT)
+        ]
         possible = {fault for mode in self.modes for fault in WEIGHTS[mode]}
         chosen += [("fault", fault) for fault in self.faults if not possible <= set(self.faults)]
         narrowed = "".join(f" --{option} {value.name.lower().replace('_', '-')}" for option, value in chosen)

@@ -172,7 +172,8 @@ class Deployment:
 
     def below_supervisor(self) -> Below:
         """The processes that a supervisor has forked, as they are now."""
-        servers, workers = [], []
+        servers: list[psutil.Process] = []
+        workers: list[psutil.Process] = []
         if self.server.process is not None and self.server.process.pid is not None:
             with suppress(psutil.NoSuchProcess):
                 for child in psutil.Process(self.server.process.pid).children():
