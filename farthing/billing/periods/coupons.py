@@ -206,7 +206,7 @@ async def _count_taken(session: AsyncSession, coupons: Sequence[SubscriptionCoup
     return_to_budgets(coupons, [share for column in columns for share in returned_shares(column)])
 
 
-def _items_of(subscription_ids: Collection[str]) -> Select[tuple[str]]:
+def _items_of(subscription_ids: Collection[str]) -> Select[str]:
     """The line items, ended ones too, of subscriptions and of the children whose lines their coupons reach."""
     family = select(Subscription.id).where(
         or_(
