@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any
 
 from msgspec.structs import replace as with_fields
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.proration import DiscountShare
@@ -37,6 +37,7 @@ from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.line_items.lineage import later_versions
 from farthing.subscriptions.snapshot.service_periods import counted_periods, service_period_at
 from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot
+from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
 
 
 class ReturnedDiscount(Document, frozen=True, kw_only=True):
@@ -194,16 +195,25 @@ async def _count_taken(session: AsyncSession, coupons: Sequence[SubscriptionCoup
     for association_id, period_start, amount in rows:
         assert period_start is not None, "only these were asked for"
         by_association[association_id or ""].take(period_start, amount)
-    items = {item.id for coupon in coupons for item in coupon.member.items}
     settlement = ProrationSettlement
     columns = await session.scalars(
         select(settlement.returned_discounts).where(
-            in_array(settlement.subscription_line_item_id, items),
+            settlement.subscription_line_item_id.in_(_items_of({coupon.member.id for coupon in coupons})),
             settlement.status == Status.PUBLISHED,
             func.jsonb_array_length(settlement.returned_discounts) > 0,
         )
     )
     return_to_budgets(coupons, [share for column in columns for share in returned_shares(column)])
+
+
+def _items_of(subscription_ids: Collection[str]) -> Select[str]:
+    """The line items, ended ones too, of subscriptions and of the children whose lines their coupons reach."""
+    family = select(Subscription.id).where(
+        or_(
+            in_array(Subscription.id, subscription_ids), in_array(Subscription.parent_subscription_id, subscription_ids)
+        )
+    )
+    return select(SubscriptionLineItem.id).where(SubscriptionLineItem.subscription_id.in_(family))
 
 
 def return_to_budgets(coupons: Iterable[SubscriptionCoupon], returned: Iterable[DiscountShare]) -> None:

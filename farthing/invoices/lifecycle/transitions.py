@@ -274,7 +274,7 @@ async def void(
 
     `metadata` is merged. With `back_to_source` money goes back by the way it came, as far as it can, and the rest as
     credits. Raises InvalidOperation when it is voided already, when its payment status forbids, or when
-    it sold credits that are in a wallet already.
+    it sold credits that are paid for, if only in part.
     """
     if invoice.payment_status not in VOIDABLE:
         details = {"invoice_id": invoice.id, "payment_status": invoice.payment_status.value}
@@ -283,7 +283,9 @@ async def void(
     require_free(invoice)
     bought_credits = invoice.wallet_transaction_id is not None
     if bought_credits and (invoice.amount_paid > 0 or invoice.payment_status is PaymentStatus.SUCCEEDED):
-        raise InvalidOperation("the credits this invoice sold are in the wallet already", {"invoice_id": invoice.id})
+        sold = invoice.payment_status in {PaymentStatus.SUCCEEDED, PaymentStatus.OVERPAID}
+        why = "the credits this invoice sold are in the wallet already" if sold else "part of these credits is paid for"
+        raise InvalidOperation(why, {"invoice_id": invoice.id})
     if metadata:
         refuse_reserved(metadata)
         invoice.meta = checked_metadata({**invoice.meta, **metadata})

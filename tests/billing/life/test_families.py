@@ -178,6 +178,27 @@ async def test_changes_of_a_child_are_settled_with_who_pays_for_the_family(offic
     assert await office.totals() == ["110.00", "10.00", "100.00"]
 
 
+async def test_children_that_change_share_the_familys_budget(office: Office) -> None:
+    """10 a month off 200: each seat of 50 is worth 47.50, half a month of it 23.75, and 1.25 returns to the budget."""
+    await office.on("2026-04-01")
+    await office.account.post(
+        "/coupons",
+        {"name": "C", "coupon_code": "C", "type": "fixed", "amount_off": "10", "currency": "usd", "cadence": "forever"},
+    )
+    seats_plan, twins = await office.plan(fixed("50")), [await office.customer("one"), await office.customer("two")]
+    _, children = await grouped(
+        office,
+        await office.plan(fixed("100")),
+        *(seat(seats_plan, customer) for customer in twins),
+        subscription_coupons=[{"coupon_code": "C"}],
+    )
+    await office.on("2026-04-16")
+    for child in children:
+        (item,) = await open_items(office, child)
+        await seats(office, child, item, 2)
+    assert [f"{invoice.total:.2f}" for invoice in await office.invoices()] == ["190.00", "25.00", "25.00"]
+
+
 async def test_a_child_that_leaves_has_its_last_usage_on_the_familys_invoice(office: Office) -> None:
     calls, one = await office.feature("calls"), await office.customer("one")
     seats_plan = await office.plan(fixed("10"), office.usage(calls, "1"))

@@ -47,6 +47,8 @@ async def test_credits_come_when_their_invoice_is_paid(account: Account) -> None
     half |= {"amount": "40", "currency": "usd", "process_payment": True}
     await account.post("/payments", {**half, "idempotency_key": "1"}, 201)
     assert await desk.balance(wallet) == "7"
+    refused = await account.post(f"/invoices/{invoice['id']}/void", expect=400)
+    assert refused["message"] == "part of these credits is paid for"
     await account.post("/payments", {**half, "idempotency_key": "2"}, 201)
     seen = await account.get(f"/wallets/{wallet['id']}")
     assert (seen["credit_balance"], seen["balance"]) == ("107", "107")

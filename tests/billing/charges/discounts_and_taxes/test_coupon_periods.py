@@ -14,6 +14,7 @@ from farthing.billing.tables import ProrationSettlement
 from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import InvoiceStatus
 from tests.billing.counter import Body, cancel, credited, do, drop, open_items, opened, seats
+from tests.billing.late_usage.lateness import settled
 from tests.billing.office import ARREAR, Office
 from tests.subscriptions.shop import fixed
 
@@ -220,6 +221,25 @@ async def test_a_renewal_draws_on_the_budgets_of_both_of_its_periods(office: Off
     await office.used("calls", customer, 50, "2026-06-10")
     await office.run("2026-07-01")
     assert await discounted_lines(office, made) == ["FIXED 06-01 4.00", "USAGE 06-01 6.00", "FIXED 07-01 4.00"]
+
+
+async def test_late_usage_draws_on_what_an_item_that_ended_gave_back(office: Office) -> None:
+    """April's 10 are spread over two fees of 50; the one that ends half-way gives 2.50 back, for April's late usage."""
+    await office.settings(late_usage_policy="next_invoice")
+    calls, customer = await office.feature("calls"), await office.customer("acme")
+    await office.on("2026-04-01")
+    plan = await office.plan(fixed("50"), fixed("50"), office.usage(calls, "1"))
+    coupon = {"coupon_code": await code_of(office, TEN)}
+    made = await opened(office, plan, customer, subscription_coupons=[coupon])
+    await office.on("2026-04-16")
+    ended = next(item for item in await open_items(office, made) if item["price_type"] == "FIXED")
+    await drop(office, ended, proration_behavior="create_prorations")
+    await settled(office)
+    await office.run("2026-05-01")
+    await office.used("calls", customer, 20, "2026-04-20")
+    await settled(office)
+    await office.run("2026-06-01")
+    assert await figures(office, made) == ["100.00 - 10.00", "50.00 - 10.00", "70.00 - 12.50"]
 
 
 async def test_a_void_gives_back_what_it_took(office: Office) -> None:
