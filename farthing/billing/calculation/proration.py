@@ -37,7 +37,8 @@ class Served:
     was given back already; `only_drafted` says that the fee stands on a draft alone, which will be computed again.
 
     `paid_service` is how far into the window it was paid for, and `paid_length` the service time that was paid for;
-    None for all of it. `discounts` are what coupons with budgets, and those for one invoice, took off.
+    None for all of it. `discounts` are what coupons with budgets, and those for one invoice, took off; `is_settled`
+    says that a change has settled the fee before.
     """
 
     paid: Decimal = ZERO
@@ -46,6 +47,12 @@ class Served:
     paid_service: timedelta | None = None
     paid_length: timedelta | None = None
     discounts: tuple[DiscountShare, ...] = ()
+    is_settled: bool = False
+
+    @property
+    def was_free(self) -> bool:
+        """Whether coupons took off all of the fee: its unused time is worth nothing, and still returns discounts."""
+        return not self.paid and not self.is_settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +241,7 @@ def prorated(snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange], serv
             service = rest.between(change.at, charged_until(snapshot, after))
             share = rest.share(service)
             charge = round_to(Fraction(price_quantity(after.price, after.quantity)) * share, digits)
-        had = known.discounts if unused.credit else ()
+        had = known.discounts if unused.credit or known.was_free else ()
         returned = tuple(
             part_of(share, unused.share_of_paid, digits) for share in had if share.period_start is not None
         )

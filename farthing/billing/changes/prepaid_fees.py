@@ -115,6 +115,7 @@ async def served(
     )
     by_hand = await credited_by_hand(session, [line.id for line in finalized if line.item_id in wanted])
     waits = await _draft_waits(session, snapshot)
+    ended = {move.before for settlement in settled for move in settlement.moves}
     known = {}
     for item_id in wanted:
         if item_id not in spans:
@@ -136,6 +137,7 @@ async def served(
             paid_service=max(paid_until, default=None),
             paid_length=length,
             discounts=tuple(share for line in own for share in discount_shares.get(line.id, ())),
+            is_settled=item_id in ended,
         )
     return known
 

@@ -94,6 +94,7 @@ class _Behind:
     service: timedelta = NO_TIME
     until: timedelta = NO_TIME
     shares: list[DiscountShare] = field(default_factory=list)
+    is_settled: bool = False
 
     def served(self) -> Served:
         return Served(
@@ -102,6 +103,7 @@ class _Behind:
             paid_service=self.until,
             paid_length=self.service,
             discounts=tuple(self.shares),
+            is_settled=self.is_settled,
         )
 
 
@@ -253,7 +255,7 @@ class _Settlements:
         elsewhere = self._credited_by_hand(row, self.lines.of_item.keys() - {item.id}) if behind.moved_on else ZERO
         if not EXACT.subtract(unused.credit, elsewhere) <= row.credit <= unused.credit:
             yield Difference(row.id, "credit for unused time", plain(row.credit), plain(unused.credit))
-        had = behind.shares if row.credit else ()
+        had = behind.shares if row.credit or known.was_free else ()
         due = [part_of(share, unused.share_of_paid, self.digits) for share in had if share.period_start is not None]
         stored, derived = _by_budget(returned_shares(row.returned_discounts)), _by_budget(due)
         if stored != derived:
@@ -350,6 +352,7 @@ class _Settlements:
                 behind = self.behind[move.before, row.window_start]
                 taken = min(move.credit, max(EXACT.subtract(behind.paid, behind.credited), ZERO))
                 behind.credited = EXACT.add(behind.credited, taken)
+                behind.is_settled = True
                 pool = EXACT.add(pool, taken)
             pool = EXACT.subtract(pool, move.given)
         for row, move in zip(rows, moves, strict=True):

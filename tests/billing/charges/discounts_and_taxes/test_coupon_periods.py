@@ -19,6 +19,7 @@ from tests.billing.office import ARREAR, Office
 from tests.subscriptions.shop import fixed
 
 TEN = {"type": "fixed", "amount_off": "10", "currency": "usd"}
+FIFTY = {**TEN, "amount_off": "50"}
 HALF = {"type": "percentage", "percentage_off": "50"}
 ALL = {"type": "percentage", "percentage_off": "100"}
 REPLACING = {"billing_cadence": "RECURRING", "billing_period": "MONTHLY", "billing_cycle": "anniversary"}
@@ -258,6 +259,10 @@ CHANGES = [
     pytest.param(HALF, "forever", "seat", ["37.50 - 25.00"], id="a seat at a half"),
     pytest.param(TEN, "forever", "seat", ["30.00 - 5.00"], id="a seat when the amount is used up"),
     pytest.param(HALF, "once", "seat", ["37.50 - 12.50"], id="a seat when the coupon is used up"),
+    pytest.param(ALL, "once", "seat", ["50.00 - 25.00"], id="a seat when everything was free once"),
+    pytest.param(FIFTY, "forever", "seat", ["50.00 - 25.00"], id="a seat when the amount made all free"),
+    pytest.param(FIFTY, "once", "seat", ["50.00 - 25.00"], id="a seat when the amount made all free once"),
+    pytest.param(FIFTY, "forever", "plan", ["100.00 - 25.00"], id="a plan when the amount made all free"),
     pytest.param(HALF, "forever", "plan", ["87.50 - 50.00"], id="a plan at a half"),
     pytest.param(TEN, "forever", "plan", ["80.00 - 5.00"], id="a plan when the amount is used up"),
     pytest.param(HALF, "once", "plan", ["87.50 - 0.00"], id="a plan when the coupon is used up"),
