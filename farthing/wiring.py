@@ -41,7 +41,7 @@ from farthing.identity.ports import CallerCaches, IdentityPorts
 from farthing.invoices.obstacles import require_invoices_settled, was_tax_rate_charged
 from farthing.invoices.ports import InvoiceCheckouts, InvoicePorts
 from farthing.marketplaces.ports import MarketplacePorts
-from farthing.marketplaces.reporting.opening import CONNECTION_CHECKS
+from farthing.marketplaces.reporting.markets.opening import CONNECTION_CHECKS
 from farthing.notifications.alerts import balances, evaluation
 from farthing.notifications.alerts.exhausted_grants import record_exhausted_grant
 from farthing.notifications.email.asking import mail_invoice

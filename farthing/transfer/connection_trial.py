@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, InvalidOperation
-from farthing.marketplaces.reporting.interface import CallRefused, MarketplaceUnavailable
-from farthing.marketplaces.reporting.opening import Marketplaces
+from farthing.marketplaces.reporting.markets.interface import CallRefused, MarketplaceUnavailable
+from farthing.marketplaces.reporting.markets.opening import Marketplaces
 from farthing.payments.integrations.gateways import COLLECTORS, Gateways
 from farthing.payments.integrations.marketplaces import MARKETPLACES
 from farthing.payments.tables import Connection, ProviderType

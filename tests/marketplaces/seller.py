@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from farthing.core.clock import FixedClock
 from farthing.marketplaces.records import record_due
-from farthing.marketplaces.reporting.opening import Marketplaces
+from farthing.marketplaces.reporting.markets.opening import Marketplaces
 from farthing.marketplaces.reporting.run import report_environment
 from farthing.marketplaces.tables import UsageReport
 from tests.billing.counter import opened

@@ -9,7 +9,7 @@ from datetime import datetime
 import pytest
 
 from farthing.core.clock import FixedClock
-from farthing.marketplaces.reporting.opening import Marketplaces
+from farthing.marketplaces.reporting.markets.opening import Marketplaces
 from farthing.marketplaces.reporting.run import report_environment
 from farthing.marketplaces.tables import ReportStatus
 from farthing.settings import Settings

@@ -13,8 +13,8 @@ from farthing.core.enums import Status
 from farthing.customers.tables import IntegrationEntityType, IntegrationMapping
 from farthing.doctor.examination import agreement_in_words
 from farthing.marketplaces.reporting.hours import HOUR
-from farthing.marketplaces.reporting.interface import UsageToReport
 from farthing.marketplaces.reporting.limits import LIMITS
+from farthing.marketplaces.reporting.markets.interface import UsageToReport
 from farthing.marketplaces.reporting.run import skip_under_test_clock
 from farthing.marketplaces.reporting.sending import wait_after
 from farthing.marketplaces.reporting.standing import agreement_standings

@@ -37,7 +37,7 @@ from farthing.jobs.duties.duty import Counts, Duty, environments, everywhere, ro
 from farthing.jobs.duties.shared_billing import ENVIRONMENT_LIMIT, Pass, SharedBilling
 from farthing.jobs.tables import JobRun
 from farthing.marketplaces.records import record_due
-from farthing.marketplaces.reporting.opening import Marketplaces
+from farthing.marketplaces.reporting.markets.opening import Marketplaces
 from farthing.marketplaces.reporting.run import report_environment, skip_under_test_clock
 from farthing.notifications.activity.retention import forget_old_activities
 from farthing.notifications.alerts.evaluation import evaluate_due as look_at_usage

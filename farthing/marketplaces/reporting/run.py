@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.clock import Clock
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError
-from farthing.marketplaces.reporting.opening import Marketplaces
+from farthing.marketplaces.reporting.markets.opening import Marketplaces
 from farthing.marketplaces.reporting.planning import TEST_CLOCK_SKIPPED, plan_reports, skip_all
 from farthing.marketplaces.reporting.receipts import archive_finished
 from farthing.marketplaces.reporting.sending import Sent, send_due

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import Clock
-from farthing.marketplaces.reporting.interface import (
+from farthing.marketplaces.reporting.markets.interface import (
     MOST_IN_A_CALL,
     CallRefused,
     MarketplaceUnavailable,

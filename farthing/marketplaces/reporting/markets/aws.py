@@ -14,14 +14,14 @@ from typing import Any
 
 from farthing.core.errors import NotImplementedHere, ValidationFailed
 from farthing.marketplaces.ports import MarketplacePorts
-from farthing.marketplaces.reporting.interface import (
+from farthing.marketplaces.reporting.markets.interface import (
     CallRefused,
     MarketplaceUnavailable,
     ReportOutcome,
     UsageToReport,
     Verdict,
 )
-from farthing.marketplaces.reporting.secrets import required
+from farthing.marketplaces.reporting.markets.secrets import required
 from farthing.payments.integration_schemas import SyncConfig
 from farthing.payments.providers.registry import ConnectionDraft
 

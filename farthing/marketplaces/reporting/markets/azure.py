@@ -15,15 +15,15 @@ from typing import Any
 from farthing.core.clock import instant
 from farthing.core.errors import ValidationFailed
 from farthing.marketplaces.ports import MarketplacePorts
-from farthing.marketplaces.reporting.http import Answer, MarketplaceHttp, opened_http
-from farthing.marketplaces.reporting.interface import (
+from farthing.marketplaces.reporting.markets.http import Answer, MarketplaceHttp, opened_http
+from farthing.marketplaces.reporting.markets.interface import (
     CallRefused,
     MarketplaceUnavailable,
     ReportOutcome,
     UsageToReport,
     Verdict,
 )
-from farthing.marketplaces.reporting.secrets import WHERE, required
+from farthing.marketplaces.reporting.markets.secrets import WHERE, required
 from farthing.payments.integration_schemas import SyncConfig
 from farthing.payments.providers.registry import ConnectionDraft
 

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from farthing.marketplaces.ports import MarketplacePorts
-from farthing.marketplaces.reporting import aws, azure, gcp
-from farthing.marketplaces.reporting.interface import Reporter
+from farthing.marketplaces.reporting.markets import aws, azure, gcp
+from farthing.marketplaces.reporting.markets.interface import Reporter
 from farthing.payments.integration_schemas import SyncConfig
 from farthing.payments.integrations.credentials import Safe
 from farthing.payments.integrations.gateways import sealed_for

@@ -22,15 +22,15 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from farthing.core.clock import instant
 from farthing.core.errors import ValidationFailed
 from farthing.marketplaces.ports import MarketplacePorts
-from farthing.marketplaces.reporting.http import Answer, MarketplaceHttp, opened_http
-from farthing.marketplaces.reporting.interface import (
+from farthing.marketplaces.reporting.markets.http import Answer, MarketplaceHttp, opened_http
+from farthing.marketplaces.reporting.markets.interface import (
     CallRefused,
     MarketplaceUnavailable,
     ReportOutcome,
     UsageToReport,
     Verdict,
 )
-from farthing.marketplaces.reporting.secrets import WHERE
+from farthing.marketplaces.reporting.markets.secrets import WHERE
 from farthing.payments.integration_schemas import SyncConfig
 from farthing.payments.providers.registry import ConnectionDraft
 

@@ -12,7 +12,7 @@ import msgspec
 from yarl import URL
 
 from farthing.marketplaces.ports import MarketplacePorts
-from farthing.marketplaces.reporting.interface import MarketplaceUnavailable
+from farthing.marketplaces.reporting.markets.interface import MarketplaceUnavailable
 
 TOTAL_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
