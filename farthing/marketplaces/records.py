@@ -10,7 +10,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from sqlalchemy import Update, select, update
+import structlog
+from sqlalchemy import Select, Update, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.bill import bill
@@ -27,30 +28,49 @@ from farthing.subscriptions.dates import recurrence
 from farthing.subscriptions.enums import InvoiceTrigger, SubscriptionStatus
 from farthing.subscriptions.tables import Subscription
 
+log = structlog.get_logger(__name__)
+
 HOUR = timedelta(hours=1)
 _USAGE = frozenset({LineKind.USAGE, LineKind.OVERAGE, LineKind.TRUE_UP})
 _LIVE = frozenset({SubscriptionStatus.ACTIVE, SubscriptionStatus.TRIALING, SubscriptionStatus.PAUSED})
 
 
-async def record_due(session: AsyncSession, now: datetime) -> int:
-    """Write the next record of one subscription that has an hour closed, or has ended; 0 when there is none."""
-    closed = now.replace(minute=0, second=0, microsecond=0)
-    recording = await session.scalar(
-        select(UsageRecording)
-        .join(Subscription, Subscription.id == UsageRecording.id)
-        .where(
-            UsageRecording.is_open,
-            (UsageRecording.recorded_until < closed) | Subscription.subscription_status.not_in(_LIVE),
+class UsageRecordSweep:
+    """The records of one run. A subscription of which none can be made is set aside until the next, and holds up no
+    other."""
+
+    def __init__(self) -> None:
+        self.set_aside: set[str] = set()
+
+    async def record_due(self, session: AsyncSession, now: datetime) -> int:
+        """Write the next record of one subscription that has an hour closed, or has ended; 0 when there is none."""
+        recording = await session.scalar(self._due(now))
+        if recording is None:
+            return 0
+        subscription_id = recording.id
+        try:
+            async with session.begin_nested():
+                await _record(session, recording, now)
+        except Exception:  # one subscription's trouble must not stop the others
+            self.set_aside.add(subscription_id)
+            log.exception("usage_record.failed", subscription_id=subscription_id)
+        return 1
+
+    def _due(self, now: datetime) -> Select[UsageRecording]:
+        closed = now.replace(minute=0, second=0, microsecond=0)
+        return (
+            select(UsageRecording)
+            .join(Subscription, Subscription.id == UsageRecording.id)
+            .where(
+                UsageRecording.is_open,
+                UsageRecording.id.not_in(self.set_aside),
+                (UsageRecording.recorded_until < closed) | Subscription.subscription_status.not_in(_LIVE),
+            )
+            .order_by(UsageRecording.recorded_until, UsageRecording.id)
+            .limit(1)
+            .with_for_update(of=UsageRecording, skip_locked=True)
+            .execution_options(populate_existing=True)
         )
-        .order_by(UsageRecording.recorded_until, UsageRecording.id)
-        .limit(1)
-        .with_for_update(of=UsageRecording, skip_locked=True)
-        .execution_options(populate_existing=True)
-    )
-    if recording is None:
-        return 0
-    await _record(session, recording, now)
-    return 1
 
 
 async def _record(session: AsyncSession, recording: UsageRecording, now: datetime) -> None:

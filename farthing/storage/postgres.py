@@ -299,7 +299,12 @@ def _commit_with_last(connection: Connection) -> None:
     except psycopg.Error as error:
         if is_cut(error):
             connection.invalidate(error)
+        else:
+            await_only(driver.rollback())  # SQLAlchemy takes the transaction for ended, as it is after a COMMIT alone
         raise _wrapped(error, "COMMIT") from error
+    except BaseException as error:  # whoever asked has gone: nobody knows how far it came
+        connection.invalidate(error)
+        raise
 
 
 def _wrapped(error: psycopg.Error, statement: str) -> BaseException:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from sqlalchemy import select
 
 from farthing.core.clock import FixedClock
-from farthing.marketplaces.records import record_due
+from farthing.marketplaces.records import UsageRecordSweep
 from farthing.marketplaces.reporting.markets.opening import Marketplaces
 from farthing.marketplaces.reporting.run import report_environment
 from farthing.marketplaces.tables import UsageReport
@@ -92,10 +92,10 @@ async def agree(office: Office, subscription: Body, market: str = "aws", expect:
 async def recorded(office: Office, moment: str) -> None:
     """Let the duty write all records it has to by a moment."""
     at = datetime.fromisoformat(moment).replace(tzinfo=UTC)
-    done = 1
+    sweep, done = UsageRecordSweep(), 1
     while done:
         async with office.account.database.session(office.account.scope, clock=FixedClock(at)) as session:
-            done = await record_due(session, at)
+            done = await sweep.record_due(session, at)
             await session.commit()
 
 

@@ -6,8 +6,10 @@ import asyncio
 from decimal import Decimal
 from typing import Any
 
+import psycopg
 import pytest
 from flexprice import Flexprice
+from sqlalchemy.engine import make_url
 
 from tests.billing.collection.test_collection import to
 from tests.billing.collection.test_dunning import STOLEN, case, dunned, payments
@@ -91,6 +93,33 @@ async def test_each_closed_hour_has_a_record(office: Office) -> None:
     assert {row["synced"] for row in found} == {False}
     await recorded(office, "2026-01-01T04:50:00")
     assert len(await records(office)) == 4
+
+
+_REFUSES = """
+CREATE FUNCTION refuse_record() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'no record' USING ERRCODE = 'check_violation';
+END $$;
+CREATE TRIGGER refuse_record BEFORE INSERT ON usage_records FOR EACH ROW
+WHEN (NEW.subscription_id = '{subscription}') EXECUTE FUNCTION refuse_record()
+"""
+
+
+async def test_a_subscription_that_cannot_be_recorded_holds_up_no_other(office: Office, sockets: str) -> None:
+    _, _, broken = await sold(office)
+    await agree(office, broken)
+    fine = await opened(office, {"id": broken["plan_id"]}, await office.customer())
+    await agree(office, fine, aws={**AWS, "customer_aws_account_id": "210987654321", "license_arn": "arn:another"})
+    name = make_url(office.account.database.url).database
+    with psycopg.connect(f"postgresql://postgres@/{name}?host={sockets}", autocommit=True) as database:
+        database.execute(_REFUSES.format(subscription=broken["id"]).encode())
+        try:
+            await recorded(office, "2026-01-01T02:10:00")
+        finally:
+            database.execute("DROP TRIGGER refuse_record ON usage_records; DROP FUNCTION refuse_record")
+    assert [row["subscription_id"] for row in await records(office)] == [fine["id"]] * 2
+    await recorded(office, "2026-01-01T02:10:00")
+    assert len(await records(office, subscription_id=broken["id"])) == 2
 
 
 async def test_late_usage_makes_the_next_record_larger(office: Office) -> None:

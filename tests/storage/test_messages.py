@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -136,6 +137,18 @@ async def test_a_last_statement_that_fails_undoes_the_transaction(account: Accou
         with pytest.raises(DataError, match="division by zero"):
             await session.commit()
     assert await names(account, "known") == ["Known"]
+
+
+async def test_a_commit_that_nobody_waits_for_any_more_leaves_nothing_behind(account: Account, known: str) -> None:
+    async with account.database.session(account.scope) as session:
+        (await lock_row(session, Customer, known)).name = "Undone"
+        await (await session.connection()).run_sync(send_with_commit, Statement("SELECT pg_sleep(60)"))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(session.commit(), 0.2)
+    assert await names(account, "known") == ["Known"]
+    async with account.transaction() as session:
+        (await lock_row(session, Customer, known)).name = "Free"
+    assert await names(account, "known") == ["Free"]
 
 
 async def test_a_last_statement_of_what_was_undone_is_forgotten(account: Account, known: str) -> None:

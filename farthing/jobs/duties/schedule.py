@@ -36,7 +36,7 @@ from farthing.invoices.ports import InvoicePorts
 from farthing.jobs.duties.duty import Counts, Duty, environments, everywhere, rotated
 from farthing.jobs.duties.shared_billing import ENVIRONMENT_LIMIT, Pass, SharedBilling
 from farthing.jobs.tables import JobRun
-from farthing.marketplaces.records import record_due
+from farthing.marketplaces.records import UsageRecordSweep
 from farthing.marketplaces.reporting.markets.opening import Marketplaces
 from farthing.marketplaces.reporting.run import report_environment, skip_under_test_clock
 from farthing.notifications.activity.retention import forget_old_activities
@@ -154,7 +154,9 @@ def _usage_records(settings: Settings) -> Callable[[Database, datetime], Awaitab
     """
 
     async def run(database: Database, now: datetime) -> Counts:
-        recorded = await everywhere(record_due)(database, now)
+        sweep = UsageRecordSweep()
+        counts = Counter(await everywhere(sweep.record_due)(database, now))
+        counts.update(succeeded=-len(sweep.set_aside), failed=len(sweep.set_aside))
         marketplaces, turns = Marketplaces(database, settings), asyncio.Semaphore(REPORTED_AT_ONCE)
 
         async def report(scope: Scope, frozen: datetime | None) -> Counts:
@@ -163,7 +165,6 @@ def _usage_records(settings: Settings) -> Callable[[Database, datetime], Awaitab
                     return await skip_under_test_clock(database, scope, FixedClock(frozen))
                 return await report_environment(database, scope, marketplaces, database.clock)
 
-        counts = Counter(recorded)
         scopes = rotated(await environments(database), now)
         for (scope, _), done in zip(
             scopes, await asyncio.gather(*(report(*each) for each in scopes), return_exceptions=True), strict=True
