@@ -151,6 +151,20 @@ async def test_a_commit_that_nobody_waits_for_any_more_leaves_nothing_behind(acc
     assert await names(account, "known") == ["Free"]
 
 
+@pytest.mark.parametrize("begun", [False, True], ids=["first-message", "later"])
+async def test_a_message_that_nobody_waits_for_any_more_leaves_nothing_behind(
+    account: Account, known: str, begun: bool
+) -> None:
+    async with account.database.session(account.scope) as session:
+        if begun:
+            (await lock_row(session, Customer, known)).name = "Undone"
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(ask_together(session, [Statement("SELECT pg_sleep(60)"), Statement(SCOPE)]), 0.2)
+    async with account.transaction() as session:
+        (await lock_row(session, Customer, known)).name = "Free"
+    assert await names(account, "known") == ["Free"]
+
+
 async def test_a_last_statement_of_what_was_undone_is_forgotten(account: Account, known: str) -> None:
     async with account.database.session(account.scope) as session:
         await (await session.connection()).run_sync(send_with_commit, FAILING)
