@@ -290,6 +290,20 @@ def test_a_killed_supervisor_is_started_again_at_once_whatever_its_processes_had
             assert hanging.result() is None, "it was cut off"
 
 
+@pytest.mark.slow
+def test_one_that_dies_before_all_are_there_ends_the_start(tmp_path: Path, new_database: Callable[..., str]) -> None:
+    environment = _environment(tmp_path, new_database(), free_port())
+    supervisor = farthing(["serve", "--processes", "2"], environment)
+    try:
+        below = psutil.Process(supervisor.pid)
+        _until(lambda: bool(below.children()))
+        below.children()[0].kill()
+        assert supervisor.wait(PATIENCE_SECONDS) not in {0, None}
+    finally:
+        if supervisor.poll() is None:
+            supervisor.kill()
+
+
 def _post_customer(group: Group) -> int | None:
     with group.client() as client:
         try:
