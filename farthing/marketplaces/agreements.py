@@ -16,6 +16,7 @@ from farthing.core.errors import AlreadyExists, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.customers.mappings import remember
 from farthing.customers.tables import Customer, IntegrationEntityType
+from farthing.marketplaces.reporting.hours import floor_to_hour
 from farthing.marketplaces.schemas import (
     RegisterMarketplaceAgreementRequest,
     RegisterMarketplaceAgreementResponse,
@@ -102,7 +103,7 @@ async def _keep(
     if known is not None:
         known.terms, known.meter = terms_of(given), given.meter
         return
-    hour = now.replace(minute=0, second=0, microsecond=0)
+    hour = floor_to_hour(now)
     taken = AlreadyExists("the agreement stands for another subscription", {"agreement_id": given.agreement_id})
     async with unique(session, uq_marketplace_agreements_agreement=taken):
         session.add(

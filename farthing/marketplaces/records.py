@@ -7,7 +7,7 @@ Rule: docs/rules/marketplaces.md#usage-records
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 
 import structlog
@@ -23,6 +23,7 @@ from farthing.core.enums import LineKind
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import EXACT, ZERO, exact_sum
 from farthing.customers.tables import Customer
+from farthing.marketplaces.reporting.hours import HOUR, floor_to_hour
 from farthing.marketplaces.tables import AgreementStatus, MarketplaceAgreement, UsageRecord, UsageRecording
 from farthing.subscriptions.dates import recurrence
 from farthing.subscriptions.enums import InvoiceTrigger, SubscriptionStatus
@@ -30,7 +31,6 @@ from farthing.subscriptions.tables import Subscription
 
 log = structlog.get_logger(__name__)
 
-HOUR = timedelta(hours=1)
 _USAGE = frozenset({LineKind.USAGE, LineKind.OVERAGE, LineKind.TRUE_UP})
 _LIVE = frozenset({SubscriptionStatus.ACTIVE, SubscriptionStatus.TRIALING, SubscriptionStatus.PAUSED})
 
@@ -57,7 +57,7 @@ class UsageRecordSweep:
         return 1
 
     def _due(self, now: datetime) -> Select[UsageRecording]:
-        closed = now.replace(minute=0, second=0, microsecond=0)
+        closed = floor_to_hour(now)
         return (
             select(UsageRecording)
             .join(Subscription, Subscription.id == UsageRecording.id)
@@ -77,7 +77,7 @@ async def _record(session: AsyncSession, recording: UsageRecording, now: datetim
     subscription = await session.get_one(Subscription, recording.id, populate_existing=True)
     ended_at = _ended_at(subscription, now)
     start = recording.recorded_until
-    hour_end = start.replace(minute=0, second=0, microsecond=0) + HOUR
+    hour_end = floor_to_hour(start) + HOUR
     end = hour_end if ended_at is None else min(hour_end, max(ended_at, start))
     is_last = ended_at is not None and end >= ended_at
     if end > start:

@@ -84,10 +84,8 @@ async def update_all(session: AsyncSession, rows: Iterable[Base]) -> None:
         return
     columns = dict(_columns(type(changed[0])))
     attributes = {name for row in changed for name in changed_attributes(row) if name in columns}
+    stamp(session, changed)
     if isinstance(changed[0], Tracked):
-        now, author = clock_of(session).now(), scope_of(session).user_id
-        for row in changed:
-            row.updated_at, row.updated_by = now, author  # type: ignore[attr-defined]  # all are of one table
         attributes |= {"updated_at", "updated_by"}
     names = {attribute: columns[attribute] for attribute in sorted(attributes)}
     records = [
@@ -100,6 +98,14 @@ async def update_all(session: AsyncSession, rows: Iterable[Base]) -> None:
     for row in changed:
         # nothing is left for a flush, which would look at every attribute to find that out
         instance_state(row)._commit_all(row.__dict__, session.sync_session.identity_map)
+
+
+def stamp(session: AsyncSession, changed: Iterable[Base]) -> None:
+    """Say on rows that differ from what is stored who changed them and when, as a flush would."""
+    now, author = clock_of(session).now(), scope_of(session).user_id
+    for row in changed:
+        if isinstance(row, Tracked):
+            row.updated_at, row.updated_by = now, author
 
 
 def _document(records: Sequence[Mapping[str, Any]]) -> str:

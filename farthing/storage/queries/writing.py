@@ -19,11 +19,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.attributes import instance_state
 
 from farthing.storage.connections.messages import Statement
-from farthing.storage.postgres import apply_defaults, ask_together, clock_of, scope_of
-from farthing.storage.queries.bulk import insertion_of, records_of
+from farthing.storage.postgres import apply_defaults, ask_together
+from farthing.storage.queries.bulk import insertion_of, records_of, stamp
 from farthing.storage.queries.changes import changed_attributes, note_changed, note_new
 from farthing.storage.queries.kept import KeptStatement, adopt, kept
-from farthing.storage.tables import Base, Tracked
+from farthing.storage.tables import Base
 
 _ID = "id_of_row"
 
@@ -107,11 +107,8 @@ def _is_insertable(table: type[Base]) -> bool:
 
 
 def stamp_changed(session: AsyncSession, rows: Sequence[Base]) -> None:
-    """Say on rows that differ from what is stored who changed them and when, as a flush would."""
-    now, author = clock_of(session).now(), scope_of(session).user_id
-    for row in rows:
-        if isinstance(row, Tracked) and changed_attributes(row):
-            row.updated_at, row.updated_by = now, author
+    """Stamp those of the rows that differ from what is stored."""
+    stamp(session, (row for row in rows if changed_attributes(row)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Any
 from farthing.core.clock import instant
 from farthing.core.errors import ValidationFailed
 from farthing.marketplaces.ports import MarketplacePorts
-from farthing.marketplaces.reporting.markets.http import Answer, MarketplaceHttp, opened_http
+from farthing.marketplaces.reporting.markets.http import Answer, MarketplaceHttp, fetch_token, opened_http
 from farthing.marketplaces.reporting.markets.interface import (
     CallRefused,
     MarketplaceUnavailable,
@@ -108,15 +108,7 @@ class AzureReporter:
                 "client_secret": self._client_secret,
                 "resource": _RESOURCE,
             }
-            try:
-                answer = await self._http.post_form(self._login_url, fields)
-            except MarketplaceUnavailable as error:  # whatever became of this, nothing was reported
-                raise MarketplaceUnavailable(str(error), is_unknown=False) from error
-            token = answer.body.get("access_token")
-            if answer.status != 200 or not isinstance(token, str):
-                reason = answer.body.get("error", answer.status)
-                raise MarketplaceUnavailable(f"Microsoft gives no token: {reason}", is_unknown=False)
-            self._token = token
+            self._token = await fetch_token(self._http, self._login_url, fields, "Microsoft")
         return f"Bearer {self._token}"
 
 

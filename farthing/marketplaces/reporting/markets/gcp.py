@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from farthing.core.clock import instant
 from farthing.core.errors import ValidationFailed
 from farthing.marketplaces.ports import MarketplacePorts
-from farthing.marketplaces.reporting.markets.http import Answer, MarketplaceHttp, opened_http
+from farthing.marketplaces.reporting.markets.http import Answer, MarketplaceHttp, fetch_token, opened_http
 from farthing.marketplaces.reporting.markets.interface import (
     CallRefused,
     MarketplaceUnavailable,
@@ -160,15 +160,7 @@ class GcpReporter:
     async def _authorization(self) -> str:
         if self._token is None:
             fields = {"grant_type": _GRANT, "assertion": self._assertion()}
-            try:
-                answer = await self._http.post_form(self._tokens_url, fields)
-            except MarketplaceUnavailable as error:  # whatever became of this, nothing was reported
-                raise MarketplaceUnavailable(str(error), is_unknown=False) from error
-            token = answer.body.get("access_token")
-            if answer.status != 200 or not isinstance(token, str):
-                reason = answer.body.get("error", answer.status)
-                raise MarketplaceUnavailable(f"Google gives no token: {reason}", is_unknown=False)
-            self._token = token
+            self._token = await fetch_token(self._http, self._tokens_url, fields, "Google")
         return f"Bearer {self._token}"
 
     def _assertion(self) -> str:

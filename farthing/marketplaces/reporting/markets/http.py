@@ -63,6 +63,19 @@ class MarketplaceHttp:
             raise MarketplaceUnavailable(f"{self.name}: {self._describe(error)}", is_unknown=True) from error
 
 
+async def fetch_token(http: MarketplaceHttp, url: str, fields: Mapping[str, str], giver: str) -> str:
+    """A token for what stands in a form. Raises MarketplaceUnavailable; whatever became of it, nothing was reported."""
+    try:
+        answer = await http.post_form(url, fields)
+    except MarketplaceUnavailable as error:
+        raise MarketplaceUnavailable(str(error), is_unknown=False) from error
+    token = answer.body.get("access_token")
+    if answer.status != 200 or not isinstance(token, str):
+        reason = answer.body.get("error", answer.status)
+        raise MarketplaceUnavailable(f"{giver} gives no token: {reason}", is_unknown=False)
+    return token
+
+
 def _object(text: bytes) -> Mapping[str, Any]:
     try:
         decoded = msgspec.json.decode(text)
