@@ -56,7 +56,7 @@ check-imports: install
 unit: install engine
 	$(BIN)/pytest -n 3 --dist worksteal $(ARGS)
 
-# what needs neither database nor browser nor patience: about a minute
+# what needs neither database nor browser nor patience: a minute or two
 quick: install
 	$(BIN)/pytest -n 2 --dist worksteal -m "not database and not browser and not slow" $(ARGS)
 
