@@ -19,6 +19,7 @@ ALL = {
     "writes": "writes",
     "tail": "events.tail",
     "usage": "events.usage",
+    "by_month": "events.by_month",
     "billing_run": "billing.run",
     "billing_terms": "billing.terms",
     "billing_processes": "billing.processes",
