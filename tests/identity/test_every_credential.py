@@ -182,7 +182,7 @@ async def test_what_opens_a_kind_of_door_opens_it(owner: Account, credentials: l
 
 
 async def _knock(http: httpx.AsyncClient, door: Door, credential: Credential) -> httpx.Response:
-    body = {} if door.method in {"POST", "PUT"} and door.path.startswith("/v1") else None
+    body: dict[str, Any] | None = {} if door.method in {"POST", "PUT"} and door.path.startswith("/v1") else None
     return await http.request(door.method, door.url, headers=dict(credential.headers), json=body)
 
 
