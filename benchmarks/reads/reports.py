@@ -32,7 +32,7 @@ async def measure(report: Report) -> None:
     """The median of each report."""
     with service() as running:
         async with running.client() as client:
-            await _fill(running, client)
+            await fill(running, client)
             for key, shape, dimensions in CASES:
                 body = {"range": YEAR, "shape": shape, "dimensions": dimensions}
                 if shape == "timeseries":
@@ -44,7 +44,7 @@ async def measure(report: Report) -> None:
                 report.add(SECTION, f"{key}{by}, {INVOICES:,} invoices", f"{median:.0f} ms", BUDGET)
 
 
-async def _fill(running: Service, client: object) -> None:
+async def fill(running: Service, client: object) -> None:
     """One invoice through the API, and copies of it, of its customer and of its line, spread over a year."""
     made = await client.post("/customers", json={"external_id": "bench", "name": "Bench"})  # type: ignore[attr-defined]
     customer_id = made.json()["id"]

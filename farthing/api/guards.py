@@ -11,7 +11,7 @@ from litestar.handlers import BaseRouteHandler
 
 from farthing.api.services import services_of
 from farthing.api.transport.ratelimit import Limiter
-from farthing.api.work import unit_of_work
+from farthing.api.work import takes_long, unit_of_work
 from farthing.core.caller import READ, Caller
 from farthing.core.errors import PermissionDenied
 
@@ -81,7 +81,7 @@ async def _begin(connection: Connection, caller: Caller, *, read_only: bool) -> 
     from farthing.api.idempotency import claim
 
     work = unit_of_work(connection)
-    work.begin(caller, read_only=read_only)
+    work.begin(caller, read_only=read_only, is_long=takes_long(connection))
     if not read_only:
         await claim(connection, work)
 

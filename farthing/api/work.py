@@ -26,6 +26,8 @@ from farthing.storage.postgres import ORIGIN, Database
 from farthing.storage.scope import Scope
 
 KEY = "farthing.work"
+LONG_READ = "long_read"
+"""The option of a route whose answer takes long, such as a report: each tenant has few of them computed at a time."""
 OUTCOME_UNKNOWN = (
     "The connection to the database was lost while the change was being stored; whether it was stored is unknown: "
     "look before you send it again"
@@ -62,12 +64,18 @@ class UnitOfWork:
         self.progress: RequestProgress | None = None
         """How far a request with an idempotency key has come; None without a key."""
         self._read_only = False
+        self._is_long = False
+        self._holds_long_turn = False
         self._session: AsyncSession | None = None
         self._pinned: AsyncConnection | None = None
 
-    def begin(self, caller: Caller, *, read_only: bool, source: ChangeSource = ChangeSource.API) -> None:
-        """Fix the scope, and who acts. Nothing reaches the database yet."""
+    def begin(
+        self, caller: Caller, *, read_only: bool, source: ChangeSource = ChangeSource.API, is_long: bool = False
+    ) -> None:
+        """Fix the scope, and who acts. Nothing reaches the database yet. `is_long` is as `LONG_READ` says."""
         self.caller = caller
+        self._is_long = is_long
+        self.admission.caller_tenant_id = caller.tenant_id
         self.act_as(caller.actor, source)
         self._read_only = read_only
         if caller.frozen_time is not None:
@@ -92,8 +100,19 @@ class UnitOfWork:
         if shares is None or self.admission.tenant_id is not None:
             return
         tenant_id = self.scope.tenant_id
+        if self._is_long:
+            await self.begin_long_read()  # first, so that who waits for it keeps no connection
         await shares.acquire(tenant_id)
         self.admission.tenant_id = tenant_id
+
+    async def begin_long_read(self) -> None:
+        """Wait for the tenant's turn to ask what takes long, once; whoever finds that out asks nothing before.
+
+        Raises TooManyRequests or ServiceUnavailable.
+        """
+        if self.database.long_reads is not None and not self._holds_long_turn:
+            await self.database.long_reads.acquire(self.scope.tenant_id)
+            self._holds_long_turn = True
 
     async def admitted_session(self) -> AsyncSession:
         """The request's session, once it is the tenant's turn; as `admit`."""
@@ -173,12 +192,20 @@ class UnitOfWork:
             tenant_id, self.admission.tenant_id = self.admission.tenant_id, None
             if tenant_id is not None and self.database.shares is not None:
                 self.database.shares.release(tenant_id)
+            if self._holds_long_turn and self.database.long_reads is not None:
+                self._holds_long_turn = False
+                self.database.long_reads.release(self.scope.tenant_id)
 
 
 def unit_of_work(connection: ASGIConnection[Any, Any, Any, Any]) -> UnitOfWork:
     """The unit of work of a request."""
     work: UnitOfWork = connection.scope[KEY]  # type: ignore[literal-required]  # put there by the edge
     return work
+
+
+def takes_long(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
+    """Whether the route that a request met says that its answer takes long."""
+    return bool(connection.route_handler.opt.get(LONG_READ))
 
 
 UNMATCHED = "unmatched"

@@ -9,7 +9,7 @@ from litestar import Controller, Request, Response, delete, get, post, put
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
-from farthing.api.work import rehearsal
+from farthing.api.work import LONG_READ, rehearsal
 from farthing.billing.calculation.proration import Proration
 from farthing.billing.changes import answers, modifications, pauses, plan_change
 from farthing.billing.changes.apply_outcome import perform
@@ -426,7 +426,7 @@ class PeriodInvoices(Controller):
     tags = ("Invoices",)
     dependencies = GATEWAYS
 
-    @post("/preview", operation_id="getInvoicePreview", guards=READ_INVOICE, status_code=200)
+    @post("/preview", operation_id="getInvoicePreview", guards=READ_INVOICE, status_code=200, opt={LONG_READ: True})
     async def preview(
         self,
         data: GetPreviewInvoiceRequest,
@@ -438,7 +438,13 @@ class PeriodInvoices(Controller):
         async with rehearsal(request) as session:
             return await previews.preview(session, data, clock.now(), exclude_invoiced=exclude_invoiced)
 
-    @post("/internal/preview", operation_id="getInternalInvoicePreview", guards=READ_INVOICE, status_code=200)
+    @post(
+        "/internal/preview",
+        operation_id="getInternalInvoicePreview",
+        guards=READ_INVOICE,
+        status_code=200,
+        opt={LONG_READ: True},
+    )
     async def internal_preview(
         self, data: GetPreviewInvoiceRequest, request: Request[Any, Any, Any], clock: Clock
     ) -> InvoiceResponse:
@@ -446,7 +452,7 @@ class PeriodInvoices(Controller):
         async with rehearsal(request) as session:
             return await previews.preview(session, data, clock.now())
 
-    @get("/{id:str}/usage", operation_id="getInvoiceUsage", guards=READ_INVOICE)
+    @get("/{id:str}/usage", operation_id="getInvoiceUsage", guards=READ_INVOICE, opt={LONG_READ: True})
     async def usage(self, id: str, session: AsyncSession, clock: Clock) -> InvoiceUsageResponse:
         """The usage of an invoice as it was charged, and what came late for it."""
         return await usage_of_invoice(session, id, clock.now())

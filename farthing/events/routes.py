@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.api.guards import needs
 from farthing.api.ignored_fields import note_ignored_fields
 from farthing.api.services import services_of
-from farthing.api.work import unit_of_work
+from farthing.api.work import LONG_READ, unit_of_work
 from farthing.core.caller import DELETE, Caller
 from farthing.core.clock import Clock
 from farthing.core.encoding.decoding import convert
@@ -100,7 +100,7 @@ class EventQueries(Controller):
     path = "/events"
     tags = TAGS
 
-    @post("/query", operation_id="listRawEvents", guards=[READS], status_code=200)
+    @post("/query", operation_id="listRawEvents", guards=[READS], status_code=200, opt={LONG_READ: True})
     async def listed(
         self, session: AsyncSession, clock: Clock, data: GetEventsRequest | None = None
     ) -> GetEventsResponse:
@@ -168,14 +168,14 @@ class EventQueries(Controller):
         """The usage of one meter."""
         return await answers.by_meter(session, data, clock.now())
 
-    @post("/analytics", operation_id="getUsageAnalytics", guards=[READS], status_code=200)
+    @post("/analytics", operation_id="getUsageAnalytics", guards=[READS], status_code=200, opt={LONG_READ: True})
     async def usage_analytics(
         self, session: AsyncSession, clock: Clock, data: GetUsageAnalyticsRequest | None = None
     ) -> GetUsageAnalyticsResponse:
         """Usage with its cost, by line item and group."""
         return await analytics(session, data or GetUsageAnalyticsRequest(), clock.now())
 
-    @get("/monitoring", operation_id="getEventMonitoring", guards=[READS])
+    @get("/monitoring", operation_id="getEventMonitoring", guards=[READS], opt={LONG_READ: True})
     async def monitored(
         self,
         session: AsyncSession,

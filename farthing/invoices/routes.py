@@ -62,6 +62,8 @@ from farthing.storage.queries.rows import find, lock_row
 
 READ = [needs("invoice", "read")]
 WRITE = [needs("invoice", "write")]
+MANY_ROWS = 200
+"""A page of more than these is a long read."""
 TAX_RATE = {"tax_applied": frozenset({"tax_rate"})}
 EXPANDABLE = {
     **TAX_RATE,
@@ -243,6 +245,8 @@ async def _document(session: AsyncSession, invoice: Invoice) -> Response[bytes]:
 
 async def _page(work: UnitOfWork, query: InvoiceFilter) -> ListInvoicesResponse:
     wanted = expansions(query.expand, EXPANDABLE)
+    if query.page_size > MANY_ROWS:
+        await work.begin_long_read()  # megabytes with all their lines
     if query.is_plain and not (wanted or query.external_customer_id):
         items, total = await listing.invoices_page(work.read_once, query)
         if not any(map(listing.may_convert, items)):

@@ -6,6 +6,7 @@ from litestar import Controller, post
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
+from farthing.api.work import LONG_READ
 from farthing.core.clock import Clock
 from farthing.reporting.costing import GetCostAnalyticsRequest, GetDetailedCostAnalyticsResponse, cost_analytics
 
@@ -16,7 +17,13 @@ class CostAnalytics(Controller):
     path = "/costs"
     tags = ("Costs",)
 
-    @post("/analytics", operation_id="getDetailedCostAnalytics", guards=[needs("costsheet", "read")], status_code=200)
+    @post(
+        "/analytics",
+        operation_id="getDetailedCostAnalytics",
+        guards=[needs("costsheet", "read")],
+        status_code=200,
+        opt={LONG_READ: True},
+    )
     async def analytics(
         self, session: AsyncSession, clock: Clock, data: GetCostAnalyticsRequest | None = None
     ) -> GetDetailedCostAnalyticsResponse:

@@ -44,6 +44,8 @@ from farthing.storage.tables import Base, OfTenant, Scoped, Tracked
 
 Part = TypeVar("Part")
 
+LONG_READS_PER_TENANT = 2
+"""Of requests whose route says that they take long."""
 OLDEST_SERVER = 15
 _BEGUN_BY_SESSION = "begun_by_session"
 """Option of connections whose transactions a session begins; see `_confine`."""
@@ -90,6 +92,8 @@ class Database:
         self.timeouts = timeouts
         self.shares: Shares | None = None
         """Whose turn it is at the pool; None for background work, which is never turned away."""
+        self.long_reads: Shares | None = None
+        """Whose turn it is to ask what takes long, such as a report."""
         self._hot_shares: Shares | None = None
         self._connections = pool_size + overflow
         self._hot_connections = hot_reads
@@ -120,12 +124,19 @@ class Database:
 
         `tenant_connections` is the most that one tenant's requests hold at once; 0 is a third. All tenants together
         hold two thirds: what is left is for second connections of a request, for verifying keys, and for duties. A
-        request waits for its turn for `wait_seconds` at most.
+        request waits for its turn for `wait_seconds` at most. Of what takes long, a tenant has few at a time: each
+        keeps a backend of the database busy, and a part of the one thread that answers everybody.
         """
         slots, hot_slots = self._connections * 2 // 3, self._hot_connections
         requests = copy(self)
         requests.timeouts = timeouts
         requests.shares = Shares(slots, tenant_connections or self._connections // 3, wait_seconds=wait_seconds)
+        requests.long_reads = Shares(
+            slots,
+            LONG_READS_PER_TENANT,
+            wait_seconds=wait_seconds,
+            refusal="Other reports of this tenant are being computed; please try again",
+        )
         requests._hot_shares = Shares(hot_slots, (hot_slots + 1) // 2, wait_seconds=wait_seconds)
         return requests
 
@@ -133,7 +144,7 @@ class Database:
         """The same pool for work that nobody waits for: long limits, and no turns to wait for."""
         background = copy(self)
         background.timeouts = timeouts
-        background.shares = background._hot_shares = None
+        background.shares = background.long_reads = background._hot_shares = None
         return background
 
     def session(self, scope: Scope, *, clock: Clock | None = None, read_only: bool = False) -> AsyncSession:

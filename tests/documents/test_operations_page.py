@@ -15,6 +15,7 @@ from farthing.billing.collection.collect import AGAIN
 from farthing.billing.run.passes import BATCH
 from farthing.catalogue.products.meters import MOST_COST_PER_EVENT_NAME
 from farthing.commands.access import secret
+from farthing.core import slices
 from farthing.core.encoding import wire
 from farthing.doctor import examination
 from farthing.events.ingest import group_commit, incoming
@@ -24,6 +25,7 @@ from farthing.identity.sign_in import back_off, password_change, second_factor, 
 from farthing.invoices.pdf import turns
 from farthing.invoices.reads import statement_page
 from farthing.invoices.reads.documents import LINK_LIFE
+from farthing.invoices.routes import MANY_ROWS
 from farthing.jobs.duties import duty, shared_billing, standing
 from farthing.jobs.duties.schedule import JOB_RUNS_KEPT
 from farthing.jobs.workers import recovery, worker
@@ -40,7 +42,9 @@ from farthing.settings import Settings
 from farthing.storage import migrations, stored_answers, tuning
 from farthing.storage.capacity import OTHERS, demand_of
 from farthing.storage.connections import shares
+from farthing.storage.postgres import LONG_READS_PER_TENANT, OLDEST_SERVER
 from farthing.storage.queries import listing, search
+from farthing.transfer.exports.links import LINK_LIFE as FILE_LINK_LIFE
 from farthing.web.access.sessions import LIFE as PAGES_SESSION_LIFE
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
@@ -100,6 +104,8 @@ CONNECTIONS = [
     ("Ingest waits 5 seconds for a lock", group_commit.LOCK_TIMEOUT_SECONDS == 5),
     ("in its own queue, at most 500 of them", shares.MOST_WAITING_PER_TENANT == 500),
     ("one tenant has at most two", group_commit.WRITERS_PER_TENANT == 2),
+    ("pages of more than 200 invoices) a process works on two of a tenant", MANY_ROWS == 200),
+    ("works on two of a tenant at a time", LONG_READS_PER_TENANT == 2),
 ]
 DUTIES = [
     ("hangs for 10 minutes in a batch", timedelta(minutes=10) == duty.BATCH_LIMIT),
@@ -163,6 +169,7 @@ LIMITS = [
     ("| 10,000; 2,000 |", (account.MOST_ENTRIES, statement_page.MOST_ROWS) == (10_000, 2000)),
     ("| 300,000; 1,000,000 |", (lines.MOST_LINES, lines.MOST_PARTS) == (300_000, 1_000_000)),
     ("| 2; 1, others wait up to 30 seconds |", (turns.AT_ONCE, turns.WAIT_SECONDS) == (2, 30)),
+    ("in slices of 1 ms of the processor", slices.SLICE_SECONDS == 0.001),
     ("| 50; 1,000; 5,000; 1,000 |", (listing.MOST_CONDITIONS, search.MOST_VALUES) == (50, 5000)),
 ]
 SIZING = [
@@ -178,12 +185,14 @@ SECTIONS = {
     "People": PEOPLE,
     "Keys": KEYS,
     "Limits": LIMITS,
+    "PostgreSQL": [("Version 15 or later.", OLDEST_SERVER == 15)],
     "Sizing": SIZING,
     "When something fails": FAILURES,
     "Is it well?": [("left for 90 seconds", examination.STALLED_SECONDS == 90)],
     "The master key": [("(30 days, or `--keep-days`)", signature(secret.rotate).parameters["keep_days"].default == 30)],
     "Security model": [
         ("for 15 minutes", timedelta(minutes=15) == LINK_LIFE),
+        ("exported files (likewise, for 30 minutes)", timedelta(minutes=30) == FILE_LINK_LIFE),
         ("a signed cookie for 12 hours", timedelta(hours=12) == PAGES_SESSION_LIFE),
         ("limited to 10 a minute per address", ratelimit.SIGN_IN_PER_MINUTE == 10),
     ],

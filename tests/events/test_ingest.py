@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import httpx
 import pytest
 
 from farthing.core.clock import FIRST_INSTANT, LAST_INSTANT
@@ -404,3 +406,27 @@ async def test_keys_that_only_ingest_cannot_read_and_readers_cannot_write(accoun
         assert (await reader.post("/events/query", json={})).status_code == 200
         assert (await reader.post("/events", json=sent("10:00"))).status_code == 403
         assert (await reader.delete("/events/e")).status_code == 403
+
+
+async def test_what_became_of_events_is_counted(account: Account) -> None:
+    """Added, the same again, and another version of it; and one that no meter counts."""
+
+    async def counted() -> dict[str, float]:
+        async with httpx.AsyncClient() as http:
+            page = (await http.get(f"{account.base_url}/metrics")).text
+        return {name: float(value) for name, value in re.findall(r"^(\w+(?:\{[^}]*\})?) (\S+)$", page, re.MULTILINE)}
+
+    before = await counted()
+    for size in ("1", "1", "2"):
+        await account.post("/events", sent("10:00", "counted", x=size), expect=202)
+    after = await counted()
+
+    def more(name: str) -> float:
+        return after.get(name, 0) - before.get(name, 0)
+
+    outcomes = {
+        outcome: more(f'farthing_events_total{{outcome="{outcome}"}}') for outcome in ("added", "unchanged", "replaced")
+    }
+    assert outcomes == {"added": 1, "unchanged": 1, "replaced": 1}
+    assert more("events_superseded_total") == 1
+    assert sum(more(name) for name in after if name.startswith("events_rejected_total")) > 0

@@ -30,7 +30,14 @@ from farthing.storage.postgres import Database
 log = structlog.get_logger("farthing.http")
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-SECRET_PATHS = ("/portal/", "/password/", "/v1/invoices/documents/", "/v1/tasks/files/", "/v1/test/gateway/")
+SECRET_PATHS = (
+    "/portal/",
+    "/password/",
+    "/checkout/",
+    "/v1/invoices/documents/",
+    "/v1/tasks/files/",
+    "/v1/test/gateway/",
+)
 """Paths that hold a token; the log shows their template."""
 LONGEST_LOGGED_PATH = 200
 ALLOWED_HEADERS = (

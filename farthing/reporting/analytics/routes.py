@@ -6,6 +6,7 @@ from litestar import Controller, Response, delete, get, post, put
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
+from farthing.api.work import LONG_READ
 from farthing.core.clock import Clock
 from farthing.core.encoding.csv_table import CSV_MEDIA_TYPE
 from farthing.core.errors import NotFound
@@ -38,6 +39,7 @@ class Analytics(Controller):
 
     path = "/analytics"
     tags = ("Analytics",)
+    opt = {LONG_READ: True}
 
     @post("/query", operation_id="queryAnalytics", guards=[READ], status_code=200)
     async def query(self, data: AnalyticsQueryRequest, session: AsyncSession, clock: Clock) -> AnalyticsQueryResponse:
@@ -130,7 +132,7 @@ class AnalyticsViews(Controller):
         """Delete a view."""
         await views.delete_view(session, id)
 
-    @post("/{id:str}/query", operation_id="queryAnalyticsView", guards=[READ], status_code=200)
+    @post("/{id:str}/query", operation_id="queryAnalyticsView", guards=[READ], status_code=200, opt={LONG_READ: True})
     async def query(
         self, id: str, session: AsyncSession, clock: Clock, data: RunAnalyticsViewRequest | None = None
     ) -> AnalyticsQueryResponse:
@@ -143,7 +145,7 @@ class AnalyticsViews(Controller):
         guards=[READ],
         status_code=200,
         media_type=CSV_MEDIA_TYPE,
-        opt=OR_PARQUET,
+        opt={**OR_PARQUET, LONG_READ: True},
     )
     async def query_csv(
         self,

@@ -6,6 +6,7 @@ from litestar import Controller, Response, post
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
+from farthing.api.work import LONG_READ
 from farthing.core.clock import Clock
 from farthing.core.encoding.csv_table import CSV_MEDIA_TYPE
 from farthing.reporting.files import OR_PARQUET, TableFormat, table_file
@@ -21,6 +22,7 @@ class Revenue(Controller):
 
     path = "/analytics"
     tags = ("Analytics",)
+    opt = {LONG_READ: True}
 
     @post("/revenue", operation_id="getRevenueAnalytics", guards=[READ], status_code=200)
     async def revenue(

@@ -23,14 +23,22 @@ WAIT_SECONDS = 10.0
 class Admission:
     """Whether the request at hand holds a slot already; what it opens besides needs no second one."""
 
-    __slots__ = ("tenant_id",)
+    __slots__ = ("caller_tenant_id", "tenant_id")
 
     def __init__(self) -> None:
+        self.caller_tenant_id = ""
+        """Whose request it is, from when that is known; a slot is not needed for that."""
         self.tenant_id: str | None = None
 
 
 OF_REQUEST: ContextVar[Admission | None] = ContextVar("admission", default=None)
 """Set at the edge, for every request."""
+
+
+def tenant_at_hand() -> str:
+    """Whose request is being answered; "" outside of one."""
+    admission = OF_REQUEST.get()
+    return "" if admission is None else admission.caller_tenant_id
 
 
 class Shares:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import OrderedDict, defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
@@ -21,7 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import TypeEngine
 
 from farthing.core.encoding.wire import Response
+from farthing.core.slices import collect
 from farthing.storage.connections.hot_reads import Connection, Prepared, rows_in_transaction
+from farthing.storage.connections.shares import tenant_at_hand
 from farthing.storage.queries.listing import PageStatements
 from farthing.storage.queries.shapes import RowShape, Texts
 
@@ -32,6 +34,7 @@ Read = Callable[..., Awaitable[list[tuple[Any, ...]]]]
 _PAGE, _COUNT = "0", "1"
 _FIRST_PART = 2
 _MOST_KEPT = 500
+_FEW_ROWS = 50
 _PARAMETER = re.compile(r"\$(\d+)")
 _DIALECT: Any = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # as the library has it
 
@@ -96,7 +99,7 @@ async def read_page(read: Read, listing: PageShape[Answer], statements: PageStat
     arguments = [
         value if process is None else process(value) for value, process in zip(values, kept.processors, strict=True)
     ]
-    return _arranged(listing, await read(kept.prepared, *arguments))
+    return await _arranged(listing, await read(kept.prepared, *arguments))
 
 
 def rows_of(session: AsyncSession) -> Read:
@@ -109,7 +112,7 @@ def rows_of(session: AsyncSession) -> Read:
     return read
 
 
-def _arranged(listing: PageShape[Answer], rows: Sequence[Sequence[Any]]) -> ReadPage[Answer]:
+async def _arranged(listing: PageShape[Answer], rows: Sequence[Sequence[Any]]) -> ReadPage[Answer]:
     texts, total = Texts(), 0
     grouped: defaultdict[str, list[Sequence[Any]]] = defaultdict(list)
     owners: defaultdict[str, list[str]] = defaultdict(list)
@@ -120,11 +123,23 @@ def _arranged(listing: PageShape[Answer], rows: Sequence[Sequence[Any]]) -> Read
     parts = []
     for number, part in enumerate(listing.parts, _FIRST_PART):
         found: defaultdict[str, list[Any]] = defaultdict(list)
-        answers = part.shape.answers(grouped[str(number)], texts)
+        answers = await _answers(part.shape, grouped[str(number)], texts)
         for owner, answer in zip(owners[str(number)], answers, strict=True):
             found[owner].append(answer)
         parts.append(found)
-    return ReadPage(listing.shape.answers(grouped[_PAGE], texts), tuple(parts), total)
+    return ReadPage(await _answers(listing.shape, grouped[_PAGE], texts), tuple(parts), total)
+
+
+async def _answers(shape: RowShape[Answer], rows: Sequence[Sequence[Any]], texts: Texts) -> list[Answer]:
+    """The answers that rows stand for; of a long page a few at a time, so that others are answered in between."""
+    if len(rows) <= _FEW_ROWS:
+        return shape.answers(rows, texts)
+
+    def few_at_once() -> Iterator[list[Answer]]:
+        for first in range(0, len(rows), _FEW_ROWS):
+            yield shape.answers(rows[first : first + _FEW_ROWS], texts)
+
+    return [answer for few in await collect(few_at_once(), f"lists of {tenant_at_hand()}") for answer in few]
 
 
 def _compile(listing: PageShape[Any], statements: PageStatements, values: Sequence[BindParameter[Any]]) -> _Compiled:

@@ -14,7 +14,7 @@ from sqlalchemy import Select, bindparam, select
 
 from farthing.api.guards import AccessControl
 from farthing.api.services import services_of
-from farthing.api.work import unit_of_work
+from farthing.api.work import takes_long, unit_of_work
 from farthing.core.caller import DELETE, READ, WRITE, Caller
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, PermissionDenied
@@ -263,7 +263,12 @@ def _demands(entity: str, action: str, *, admin: bool, holds_token: bool = True)
                 raise PermissionDenied("This account is suspended: it can be read, not changed")
         if not visitor.caller.may(action, entity) or (admin and not visitor.leads):
             raise PermissionDenied("Your role does not allow this")
-        unit_of_work(connection).begin(visitor.caller, read_only=action == READ, source=ChangeSource.DASHBOARD)
+        unit_of_work(connection).begin(
+            visitor.caller,
+            read_only=action == READ,
+            source=ChangeSource.DASHBOARD,
+            is_long=takes_long(connection),
+        )
 
     guard.needs = (entity, action)  # type: ignore[attr-defined]  # read by the tests that walk every page
     return guard

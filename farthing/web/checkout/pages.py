@@ -26,11 +26,11 @@ from farthing.core.checkout import CheckoutStatus
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.enums import Status
-from farthing.core.errors import FarthingError, NotFound
+from farthing.core.errors import FarthingError, NotFound, PermissionDenied
 from farthing.core.origin import Actor, ActorType, ChangeSource
 from farthing.core.standards.languages import LANGUAGES
 from farthing.customers.tables import Customer
-from farthing.identity.tables import Environment, Tenant
+from farthing.identity.tables import Environment, InternalStatus, Tenant
 from farthing.invoices.figures.computation import published_lines
 from farthing.invoices.reads.reading_zones import reading_zone
 from farthing.invoices.tables import Invoice
@@ -68,7 +68,10 @@ def _visit(request: HttpRequest) -> CheckoutVisit:
 
 
 def by_key(*, read_only: bool = True) -> Guard:
-    """Begin the request as the payer of the checkout whose key is in the address. Raises NotFound for any other."""
+    """Begin the request as the payer of the checkout whose key is in the address.
+
+    Raises NotFound for any other; PermissionDenied for a change in a suspended tenant.
+    """
 
     async def guard(connection: Connection, _: BaseRouteHandler) -> None:
         services = services_of(connection)
@@ -78,6 +81,9 @@ def by_key(*, read_only: bool = True) -> Guard:
             tenant = None if environment is None else await rows.get(Tenant, environment.tenant_id)
         if environment is None or tenant is None or environment.status is not Status.PUBLISHED or not key:
             raise NotFound("No such checkout")
+        is_suspended = tenant.internal_status is InternalStatus.SUSPENDED
+        if is_suspended and not read_only:
+            raise PermissionDenied("tenant account is suspended")
         payer = Actor(ActorType.PORTAL, "payer", "payer of a checkout")
         caller = Caller(
             tenant_id=tenant.id,
@@ -85,6 +91,7 @@ def by_key(*, read_only: bool = True) -> Guard:
             user_id="",
             credential_id=key,
             actor=payer,
+            tenant_suspended=is_suspended,
             frozen_time=environment.frozen_time,
         )
         services.part(AccessControl).limiter.take(f"{caller.tenant_id}/{key}")

@@ -12,7 +12,7 @@ from msgspec import Meta
 from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.work import unit_of_work
+from farthing.api.work import LONG_READ, unit_of_work
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.encoding import wire
@@ -226,7 +226,13 @@ class PortalEndpoints(Controller):
         """What the portal shows, and in which colours."""
         return (await current.effective(session, CustomerPortalConfig)).value
 
-    @post("/analytics/revenue", operation_id="getPortalUsageAnalytics", guards=[READS_USAGE], status_code=200)
+    @post(
+        "/analytics/revenue",
+        operation_id="getPortalUsageAnalytics",
+        guards=[READS_USAGE],
+        status_code=200,
+        opt={LONG_READ: True},
+    )
     async def usage_analytics(
         self,
         request: HttpRequest,
@@ -240,7 +246,9 @@ class PortalEndpoints(Controller):
         asked.include_children = False
         return await analytics(session, asked, clock.now())
 
-    @post("/analytics/cost", operation_id="getPortalCostAnalytics", guards=[READS], status_code=200)
+    @post(
+        "/analytics/cost", operation_id="getPortalCostAnalytics", guards=[READS], status_code=200, opt={LONG_READ: True}
+    )
     async def cost_analytics(self, session: AsyncSession) -> dict[str, Any]:
         """The merchant's costs: never shown, unless the merchant says so, and then by the floor that knows them."""
         raise PermissionDenied("insufficient permissions")

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import AccessControl
 from farthing.api.services import services_of
-from farthing.api.work import unit_of_work
+from farthing.api.work import takes_long, unit_of_work
 from farthing.core.caller import Caller
 from farthing.core.enums import Status
 from farthing.core.errors import PermissionDenied, Unauthorized
@@ -104,7 +104,7 @@ async def enter(connection: Connection, token: str, item: str | None, *, read_on
     services.part(AccessControl).limiter.take(f"{caller.tenant_id}/{caller.credential_id}")
     expires_at = datetime.fromtimestamp(claims["exp"], services.part(Database).clock.now().tzinfo)
     work = unit_of_work(connection)
-    work.begin(caller, read_only=read_only, source=ChangeSource.PORTAL)
+    work.begin(caller, read_only=read_only, source=ChangeSource.PORTAL, is_long=takes_long(connection))
     await work.admit()
     customer = await work.session.get(Customer, claims["customer_id"])
     if customer is None or customer.status is not Status.PUBLISHED:

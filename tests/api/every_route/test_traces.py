@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from farthing.api.work import UNMATCHED
 from farthing.invoices.reads import documents
 from farthing.logs import without_credentials
-from tests.account import Account
+from farthing.storage.postgres import Database
+from tests.application import routed_application
+from tests.conftest import running, settings_for
 
 LABELS = re.compile(r'(\w+)="([^"]*)"')
 
@@ -23,6 +27,7 @@ async def labels(base_url: str) -> set[tuple[str, str]]:
 
 
 async def test_made_up_methods_and_paths_make_no_labels(base_url: str) -> None:
+    await labels(base_url)  # the first request brings the labels of every histogram
     before = await labels(base_url)
     marks = [uuid.uuid4().hex.upper() for _ in range(20)]
     async with httpx.AsyncClient() as http:
@@ -63,8 +68,32 @@ def test_a_line_is_rid_of_the_credentials_that_an_exception_brought() -> None:
     assert without_credentials(None, "", line) == '{"exception":"KeyError: /portal/[credential]?a=1, [credential]"}'
 
 
-async def test_a_request_is_logged_by_its_route(account: Account) -> None:
-    async with account.client() as http:
+@pytest.fixture
+async def logging_url(database: Database, database_url: str) -> AsyncIterator[str]:
+    """A server that writes a line for each request, as in production."""
+    async with running(settings_for(database_url, access_log=True), database) as url:
+        yield url
+
+
+async def test_a_request_is_logged_by_its_route(logging_url: str) -> None:
+    async with httpx.AsyncClient() as http:
         with capture_logs() as written:
-            assert (await http.get("/nothing-here")).status_code == 404
+            assert (await http.get(f"{logging_url}/v1/nothing-here")).status_code == 404
+    assert [line["path"] for line in written if line["event"] == "request"] == [UNMATCHED]
     assert "nothing-here" not in str(written)
+
+
+ADDRESSES_THAT_ARE_CREDENTIALS = re.compile(r"\{token|/test/gateway/sessions/\{id")
+
+
+async def test_no_address_that_is_a_credential_stands_in_the_log(logging_url: str) -> None:
+    paths = sorted({route.path_format for route in routed_application().routes})
+    secret = [path for path in paths if ADDRESSES_THAT_ARE_CREDENTIALS.search(path)]
+    assert len(secret) > 10
+    with capture_logs() as written:
+        async with httpx.AsyncClient(base_url=logging_url) as http:
+            for path in secret:
+                await http.get(re.sub(r"\{[^}]*\}", "anybodys-secret", path))
+    logged = {line["path"] for line in written if line["event"] == "request"}
+    assert {"/checkout/{token}", "/portal/{token}", "/password/{token}", "/v1/tasks/files/{token}"} <= logged
+    assert "anybodys-secret" not in str(written)

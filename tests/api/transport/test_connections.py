@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from farthing.storage.postgres import Database
+from farthing.storage.postgres import LONG_READS_PER_TENANT, Database
 from farthing.wiring import wire
 from tests.account import Account
 from tests.conftest import running, settings_for
@@ -51,18 +51,20 @@ class Deployment:
 
     async def until_waiting(self, how_many: int = 1) -> None:
         """Until so many connections wait for a lock."""
-        waiting = 0
         deadline = time.monotonic() + 60
+        while self.waiting() < how_many:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+
+    def waiting(self) -> int:
+        """How many connections wait for a lock."""
         with self.superuser() as connection:
-            while waiting < how_many:
-                row = connection.execute(
-                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-                    "AND usename = 'farthing' AND wait_event_type IN ('Lock', 'Timeout')"
-                ).fetchone()
-                assert row is not None
-                waiting = row[0]
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.02)
+            row = connection.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+                "AND usename = 'farthing' AND wait_event_type IN ('Lock', 'Timeout')"
+            ).fetchone()
+        assert row is not None
+        return int(row[0])
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +174,30 @@ async def test_hot_reads_of_one_tenant_leave_connections_to_another(deployment: 
         assert answer.status_code == 200
         holder.rollback()
         assert Counter(answer.status_code for answer in await asyncio.gather(*crowd)) == {200: MANY}
+
+
+async def test_reports_of_one_tenant_leave_processors_and_connections_to_others(deployment: Deployment) -> None:
+    """However many are asked for at once, a few are at work: here they wait for a table that somebody holds."""
+    database = Database(deployment.url, wire(), pool_size=12, overflow=0)
+    settings = settings_for(deployment.url)
+    question = {"range": "2026-01-01..2026-12-01", "shape": "breakdown", "dimensions": ["customer_id"]}
+    path = "/analytics/reports/net_billing/query"
+    async with running(settings, database) as base_url, Account(base_url, settings, database) as account:
+        mine = await customer(account, "asks for reports")
+        with psycopg.connect(deployment.admin_url) as holder:
+            holder.execute("LOCK TABLE invoices IN ACCESS EXCLUSIVE MODE")
+            crowd = [asyncio.create_task(account.http.post(path, json=question)) for _ in range(MANY)]
+            crowd += [asyncio.create_task(account.http.get("/invoices?limit=1000&expand=subscription"))]
+            await deployment.until_waiting(LONG_READS_PER_TENANT)
+            # the rest waits without a connection, so that what is short is answered, to the same tenant too
+            for _ in range(3):
+                assert (await account.http.get(f"/customers/{mine}")).status_code == 200
+            async with deployment.stranger.client(deployment.stranger.key) as other:
+                assert (await other.get(f"{base_url}/v1/customers")).status_code == 200
+            assert deployment.waiting() == LONG_READS_PER_TENANT
+            holder.rollback()
+            assert Counter(answer.status_code for answer in await asyncio.gather(*crowd)) == {200: MANY + 1}
+    await database.close()
 
 
 async def test_a_crowd_at_a_locked_row_is_refused_with_when_to_come_back(

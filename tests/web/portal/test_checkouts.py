@@ -9,8 +9,11 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from playwright.async_api import Page, expect
+from sqlalchemy import update
 
 from farthing.core.standards.languages import LANGUAGES
+from farthing.identity.tables import InternalStatus, Tenant
+from farthing.storage.scope import SYSTEM
 from farthing.web.rendering.languages import CHECKOUT, choose_language, page_texts
 from tests.account import Account
 from tests.payments.till import Till
@@ -45,6 +48,19 @@ async def _opened(shop: Stage, **params: str) -> tuple[str, str]:
 
 async def _status(shop: Stage, session_id: str) -> str:
     return str((await shop.account.get(f"/checkout/sessions/{session_id}"))["checkout_status"])
+
+
+async def test_a_checkout_of_a_suspended_seller_is_shown_and_not_changed(shop: Stage) -> None:
+    path, session_id = await _opened(shop)
+    async with shop.account.database.transaction(SYSTEM) as session:
+        await session.execute(
+            update(Tenant).where(Tenant.id == shop.account.tenant_id).values(internal_status=InternalStatus.SUSPENDED)
+        )
+    async with httpx.AsyncClient(base_url=shop.account.base_url, timeout=60) as payer:
+        assert (await payer.get(path)).status_code == 200
+        for action, form in (("cancel", {}), ("test-payment", {"action": "pay"})):
+            assert (await payer.post(f"{path}/{action}", data=form)).status_code == 403, action
+    assert await _status(shop, session_id) == "pending"
 
 
 async def test_a_payer_is_declined_then_confirms_and_goes_back_to_the_shop(page: Page, shop: Stage) -> None:

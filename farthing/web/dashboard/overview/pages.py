@@ -12,6 +12,7 @@ from litestar import Controller, Response, get
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.api.work import LONG_READ
 from farthing.billing.dunning.tables import OPEN_CASES
 from farthing.calendar.period import Period
 from farthing.calendar.windows import WindowSize
@@ -237,6 +238,7 @@ class Overview(Controller):
     """The first page."""
 
     include_in_schema = False
+    opt = {LONG_READ: True}
 
     @get("/", guards=[shows("invoice")])
     async def page(self, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:

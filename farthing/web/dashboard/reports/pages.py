@@ -12,6 +12,7 @@ from litestar import Controller, Response, get
 from markupsafe import Markup
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.api.work import LONG_READ
 from farthing.core.caller import READ
 from farthing.core.clock import Clock
 from farthing.core.errors import FarthingError, NotFound
@@ -45,6 +46,7 @@ class ReportPages(Controller):
 
     path = "/reports"
     include_in_schema = False
+    opt = {LONG_READ: True}
 
     @get("/", guards=[shows("invoice")])
     async def catalogue(self, request: HttpRequest) -> Response[str]:
