@@ -189,7 +189,9 @@ async def post_all(
     pairs = zip(rows, movements, strict=True)
     await _consume(session, [(row, debit.plan) for row, (_, debit) in pairs if isinstance(debit, DebitMovement)])
     wallets = {wallet.id: wallet for wallet, _ in movements}.values()
-    await _compare_balances(session, list(wallets), rows, now)
+    # what is read meanwhile writes nothing that waits, row by row: the wallets are written next, by one statement
+    with session.no_autoflush:
+        await _compare_balances(session, list(wallets), rows, now)
     await update_all(session, wallets)
     for row in rows:
         await record_transaction_event(session, "wallet.transaction.created", row)

@@ -235,14 +235,18 @@ def write_figures(invoice: Invoice, lines: Sequence[InvoiceLineItem], totals: In
             invoice_level_discount=worked.invoice_level_discount,
             prepaid_credits_applied=worked.prepaid_credits_applied,
         )
-    invoice.subtotal = totals.subtotal
-    invoice.total_discount = totals.total_discount
-    invoice.total_prepaid_credits_applied = totals.total_prepaid_credits_applied
-    invoice.total_tax = totals.total_tax
-    invoice.total = totals.total
     nets = net_sums(totals)
-    invoice.net_total, invoice.net_usage = nets.total, nets.usage
-    invoice.last_computed_at = now
+    set_changed(
+        invoice,
+        subtotal=totals.subtotal,
+        total_discount=totals.total_discount,
+        total_prepaid_credits_applied=totals.total_prepaid_credits_applied,
+        total_tax=totals.total_tax,
+        total=totals.total,
+        net_total=nets.total,
+        net_usage=nets.usage,
+        last_computed_at=now,
+    )
 
 
 def _refuse_too_large(lines: Sequence[InvoiceLineItem], totals: InvoiceTotals) -> None:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import ARRAY, ColumnElement, Executable, String, any_, bindparam, select, text
+from sqlalchemy import ARRAY, ColumnElement, Executable, String, all_, any_, bindparam, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
@@ -92,6 +92,11 @@ def in_array(
 ) -> ColumnElement[bool]:
     """Whether a column holds one of `ids`, sent as one array: the same statement for hundreds of them as for one."""
     return column == any_(bindparam(None, list(ids), ARRAY(String)))
+
+
+def not_in_array(column: InstrumentedAttribute[str], ids: Iterable[str]) -> ColumnElement[bool]:
+    """Whether a column holds none of `ids`, sent as one array too."""
+    return column != all_(bindparam(None, list(ids), ARRAY(String)))
 
 
 def in_given_array(
