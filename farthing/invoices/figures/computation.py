@@ -150,8 +150,7 @@ async def compute(
     taken = reductions(invoice, totals, now)
     add_new(session, taken)
     if parts is not None:
-        parts.coupon_applications = [row for row in taken if isinstance(row, CouponApplicationRow)]
-        parts.taxes = [row for row in taken if isinstance(row, TaxAppliedRow)]
+        parts.put_reductions(taken)
     return totals
 
 
