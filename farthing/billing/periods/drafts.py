@@ -48,7 +48,7 @@ from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import scope_of
 from farthing.storage.queries.bulk import insert_all, is_new, update_all
 from farthing.storage.queries.changes import changed_attributes
-from farthing.storage.queries.rows import in_array, set_changed
+from farthing.storage.queries.rows import in_array, row_of, set_changed
 from farthing.subscriptions.enums import CollectionMethod, InvoiceTrigger
 from farthing.subscriptions.snapshot.values import LineItemSnapshot
 from farthing.subscriptions.tables import Subscription
@@ -102,7 +102,8 @@ def new_row(session: AsyncSession, wanted: WantedDraft) -> Invoice:
     payer = subscription.invoicing_customer_id or subscription.customer_id
     subscription.invoices_begun += 1
     only_sent = subscription.collection_method is CollectionMethod.SEND_INVOICE
-    return Invoice(
+    return row_of(
+        Invoice,
         id=new_id(Kind.INVOICE),
         customer_id=payer,
         subscription_id=subscription.id,
@@ -413,7 +414,8 @@ def _reconciled(invoice: Invoice, draft: InvoiceDraft, before: Sequence[InvoiceL
         if same in kept:
             row = kept.pop(same)
         else:
-            row = InvoiceLineItem(id=new_id(Kind.INVOICE_LINE_ITEM), invoice_id=invoice.id, status=Status.PUBLISHED)
+            line_id = new_id(Kind.INVOICE_LINE_ITEM)
+            row = row_of(InvoiceLineItem, id=line_id, invoice_id=invoice.id, status=Status.PUBLISHED)
         _fill(row, invoice, line, position)
         lines.append(row)
     for row in kept.values():

@@ -33,7 +33,7 @@ from farthing.rating.totals.lines import ChargeLine, LineTotals
 from farthing.rating.totals.prepaid import CreditSlice, applied_credits, taxed_parts
 from farthing.rating.totals.taxes import TaxRate
 from farthing.storage.postgres import add_new
-from farthing.storage.queries.rows import set_changed
+from farthing.storage.queries.rows import row_of, set_changed
 
 
 async def published_lines(session: AsyncSession, invoice_id: str) -> list[InvoiceLineItem]:
@@ -287,7 +287,8 @@ def reductions(invoice: Invoice, totals: InvoiceTotals, now: datetime) -> list[C
     for position, applied in enumerate(totals.coupon_applications):
         term = coupon_terms[applied.position]
         rows.append(
-            CouponApplicationRow(
+            row_of(
+                CouponApplicationRow,
                 id=new_id(Kind.COUPON_APPLICATION),
                 invoice_id=invoice.id,
                 invoice_line_item_id=applied.line_id,
@@ -310,7 +311,8 @@ def reductions(invoice: Invoice, totals: InvoiceTotals, now: datetime) -> list[C
     for position, tax in enumerate(totals.taxes):
         rate = tax_terms[tax.rate.id]
         rows.append(
-            TaxAppliedRow(
+            row_of(
+                TaxAppliedRow,
                 id=new_id(Kind.TAX_APPLIED),
                 entity_id=invoice.id,
                 tax_rate_id=rate.tax_rate_id,

@@ -127,6 +127,19 @@ async def insert_if_new(session: AsyncSession, row: Base) -> bool:
     return await write_together(session, [row])
 
 
+def row_of(table: type[Row], **values: Any) -> Row:
+    """A new row that holds these values. Of hundreds, nobody need be told that each value of each is new."""
+    assert _attributes(table).issuperset(values), f"{table.__name__} has no such attribute"
+    row = table()
+    row.__dict__.update(values)
+    return row
+
+
+@cache
+def _attributes(table: type[Base]) -> frozenset[str]:
+    return frozenset(attribute.key for attribute in table.__mapper__.column_attrs)
+
+
 def set_changed(row: Base, **values: Any) -> None:
     """Set the attributes of a row that differ from what it holds, so that a row nothing changes is not written.
 
