@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
@@ -134,6 +135,7 @@ def next_billing_date(start: datetime, recurrence: Recurrence, end: datetime | N
     return found if end is None else min(found, as_utc(end))
 
 
+@lru_cache(maxsize=4096)  # most subscriptions of an environment share their days
 def _next_boundary(start: datetime, recurrence: Recurrence) -> datetime:
     if recurrence.period in {BillingPeriod.QUARTERLY, BillingPeriod.HALF_YEARLY} and start < recurrence.anchor:
         return _first_point_before_anchor(start, recurrence)

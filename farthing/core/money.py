@@ -6,8 +6,10 @@ An amount is a plain `Decimal` in a currency's major unit (12.50, not 1250). Not
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal, DecimalException, localcontext
+from decimal import ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal, DecimalException
 from fractions import Fraction
+from functools import cache
+from math import lcm
 
 ZERO = Decimal(0)
 
@@ -24,35 +26,46 @@ LARGEST_AMOUNT = Decimal(10) ** 15
 def round_to(amount: Decimal | Fraction, digits: int) -> Decimal:
     """Round half away from zero to `digits` decimals: the only rounding rule of an amount."""
     if isinstance(amount, Fraction):
-        return _round_fraction(amount, digits)
-    with localcontext(EXACT):
-        return amount.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_UP) + ZERO
+        return _round_ratio(amount.numerator, amount.denominator, digits)
+    return EXACT.add(amount.quantize(_unit(digits), ROUND_HALF_UP, EXACT), ZERO)
 
 
 def floor_to(amount: Decimal, digits: int) -> Decimal:
     """The largest multiple of 10^-digits not above `amount`: what a wallet can really pay."""
-    with localcontext(EXACT):
-        return amount.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_FLOOR) + ZERO
+    return EXACT.add(amount.quantize(_unit(digits), ROUND_FLOOR, EXACT), ZERO)
 
 
-def _round_fraction(amount: Fraction, digits: int) -> Decimal:
-    scaled = abs(amount) * 10**digits
-    units = (2 * scaled.numerator + scaled.denominator) // (2 * scaled.denominator)
-    with localcontext(EXACT):
-        return Decimal(units if amount >= 0 else -units).scaleb(-digits) + ZERO
+@cache
+def _unit(digits: int) -> Decimal:
+    return Decimal(1).scaleb(-digits, EXACT)
+
+
+def _round_ratio(numerator: int, denominator: int, digits: int) -> Decimal:
+    """A ratio, whose denominator is above 0, rounded as `round_to` says."""
+    units = (2 * abs(numerator) * 10**digits + denominator) // (2 * denominator)
+    return _of_units(units if numerator >= 0 else -units, digits)
+
+
+def _of_units(units: int, digits: int) -> Decimal:
+    return EXACT.add(Decimal(units).scaleb(-digits, EXACT), ZERO)
 
 
 def exact_sum(amounts: Sequence[Decimal]) -> Decimal:
     """Sum without the default context's 28-digit rounding."""
-    with localcontext(EXACT):
-        return sum(amounts, ZERO)
+    total = ZERO
+    for amount in amounts:
+        total = EXACT.add(total, amount)
+    return total
 
 
 def share(amount: Decimal, part: Decimal, whole: Decimal, digits: int) -> Decimal:
     """`amount` x `part` / `whole`, computed exactly and rounded once; zero when `whole` is zero."""
     if whole == 0:
         return ZERO
-    return round_to(Fraction(amount) * Fraction(part) / Fraction(whole), digits)
+    (amounts, of_amounts), (parts, of_parts) = amount.as_integer_ratio(), part.as_integer_ratio()
+    wholes, of_wholes = whole.as_integer_ratio()
+    sign = 1 if wholes > 0 else -1
+    return _round_ratio(sign * amounts * parts * of_wholes, of_amounts * of_parts * abs(wholes), digits)
 
 
 def allocate(amount: Decimal, weights: Sequence[Decimal], digits: int) -> list[Decimal]:
@@ -63,24 +76,27 @@ def allocate(amount: Decimal, weights: Sequence[Decimal], digits: int) -> list[D
     refused unless `amount` is zero.
     Rule: docs/rules/discounts-and-taxes.md#distribution-over-lines
     """
-    total = sum((Fraction(weight) for weight in weights), Fraction(0))
     if amount == 0 or not weights:
         if amount != 0:
             raise ValueError("cannot allocate an amount over nothing")
         return [ZERO for _ in weights]
-    if amount < 0 or total <= 0 or min(weights) < 0:
+    # whole numbers in the ratio of the weights: what remains of each division is its fractional part, times their sum
+    ratios = [weight.as_integer_ratio() for weight in weights]
+    common = lcm(*(denominator for _, denominator in ratios))
+    scaled = [numerator * (common // denominator) for numerator, denominator in ratios]
+    total = sum(scaled)
+    if amount < 0 or total <= 0 or min(scaled) < 0:
         raise ValueError(f"cannot allocate {amount} over weights {list(weights)}")
-    units = Fraction(amount) * 10**digits
-    if units.denominator != 1:
+    numerator, denominator = amount.as_integer_ratio()
+    units, beyond = divmod(numerator * 10**digits, denominator)
+    if beyond:
         raise ValueError(f"{amount} has more than {digits} decimals")
-    exact = [units * Fraction(weight) / total for weight in weights]
-    shares = [int(part) for part in exact]
-    left = int(units) - sum(shares)
-    order = sorted(range(len(weights)), key=lambda i: (-(exact[i] - shares[i]), -weights[i], i))
-    for i in order[:left]:
+    divided = [divmod(units * weight, total) for weight in scaled]
+    shares = [share for share, _ in divided]
+    order = sorted(range(len(weights)), key=lambda i: (-divided[i][1], -scaled[i], i))
+    for i in order[: units - sum(shares)]:
         shares[i] += 1
-    with localcontext(EXACT):
-        return [Decimal(part).scaleb(-digits) + ZERO for part in shares]
+    return [_of_units(share, digits) for share in shares]
 
 
 def plain(amount: Decimal) -> str:

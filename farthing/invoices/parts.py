@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
@@ -46,6 +46,11 @@ class InvoiceParts:
     computed: bool = False
     """Whether the figures were worked out from these very parts in this transaction, without prepaid credits."""
 
+    def put_reductions(self, rows: Sequence[CouponApplicationRow | TaxAppliedRow]) -> None:
+        """Take what a computation made of the terms for the discounts and taxes."""
+        self.coupon_applications = [row for row in rows if isinstance(row, CouponApplicationRow)]
+        self.taxes = [row for row in rows if isinstance(row, TaxAppliedRow)]
+
 
 async def parts_of(session: AsyncSession, invoice: Invoice) -> InvoiceParts:
     """Read the parts of one invoice."""
@@ -59,12 +64,20 @@ async def parts_of_all(session: AsyncSession, invoices: Sequence[Invoice]) -> li
     """
     await session.flush()
     lines = await lines_of(session, [row.id for row in invoices])
+    payers = await payers_of(session, invoices)
+    parts = {row.id: InvoiceParts(payers.get(row.customer_id), lines[row.id]) for row in invoices}
+    await read_reductions(session, invoices, parts)
+    return [parts[row.id] for row in invoices]
+
+
+async def read_reductions(
+    session: AsyncSession, invoices: Sequence[Invoice], parts: Mapping[str, InvoiceParts]
+) -> None:
+    """Read the discounts and taxes of invoices into their parts, by invoice."""
     coupons = await _coupons_of(session, [row.id for row in invoices if row.coupon_terms])
     taxes = await _taxes_of(session, [row.id for row in invoices if row.tax_terms])
-    payers = await payers_of(session, invoices)
-    return [
-        InvoiceParts(payers.get(row.customer_id), lines[row.id], coupons[row.id], taxes[row.id]) for row in invoices
-    ]
+    for row in invoices:
+        parts[row.id].coupon_applications, parts[row.id].taxes = coupons[row.id], taxes[row.id]
 
 
 async def lock_with_parts(
@@ -84,10 +97,7 @@ async def lock_with_parts(
         return None, None, answers[3:]
     (invoice,), (lines_found, payers, ((paid,),)) = found, answers[:3]
     parts = InvoiceParts(payers[0] if payers else None, lines_found, paid=paid)
-    if invoice.coupon_terms:
-        parts.coupon_applications = (await _coupons_of(session, [invoice_id]))[invoice_id]
-    if invoice.tax_terms:
-        parts.taxes = (await _taxes_of(session, [invoice_id]))[invoice_id]
+    await read_reductions(session, [invoice], {invoice.id: parts})
     return invoice, parts, answers[3:]
 
 

@@ -413,17 +413,19 @@ def _stamp(session: Session, _context: UOWTransaction, _instances: object) -> No
 
 def set_audit_fields(row: object, scope: Scope, now: datetime) -> None:
     """Fill in what every new row has: whose it is, who wrote it and when. What it brings itself stays."""
+    # as defaults: straight into what the row holds
+    held = row.__dict__
     if isinstance(row, Scoped):
-        row.tenant_id = row.tenant_id or scope.tenant_id
-        row.environment_id = row.environment_id or scope.environment_id
+        held["tenant_id"] = held.get("tenant_id") or scope.tenant_id
+        held["environment_id"] = held.get("environment_id") or scope.environment_id
     elif isinstance(row, OfTenant):
-        row.tenant_id = row.tenant_id or scope.tenant_id
+        held["tenant_id"] = held.get("tenant_id") or scope.tenant_id
     if isinstance(row, Tracked):
-        # a row may bring its own times, as imports do; an unset attribute reads as None
-        row.created_at = getattr(row, "created_at", None) or now
-        row.updated_at = getattr(row, "updated_at", None) or now
-        row.created_by = row.created_by or scope.user_id
-        row.updated_by = row.updated_by or scope.user_id
+        # a row may bring its own times, as imports do
+        held["created_at"] = held.get("created_at") or now
+        held["updated_at"] = held.get("updated_at") or now
+        held["created_by"] = held.get("created_by") or scope.user_id
+        held["updated_by"] = held.get("updated_by") or scope.user_id
 
 
 def add_new(session: AsyncSession, rows: Iterable[Base]) -> None:

@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 from farthing.billing.calculation.charges import (
+    WHOLE,
     Charges,
     FixedCharge,
     InvoicedWindow,
@@ -175,7 +176,7 @@ def _rated(
     for usage_plan in planned:
         item = usage_plan.charge.item
         before = so_far[goes_on[item.id] or ""] if item.id in goes_on else known.prior.get(item.id, ZERO)
-        share, last = (Fraction(1), True) if item.commitment is None else _in_force(member, item, work.logical)
+        share, last = (WHOLE, True) if item.commitment is None else _in_force(member, item, work.logical)
         closes = last and item.id not in goes_on.values()
         committed_to = Committed(before, closes and work.occasion is not InvoiceTrigger.THRESHOLD, share)
         rated = rate(usage_plan, known.answers, digits, known.now, committed_to)
@@ -200,6 +201,7 @@ def _fixed_line(member: SubscriptionSnapshot, charge: FixedCharge, digits: int) 
     """A fee: the price's cost of the item's quantity, times the share of the period, rounded once."""
     item = charge.item
     breakdown = explain(item.price, item.quantity)
+    cost = breakdown.amount
     return DraftLine(
         kind=LineKind.FIXED,
         subscription_id=member.id,
@@ -209,7 +211,7 @@ def _fixed_line(member: SubscriptionSnapshot, charge: FixedCharge, digits: int) 
         plan_name=item.plan_display_name,
         start=charge.start,
         end=charge.end,
-        amount=round_to(Fraction(breakdown.amount) * charge.share, digits),
+        amount=round_to(cost if charge.share == 1 else Fraction(cost) * charge.share, digits),
         quantity=item.quantity,
         rating=explained(breakdown, charge.share),
         whole_seconds=seconds_of(charge.service),

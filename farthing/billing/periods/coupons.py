@@ -33,7 +33,7 @@ from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice
 from farthing.rating.totals.discounts import CouponType
 from farthing.storage.documents import Document, decode_all, encode_all
-from farthing.storage.queries.rows import in_array
+from farthing.storage.queries.rows import in_array, not_in_array
 from farthing.subscriptions.line_items.lineage import later_versions
 from farthing.subscriptions.snapshot.service_periods import counted_periods, service_period_at
 from farthing.subscriptions.snapshot.values import LineItemSnapshot, SubscriptionSnapshot
@@ -231,7 +231,7 @@ def _standing(own: Collection[str]) -> tuple[ColumnElement[bool], ...]:
         CouponApplicationRow.status == Status.PUBLISHED,
         Invoice.status == Status.PUBLISHED,
         Invoice.invoice_status != InvoiceStatus.VOIDED,
-        Invoice.id.not_in(own),
+        not_in_array(Invoice.id, own),
     )
 
 

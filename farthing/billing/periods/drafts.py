@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -19,7 +19,6 @@ from farthing.billing.calculation.draft import DraftLine, InvoiceDraft
 from farthing.billing.calculation.reference_date import reference_date_of
 from farthing.billing.periods.coupons import terms_on
 from farthing.billing.periods.inputs import GatheredInput, InvoiceRequest, gather
-from farthing.calendar.due import DueTerms
 from farthing.calendar.period import Period
 from farthing.core import currency
 from farthing.core.clock import instant
@@ -27,7 +26,6 @@ from farthing.core.enums import PriceType, Status
 from farthing.core.errors import AlreadyExists, InvalidOperation
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import EXACT, ZERO
-from farthing.customers.tables import Customer
 from farthing.events.upkeep.backfill import unfilled
 from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.identity.settings.current import read
@@ -44,13 +42,13 @@ from farthing.invoices.figures.terms import (
 from farthing.invoices.lifecycle import drafts, transitions
 from farthing.invoices.lifecycle.due_dates import derive_due_date, due_terms_of
 from farthing.invoices.line_tables import CouponApplicationRow, InvoiceLineItem, TaxAppliedRow
-from farthing.invoices.parts import InvoiceParts, lines_of, payers_of
+from farthing.invoices.parts import InvoiceParts, lines_of, payers_of, read_reductions
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.tables import Invoice
-from farthing.rating.totals.calculation import InvoiceTotals
 from farthing.storage.postgres import scope_of
 from farthing.storage.queries.bulk import insert_all, is_new, update_all
-from farthing.storage.queries.rows import in_array, set_changed
+from farthing.storage.queries.changes import changed_attributes
+from farthing.storage.queries.rows import in_array, row_of, set_changed
 from farthing.subscriptions.enums import CollectionMethod, InvoiceTrigger
 from farthing.subscriptions.snapshot.values import LineItemSnapshot
 from farthing.subscriptions.tables import Subscription
@@ -104,7 +102,8 @@ def new_row(session: AsyncSession, wanted: WantedDraft) -> Invoice:
     payer = subscription.invoicing_customer_id or subscription.customer_id
     subscription.invoices_begun += 1
     only_sent = subscription.collection_method is CollectionMethod.SEND_INVOICE
-    return Invoice(
+    return row_of(
+        Invoice,
         id=new_id(Kind.INVOICE),
         customer_id=payer,
         subscription_id=subscription.id,
@@ -274,8 +273,8 @@ async def write(
 ) -> dict[str, InvoiceParts]:
     """Calculate invoices of different subscriptions and put the lines and figures on them."""
     again = [invoice for invoice in invoices if invoice.last_computed_at is not None]
+    reduced = [invoice for invoice in again if invoice.coupon_terms or invoice.tax_terms]
     had = await lines_of(session, [invoice.id for invoice in again])
-    await _delete_reductions(session, again)
     payers = await payers_of(session, invoices)
     due_terms = await due_terms_of(session, invoices)
     # usage may still come for what comes to nothing, as for any draft
@@ -284,13 +283,29 @@ async def write(
     drafted: list[Invoice] = []
     updated: list[Invoice] = []
     with session.no_autoflush:
+        standing = set()
+        for invoice, invoice_input in zip(invoices, gathered, strict=True):
+            before, payer = had.get(invoice.id, ()), payers.get(invoice.customer_id)
+            lines = _reconciled(invoice, bill(invoice_input.work, invoice_input.known), before)
+            set_changed(invoice, tax_exempt=is_exempt(payer))
+            put_terms(invoice, invoice_input, lines)
+            parts[invoice.id] = InvoiceParts(payer, lines, computed=True)
+            if _stands(invoice, lines, before):
+                standing.add(invoice.id)
+        await _delete_reductions(session, [invoice for invoice in reduced if invoice.id not in standing])
+        await read_reductions(session, [invoice for invoice in reduced if invoice.id in standing], parts)
         for invoice, invoice_input in zip(invoices, gathered, strict=True):
             first = invoice.last_computed_at is None
-            payer = payers.get(invoice.customer_id)
-            lines = _reconciled(invoice, bill(invoice_input.work, invoice_input.known), had.get(invoice.id, ()))
-            totals = _put_figures(invoice, invoice_input, lines, payer, due_terms, now)
-            parts[invoice.id] = _computed_parts(payer, lines, reductions(invoice, totals, now))
-            if not _is_skipped(invoice, totals, corrections if first else timedelta(0), now):
+            if invoice.id in standing:
+                set_changed(invoice, last_computed_at=now)
+            else:
+                _put_figures(invoice, parts[invoice.id], now)
+            if invoice.derives_due_date:
+                derive_due_date(invoice, due_terms[invoice_input.work.snapshot.id], now)
+            set_changed(invoice, usage_watermark=invoice_input.watermark)
+            if not first:
+                invoice.version += 1
+            if not _is_skipped(invoice, corrections if first else timedelta(0), now):
                 (drafted if first else updated).append(invoice)
     await _insert_new(session, invoices, list(parts.values()))
     if flush:
@@ -304,56 +319,36 @@ async def write(
     return parts
 
 
-async def _delete_reductions(session: AsyncSession, again: Sequence[Invoice]) -> None:
+def _stands(invoice: Invoice, lines: Sequence[InvoiceLineItem], before: Sequence[InvoiceLineItem]) -> bool:
+    """Whether nothing has changed since an invoice was computed that its figures follow from: charges and terms."""
+    if invoice.last_computed_at is None or len(lines) != len(before) or changed_attributes(invoice):
+        return False
+    return not any(is_new(line) or changed_attributes(line) for line in lines)
+
+
+async def _delete_reductions(session: AsyncSession, invoices: Sequence[Invoice]) -> None:
     """What coupons and taxes took before is worked out afresh."""
-    reduced = [invoice.id for invoice in again if invoice.coupon_terms or invoice.tax_terms]
-    if reduced:
-        await session.execute(delete(CouponApplicationRow).where(in_array(CouponApplicationRow.invoice_id, reduced)))
-        await session.execute(delete(TaxAppliedRow).where(in_array(TaxAppliedRow.entity_id, reduced)))
+    ids = [invoice.id for invoice in invoices]
+    if ids:
+        await session.execute(delete(CouponApplicationRow).where(in_array(CouponApplicationRow.invoice_id, ids)))
+        await session.execute(delete(TaxAppliedRow).where(in_array(TaxAppliedRow.entity_id, ids)))
 
 
-def _put_figures(
-    invoice: Invoice,
-    gathered: GatheredInput,
-    lines: Sequence[InvoiceLineItem],
-    payer: Customer | None,
-    due_terms: Mapping[str, DueTerms],
-    now: datetime,
-) -> InvoiceTotals:
-    """Write what an invoice with these lines comes to, and what follows from that."""
-    first = invoice.last_computed_at is None
-    invoice.tax_exempt = is_exempt(payer)
-    put_terms(invoice, gathered, lines)
-    take_opening_credit(invoice, lines)
-    totals = calculate(invoice, lines)
-    write_figures(invoice, lines, totals, now)
-    if invoice.derives_due_date:
-        derive_due_date(invoice, due_terms[gathered.work.snapshot.id], now)
-    invoice.usage_watermark = gathered.watermark
+def _put_figures(invoice: Invoice, parts: InvoiceParts, now: datetime) -> None:
+    """Write what an invoice with these lines and its terms comes to, and what follows from that."""
+    take_opening_credit(invoice, parts.lines)
+    totals = calculate(invoice, parts.lines)
+    write_figures(invoice, parts.lines, totals, now)
     derive(invoice, invoice.amount_paid, now)
-    if not first:
-        invoice.version += 1
-    return totals
+    parts.put_reductions(reductions(invoice, totals, now))
 
 
-def _computed_parts(
-    payer: Customer | None, lines: list[InvoiceLineItem], taken: Sequence[CouponApplicationRow | TaxAppliedRow]
-) -> InvoiceParts:
-    return InvoiceParts(
-        payer,
-        lines,
-        [row for row in taken if isinstance(row, CouponApplicationRow)],
-        [row for row in taken if isinstance(row, TaxAppliedRow)],
-        computed=True,
-    )
-
-
-def _is_skipped(invoice: Invoice, totals: InvoiceTotals, corrections: timedelta, now: datetime) -> bool:
+def _is_skipped(invoice: Invoice, corrections: timedelta, now: datetime) -> bool:
     """Skip an invoice that came to nothing, and bring back one that no longer does; whether it is skipped.
 
     One of a whole period is looked at once more after `corrections`, if there is such a time.
     """
-    nothing = totals.subtotal == 0 and invoice.billing_reason is not BillingReason.SUBSCRIPTION_TRIAL_START
+    nothing = invoice.subtotal == 0 and invoice.billing_reason is not BillingReason.SUBSCRIPTION_TRIAL_START
     if nothing and corrections and invoice.billing_reason is BillingReason.SUBSCRIPTION_CYCLE:
         invoice.recompute_at = now + corrections
     elif not nothing or (invoice.recompute_at is not None and invoice.recompute_at < now):
@@ -367,15 +362,16 @@ def _is_skipped(invoice: Invoice, totals: InvoiceTotals, corrections: timedelta,
 async def _insert_new(session: AsyncSession, invoices: Sequence[Invoice], parts: Sequence[InvoiceParts]) -> None:
     await insert_all(session, [invoice for invoice in invoices if is_new(invoice)])
     await insert_all(session, [line for invoice_parts in parts for line in invoice_parts.lines if is_new(line)])
-    await insert_all(session, [row for invoice_parts in parts for row in invoice_parts.coupon_applications])
-    await insert_all(session, [row for invoice_parts in parts for row in invoice_parts.taxes])
+    coupons = [row for invoice_parts in parts for row in invoice_parts.coupon_applications if is_new(row)]
+    await insert_all(session, coupons)
+    await insert_all(session, [row for invoice_parts in parts for row in invoice_parts.taxes if is_new(row)])
 
 
 def put_terms(invoice: Invoice, gathered: GatheredInput, lines: Sequence[InvoiceLineItem]) -> None:
     """The coupons and tax rates of an invoice with these lines, as they stand now."""
     billed = gathered.work.snapshot.id
-    invoice.coupon_terms = stored(terms_on(gathered.coupons, billed, lines, invoice.reference_date))
-    invoice.tax_terms = stored(gathered.taxes)
+    coupons = stored(terms_on(gathered.coupons, billed, lines, invoice.reference_date))
+    set_changed(invoice, coupon_terms=coupons, tax_terms=stored(gathered.taxes))
 
 
 def take_opening_credit(invoice: Invoice, lines: Sequence[InvoiceLineItem]) -> None:
@@ -418,7 +414,8 @@ def _reconciled(invoice: Invoice, draft: InvoiceDraft, before: Sequence[InvoiceL
         if same in kept:
             row = kept.pop(same)
         else:
-            row = InvoiceLineItem(id=new_id(Kind.INVOICE_LINE_ITEM), invoice_id=invoice.id, status=Status.PUBLISHED)
+            line_id = new_id(Kind.INVOICE_LINE_ITEM)
+            row = row_of(InvoiceLineItem, id=line_id, invoice_id=invoice.id, status=Status.PUBLISHED)
         _fill(row, invoice, line, position)
         lines.append(row)
     for row in kept.values():

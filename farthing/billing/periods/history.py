@@ -23,7 +23,7 @@ from farthing.core.money import EXACT, ZERO
 from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice
-from farthing.storage.queries.rows import in_array
+from farthing.storage.queries.rows import in_array, not_in_array
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 from farthing.subscriptions.tables import SubscriptionLineItem
 
@@ -67,7 +67,7 @@ async def threshold_cuts(
             Invoice.status == Status.PUBLISHED,
             Invoice.invoice_status.in_(COUNTING),
             Invoice.period_end > min(_earliest(work) for work in watched),
-            Invoice.id.not_in(own),
+            not_in_array(Invoice.id, own),
             line.status == Status.PUBLISHED,
         )
     )
@@ -132,7 +132,7 @@ async def earlier_charges(
             Invoice.invoice_status.in_((*COUNTING, InvoiceStatus.SKIPPED)),
             Invoice.invoice_type == InvoiceType.SUBSCRIPTION,
             Invoice.billing_reason != BillingReason.AUTO_INVOICE_THRESHOLD,
-            Invoice.id.not_in(own),
+            not_in_array(Invoice.id, own),
         )
     )
     heirs = await _heirs(session, works, windows)

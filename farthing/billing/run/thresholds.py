@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.billing.calculation.bill import bill
 from farthing.billing.periods.drafts import WantedDraft
 from farthing.billing.periods.finalize import WithoutRate, issue_at_once
-from farthing.billing.periods.inputs import InvoiceRequest, gather
+from farthing.billing.periods.inputs import GatheredParts, InvoiceRequest, gather
 from farthing.billing.run.passes import Run, Summary
 from farthing.calendar.period import Period
 from farthing.subscriptions import roll_forward
@@ -106,7 +106,8 @@ async def _reached(session: AsyncSession, moments: Mapping[Subscription, datetim
     }
     if not inside:
         return []
-    found = await gather(session, [asked for _, asked in inside.values()], max(moments.values()))
+    requests = [asked for _, asked in inside.values()]
+    found = await gather(session, requests, max(moments.values()), GatheredParts.CHARGES)
     reached = []
     for invoice_input in found:
         subscription, _ = inside[invoice_input.work.snapshot.id]

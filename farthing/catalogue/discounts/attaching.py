@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 
-from sqlalchemy import Select, or_, select
+from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
@@ -23,6 +23,7 @@ from farthing.core.encoding.wire import checked_metadata
 from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id
+from farthing.storage.queries.kept import KeptRows, KeptValues, answer_to, kept_rows, kept_values
 from farthing.storage.queries.listing import select_page
 from farthing.storage.queries.rows import in_array, in_given_array
 
@@ -129,25 +130,33 @@ async def attached_to(session: AsyncSession, subscription_ids: Collection[str]) 
 
     An archived coupon runs on.
     """
-    rows = await session.execute(_attached(), {"ids": list(subscription_ids)})
+    associations = await answer_to(session, _associations().asked(ids=list(subscription_ids)))
     found: dict[str, list[AttachedCoupon]] = {subscription_id: [] for subscription_id in subscription_ids}
-    for association, coupon in rows:
-        found[association.subscription_id].append(AttachedCoupon(association, coupon))
+    if not associations:
+        return found
+    # many subscriptions share a coupon: each coupon travels once
+    asked = _coupons().asked(ids=list({association.coupon_id for association in associations}))
+    coupons = {coupon.id: coupon for coupon in await answer_to(session, asked)}
+    for association in associations:
+        if association.coupon_id in coupons:
+            found[association.subscription_id].append(AttachedCoupon(association, coupons[association.coupon_id]))
     return found
 
 
 @cache
-def _attached() -> Select[CouponAssociation, CouponRow]:
-    return (
-        select(CouponAssociation, CouponRow)
-        .join(CouponRow, CouponRow.id == CouponAssociation.coupon_id)
-        .where(
-            in_given_array(CouponAssociation.subscription_id, "ids"),
-            CouponAssociation.status == Status.PUBLISHED,
-            CouponRow.status != Status.DELETED,
-        )
-        .order_by(CouponAssociation.created_at, CouponAssociation.id)
+def _associations() -> KeptValues[CouponAssociation]:
+    association = CouponAssociation
+    return kept_values(
+        association,
+        in_given_array(association.subscription_id, "ids"),
+        association.status == Status.PUBLISHED,
+        order=[association.created_at, association.id],
     )
+
+
+@cache
+def _coupons() -> KeptRows[CouponRow]:
+    return kept_rows(CouponRow, in_given_array(CouponRow.id, "ids"), CouponRow.status != Status.DELETED)
 
 
 async def attached_during(

@@ -18,8 +18,8 @@ from farthing.catalogue.taxes.tables import TaxAssociation, TaxRateRow
 from farthing.core.enums import Status
 from farthing.core.errors import InvalidOperation, NotFound
 from farthing.rating.totals import taxes as rating
-from farthing.storage.queries.kept import KeptRows, answer_to, kept_rows
-from farthing.storage.queries.rows import in_array, not_found
+from farthing.storage.queries.kept import KeptRows, KeptValues, answer_to, kept_rows, kept_values
+from farthing.storage.queries.rows import in_given_array, not_found
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,24 +94,45 @@ async def auto_apply_associations_of(
     session: AsyncSession, entity_type: TaxEntityType, currencies: Mapping[str, str]
 ) -> dict[str, list[ApplicableTax]]:
     """`auto_apply_associations` for many entities in one query: the id of each entity to its invoice's currency."""
-    rows = await session.execute(
-        select(TaxAssociation, TaxRateRow)
-        .join(TaxRateRow, TaxRateRow.id == TaxAssociation.tax_rate_id)
-        .where(
-            TaxAssociation.entity_type == entity_type,
-            in_array(TaxAssociation.entity_id, currencies),
-            TaxAssociation.status == Status.PUBLISHED,
-            TaxAssociation.auto_apply,
-            TaxRateRow.status == Status.PUBLISHED,
-            TaxRateRow.tax_rate_status == TaxRateStatus.ACTIVE,
-        )
-        .order_by(TaxAssociation.priority, TaxAssociation.id)
-    )
+    asked = _associations().asked(of_type=entity_type, ids=list(currencies))
+    associations = [
+        association
+        for association in await answer_to(session, asked)
+        if association.currency in {None, currencies[association.entity_id]}
+    ]
     chosen: dict[str, list[ApplicableTax]] = {entity_id: [] for entity_id in currencies}
-    for association, rate in rows:
-        if association.currency in {None, currencies[association.entity_id]}:
-            chosen[association.entity_id].append(ApplicableTax(association, rate))
+    if not associations:
+        return chosen
+    # many entities share a rate: each rate travels once
+    ids = list({association.tax_rate_id for association in associations})
+    rates = {rate.id: rate for rate in await answer_to(session, _active_rates().asked(ids=ids))}
+    for association in associations:
+        if association.tax_rate_id in rates:
+            chosen[association.entity_id].append(ApplicableTax(association, rates[association.tax_rate_id]))
     return chosen
+
+
+@cache
+def _associations() -> KeptValues[TaxAssociation]:
+    association = TaxAssociation
+    return kept_values(
+        association,
+        association.entity_type == bindparam("of_type"),
+        in_given_array(association.entity_id, "ids"),
+        association.status == Status.PUBLISHED,
+        association.auto_apply.is_(True),
+        order=[association.priority, association.id],
+    )
+
+
+@cache
+def _active_rates() -> KeptRows[TaxRateRow]:
+    return kept_rows(
+        TaxRateRow,
+        in_given_array(TaxRateRow.id, "ids"),
+        TaxRateRow.status == Status.PUBLISHED,
+        TaxRateRow.tax_rate_status == TaxRateStatus.ACTIVE,
+    )
 
 
 def tax_of(rate: TaxRateRow) -> rating.TaxRate:

@@ -38,7 +38,7 @@ from farthing.credits.rules.conversion import value_of
 from farthing.credits.rules.lots import ConsumptionPlan, Lot, opened_with
 from farthing.storage.postgres import ports_of
 from farthing.storage.queries.bulk import insert_all, insert_records, update_all
-from farthing.storage.queries.rows import in_array, lock_row, violated
+from farthing.storage.queries.rows import in_array, lock_row, row_of, violated
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,9 @@ async def post_all(
     pairs = zip(rows, movements, strict=True)
     await _consume(session, [(row, debit.plan) for row, (_, debit) in pairs if isinstance(debit, DebitMovement)])
     wallets = {wallet.id: wallet for wallet, _ in movements}.values()
-    await _compare_balances(session, list(wallets), rows, now)
+    # what is read meanwhile writes nothing that waits, row by row: the wallets are written next, by one statement
+    with session.no_autoflush:
+        await _compare_balances(session, list(wallets), rows, now)
     await update_all(session, wallets)
     for row in rows:
         await record_transaction_event(session, "wallet.transaction.created", row)
@@ -297,7 +299,8 @@ def _debit(wallet: Wallet, debit: DebitMovement) -> WalletTransaction:
 
 def _row(wallet: Wallet, type: TransactionType, reason: TransactionReason, origin: MovementOrigin) -> WalletTransaction:
     transaction_id = new_id(Kind.WALLET_TRANSACTION)
-    return WalletTransaction(
+    return row_of(
+        WalletTransaction,
         id=transaction_id,
         wallet_id=wallet.id,
         customer_id=wallet.customer_id,

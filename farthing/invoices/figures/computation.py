@@ -33,7 +33,7 @@ from farthing.rating.totals.lines import ChargeLine, LineTotals
 from farthing.rating.totals.prepaid import CreditSlice, applied_credits, taxed_parts
 from farthing.rating.totals.taxes import TaxRate
 from farthing.storage.postgres import add_new
-from farthing.storage.queries.rows import set_changed
+from farthing.storage.queries.rows import row_of, set_changed
 
 
 async def published_lines(session: AsyncSession, invoice_id: str) -> list[InvoiceLineItem]:
@@ -150,8 +150,7 @@ async def compute(
     taken = reductions(invoice, totals, now)
     add_new(session, taken)
     if parts is not None:
-        parts.coupon_applications = [row for row in taken if isinstance(row, CouponApplicationRow)]
-        parts.taxes = [row for row in taken if isinstance(row, TaxAppliedRow)]
+        parts.put_reductions(taken)
     return totals
 
 
@@ -235,14 +234,18 @@ def write_figures(invoice: Invoice, lines: Sequence[InvoiceLineItem], totals: In
             invoice_level_discount=worked.invoice_level_discount,
             prepaid_credits_applied=worked.prepaid_credits_applied,
         )
-    invoice.subtotal = totals.subtotal
-    invoice.total_discount = totals.total_discount
-    invoice.total_prepaid_credits_applied = totals.total_prepaid_credits_applied
-    invoice.total_tax = totals.total_tax
-    invoice.total = totals.total
     nets = net_sums(totals)
-    invoice.net_total, invoice.net_usage = nets.total, nets.usage
-    invoice.last_computed_at = now
+    set_changed(
+        invoice,
+        subtotal=totals.subtotal,
+        total_discount=totals.total_discount,
+        total_prepaid_credits_applied=totals.total_prepaid_credits_applied,
+        total_tax=totals.total_tax,
+        total=totals.total,
+        net_total=nets.total,
+        net_usage=nets.usage,
+        last_computed_at=now,
+    )
 
 
 def _refuse_too_large(lines: Sequence[InvoiceLineItem], totals: InvoiceTotals) -> None:
@@ -284,7 +287,8 @@ def reductions(invoice: Invoice, totals: InvoiceTotals, now: datetime) -> list[C
     for position, applied in enumerate(totals.coupon_applications):
         term = coupon_terms[applied.position]
         rows.append(
-            CouponApplicationRow(
+            row_of(
+                CouponApplicationRow,
                 id=new_id(Kind.COUPON_APPLICATION),
                 invoice_id=invoice.id,
                 invoice_line_item_id=applied.line_id,
@@ -307,7 +311,8 @@ def reductions(invoice: Invoice, totals: InvoiceTotals, now: datetime) -> list[C
     for position, tax in enumerate(totals.taxes):
         rate = tax_terms[tax.rate.id]
         rows.append(
-            TaxAppliedRow(
+            row_of(
+                TaxAppliedRow,
                 id=new_id(Kind.TAX_APPLIED),
                 entity_id=invoice.id,
                 tax_rate_id=rate.tax_rate_id,

@@ -25,7 +25,6 @@ from farthing.invoices.figures.computation import (
     reductions,
     write_figures,
 )
-from farthing.invoices.line_tables import CouponApplicationRow, TaxAppliedRow
 from farthing.invoices.parts import InvoiceParts
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice
@@ -101,8 +100,7 @@ async def convert(
         totals = calculate(invoice, parts.lines)
         write_figures(invoice, parts.lines, totals, computed_at)
         taken = reductions(invoice, totals, now)
-    parts.coupon_applications = [row for row in taken if isinstance(row, CouponApplicationRow)]
-    parts.taxes = [row for row in taken if isinstance(row, TaxAppliedRow)]
+    parts.put_reductions(taken)
     source = charge_totals(invoice, parts.lines)
     for row, applied in zip(parts.coupon_applications, source.coupon_applications, strict=True):
         row.source_discounted_amount = applied.discounted_amount

@@ -22,7 +22,7 @@ from farthing.invoices.settlement_tables import SINGLE_MARKS, PaymentSettlement,
 from farthing.invoices.tables import Invoice
 from farthing.rating.totals.balance import balance, usage_share
 from farthing.storage.postgres import clock_of, scope_of
-from farthing.storage.queries.rows import in_array
+from farthing.storage.queries.rows import in_array, set_changed
 
 
 async def settle(session: AsyncSession, invoice: Invoice, now: datetime, *, paid: Decimal | None = None) -> None:
@@ -89,18 +89,22 @@ def derive(invoice: Invoice, amount_paid: Decimal, now: datetime) -> None:
         reason = f"would be {plain(amount_paid)}; it must be at most {plain(LARGEST_AMOUNT)}"
         raise ValidationFailed(f"what was paid on the invoice {reason}", {"amount_paid": reason})
     left = balance(invoice.total, invoice.adjustment_amount, amount_paid)
-    invoice.amount_paid = amount_paid
-    invoice.amount_due = left.amount_due
-    invoice.amount_remaining = left.amount_remaining
-    invoice.written_off_amount = None if invoice.written_off_at is None else left.amount_remaining
-    invoice.usage_remaining = usage_share(
-        left.amount_remaining, invoice.net_usage, invoice.net_total, currency.digits(invoice.currency)
+    set_changed(
+        invoice,
+        amount_paid=amount_paid,
+        amount_due=left.amount_due,
+        amount_remaining=left.amount_remaining,
+        written_off_amount=None if invoice.written_off_at is None else left.amount_remaining,
+        usage_remaining=usage_share(
+            left.amount_remaining, invoice.net_usage, invoice.net_total, currency.digits(invoice.currency)
+        ),
     )
-    invoice.payment_status = payment_status(invoice)
-    if invoice.payment_status in {PaymentStatus.PENDING, PaymentStatus.FAILED}:
-        invoice.paid_at = None
-    elif invoice.paid_at is None and invoice.amount_remaining == 0:
-        invoice.paid_at = now
+    status, paid_at = payment_status(invoice), invoice.paid_at
+    if status in {PaymentStatus.PENDING, PaymentStatus.FAILED}:
+        paid_at = None
+    elif paid_at is None and left.amount_remaining == 0:
+        paid_at = now
+    set_changed(invoice, payment_status=status, paid_at=paid_at)
 
 
 def payment_status(invoice: Invoice) -> PaymentStatus:

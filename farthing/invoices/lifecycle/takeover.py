@@ -30,7 +30,7 @@ from farthing.invoices.lifecycle import drafts
 from farthing.invoices.lifecycle.as_issued import keep_as_issued
 from farthing.invoices.lifecycle.numbering import continue_after, number_as_given
 from farthing.invoices.lifecycle.transitions import move
-from farthing.invoices.line_tables import CouponApplicationRow, InvoiceLineItem, TaxAppliedRow
+from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.parts import InvoiceParts
 from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
 from farthing.invoices.requests import Id, Name, Word
@@ -197,8 +197,7 @@ async def take_over_invoice(session: AsyncSession, terms: TakenOverInvoice, now:
     write_figures(invoice, shape.lines, totals, terms.finalized_at)
     taken = reductions(invoice, totals, terms.finalized_at)
     add_new(session, taken)
-    parts.coupon_applications = [row for row in taken if isinstance(row, CouponApplicationRow)]
-    parts.taxes = [row for row in taken if isinstance(row, TaxAppliedRow)]
+    parts.put_reductions(taken)
     await _issue(session, invoice, parts, terms, now)
     kept = zip(terms.line_items, shape.lines, strict=False) if shape.fidelity is not Fidelity.ONE_LINE else ()
     return TakenInvoice(invoice, shape.fidelity, {given.source_id: line.id for given, line in kept})

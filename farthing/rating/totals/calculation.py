@@ -50,7 +50,19 @@ def invoice_totals(
     """
     if len({line.id for line in lines}) != len(lines):
         raise ValueError("two lines of an invoice have the same id")
-    charges = [replace(line, amount=round_to(line.amount, digits)) for line in lines]
+    charges = [
+        ChargeLine(
+            line.id,
+            round_to(line.amount, digits),
+            line.price_type,
+            line.subscription_line_item_id,
+            line.price_id,
+            line.tax_rate_ids,
+            line.proration_credit,
+            line.taxed_credits,
+        )
+        for line in lines
+    ]
 
     by_line = line_applications(charges, coupons, digits)
     own = _by_line(by_line)

@@ -46,6 +46,8 @@ def taxed_parts(taken: Sequence[Decimal], slices: Sequence[CreditSlice], digits:
     Rounded where one line ends and the next begins, so that the parts are whole minor units and come to their sum.
     Rule: docs/rules/credits.md#tax-on-credits
     """
+    if not any(part.taxed for part in slices):
+        return [ZERO for _ in taken]
     parts, line_end, counted = [], Fraction(0), ZERO
     for amount in taken:
         line_end += Fraction(amount)

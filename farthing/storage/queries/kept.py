@@ -7,9 +7,11 @@ it had read them itself.
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from typing import Any, Generic, TypeVar, cast
 
 import msgspec
@@ -19,7 +21,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql.psycopg import dialect
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session, make_transient_to_detached
+from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -157,8 +159,44 @@ class KeptRows(Generic[Row]):
 
 def adopt(session: Session, row: Base) -> None:
     """Make a row that stands in the database as it holds it one of the session's, as if it had been read."""
-    make_transient_to_detached(row)
-    session._save_or_update_impl(instance_state(row))  # `add` without looking for what the row refers to: nothing
+    # as `make_transient_to_detached` and `add` do, without looking at every attribute, and for what the row refers to
+    state, held = instance_state(row), row.__dict__
+    names, primary_key = _identity_of(type(row))
+    state.key = row.__mapper__.identity_key_from_primary_key(tuple(held[name] for name in primary_key))
+    state._commit_all(held)
+    if missing := names.difference(held):
+        state._expire_attributes(held, missing)
+    session._save_or_update_impl(state)
+
+
+@cache
+def _identity_of(table: type[Base]) -> tuple[frozenset[str], tuple[str, ...]]:
+    """The names of a table's attributes, and of those that make its primary key."""
+    mapper = table.__mapper__
+    primary_key = tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
+    return frozenset(mapper.class_manager), primary_key
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeptValues(Generic[Row]):
+    """A kept SELECT of rows that are only read: values by the names of attributes, which the session does not hold."""
+
+    statement: KeptStatement
+    shape: type[Any]
+
+    def asked(self, **values: Any) -> KeptQuestion[Row]:
+        """The question for the rows, with its parameters."""
+        return KeptQuestion(self.statement.with_values(**values), self._load)
+
+    def _load(self, _session: Session, rows: list[TupleRow]) -> list[Row]:
+        return [self.shape._make(values) for values in self.statement.read(rows)]
+
+
+def kept_values(table: type[Row], *conditions: ColumnElement[bool], order: Sequence[Any] = ()) -> KeptValues[Row]:
+    """Keep the SELECT of rows of a table that meet conditions, for hundreds that nobody changes."""
+    pairs = [(attribute.key, attribute.columns[0]) for attribute in table.__mapper__.column_attrs]
+    query: Select[Any] = select(*(column for _, column in pairs)).where(*conditions).order_by(*order)
+    return KeptValues(kept(query), namedtuple(table.__name__, [name for name, _ in pairs]))
 
 
 class RowLock(Enum):

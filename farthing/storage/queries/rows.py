@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import ARRAY, ColumnElement, Executable, String, any_, bindparam, select, text
+from sqlalchemy import ARRAY, ColumnElement, Executable, String, all_, any_, bindparam, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
@@ -94,6 +94,11 @@ def in_array(
     return column == any_(bindparam(None, list(ids), ARRAY(String)))
 
 
+def not_in_array(column: InstrumentedAttribute[str], ids: Iterable[str]) -> ColumnElement[bool]:
+    """Whether a column holds none of `ids`, sent as one array too."""
+    return column != all_(bindparam(None, list(ids), ARRAY(String)))
+
+
 def in_given_array(
     column: InstrumentedAttribute[str] | InstrumentedAttribute[str | None], parameter: str
 ) -> ColumnElement[bool]:
@@ -120,6 +125,19 @@ async def insert_if_new(session: AsyncSession, row: Base) -> bool:
     It waits for a rival that is being written, as any insert does, and needs no savepoint.
     """
     return await write_together(session, [row])
+
+
+def row_of(table: type[Row], **values: Any) -> Row:
+    """A new row that holds these values. Of hundreds, nobody need be told that each value of each is new."""
+    assert _attributes(table).issuperset(values), f"{table.__name__} has no such attribute"
+    row = table()
+    row.__dict__.update(values)
+    return row
+
+
+@cache
+def _attributes(table: type[Base]) -> frozenset[str]:
+    return frozenset(attribute.key for attribute in table.__mapper__.column_attrs)
 
 
 def set_changed(row: Base, **values: Any) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from functools import cache
 
-from sqlalchemy import Select, bindparam, or_, select
+from sqlalchemy import bindparam, or_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.prices.rated import rated
@@ -18,7 +18,8 @@ from farthing.rating.commitments.line_commitment import LineCommitment
 from farthing.rating.commitments.windows import TimeOfDayBucket, WindowTerms
 from farthing.rating.pricing.price import RatedPrice
 from farthing.storage.documents import decode_all
-from farthing.storage.queries.rows import in_array, in_given_array
+from farthing.storage.queries.kept import KeptRows, KeptValues, answer_to, kept_rows, kept_values
+from farthing.storage.queries.rows import in_given_array
 from farthing.subscriptions.changes.planned_terms import StoredTimeBucket
 from farthing.subscriptions.enums import CommitmentType, LineItemOwner
 from farthing.subscriptions.snapshot.values import ItemCommitment, LineItemSnapshot, PriceUnitTerms
@@ -30,16 +31,14 @@ async def load_line_items(
 ) -> dict[str, list[LineItemSnapshot]]:
     """The line items of subscriptions, by subscription id; only those that end after `since`, if it is given."""
     parameters = {"ids": list(ids)} if since is None else {"ids": list(ids), "since": since}
-    pairs = (await session.execute(_items_with_prices(ended=since is None), parameters)).all()
-    rows = [row for row, _ in pairs]
-    prices = {price.id: price for _, price in pairs}
-    of_buckets = {bucket.price_id for row in rows for bucket in time_buckets_of(row)} - prices.keys()
-    if of_buckets:
-        prices |= {
-            price.id: price for price in await session.scalars(select(Price).where(in_array(Price.id, of_buckets)))
-        }
-    money = {price.id: rated(price) for price in prices.values()}
+    rows = await answer_to(session, _items(ended=since is None).asked(**parameters))
     found: dict[str, list[LineItemSnapshot]] = defaultdict(list)
+    if not rows:
+        return found
+    named = {row.price_id for row in rows} | {bucket.price_id for row in rows for bucket in time_buckets_of(row)}
+    # many items share a price: each price travels once
+    prices = {price.id: price for price in await answer_to(session, _prices().asked(ids=list(named)))}
+    money = {price.id: rated(price) for price in prices.values()}
     for row in rows:
         price = prices[row.price_id]
         found[row.subscription_id].append(item_snapshot(row, price, prices, money[price.id]))
@@ -47,16 +46,18 @@ async def load_line_items(
 
 
 @cache
-def _items_with_prices(*, ended: bool) -> Select[SubscriptionLineItem, Price]:
+def _items(*, ended: bool) -> KeptValues[SubscriptionLineItem]:
     """The line items of the subscriptions `ids`; only those that end after `since`, unless `ended` ones are wanted."""
     item = SubscriptionLineItem
-    query = (
-        select(item, Price)
-        .join(Price, Price.id == item.price_id)
-        .where(in_given_array(item.subscription_id, "ids"), item.status == Status.PUBLISHED)
-        .order_by(item.subscription_id, item.start_date, item.id)
-    )
-    return query if ended else query.where(or_(item.end_date.is_(None), item.end_date > bindparam("since")))
+    conditions = [in_given_array(item.subscription_id, "ids"), item.status == Status.PUBLISHED]
+    if not ended:
+        conditions.append(or_(item.end_date.is_(None), item.end_date > bindparam("since")))
+    return kept_values(item, *conditions, order=[item.subscription_id, item.start_date, item.id])
+
+
+@cache
+def _prices() -> KeptRows[Price]:
+    return kept_rows(Price, in_given_array(Price.id, "ids"))
 
 
 def item_snapshot(

@@ -231,7 +231,7 @@ class SubscriptionSnapshot:
     def recurrence_at(self, at: datetime) -> Recurrence:
         """The rhythm with the anchor that it had at `at`, before later pauses moved it."""
         anchor = next((anchor for paused, anchor in self.former_anchors if paused >= at), self.recurrence.anchor)
-        return replace(self.recurrence, anchor=anchor)
+        return self.recurrence if anchor is self.recurrence.anchor else replace(self.recurrence, anchor=anchor)
 
     @property
     def ends_at(self) -> datetime | None:

@@ -19,9 +19,10 @@ import pytest
 from sqlalchemy import select
 
 from benchmarks.billing.run import BILLED, FINALIZED, company
+from benchmarks.billing.terms import add_terms
 from farthing.billing.run.passes import Run
 from farthing.invoices.figures.derivation import differences
-from farthing.invoices.line_tables import InvoiceLineItem
+from farthing.invoices.line_tables import InvoiceLineItem, TaxAppliedRow
 from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import Database
@@ -31,6 +32,7 @@ from farthing.wiring import wire
 from tests.account import Account
 from tests.billing.billed_company import ROLLED, books_are_right
 from tests.billing.office import ARREAR, Office
+from tests.statements import statements_sent
 from tests.subscriptions.shop import fixed
 
 
@@ -90,6 +92,67 @@ async def test_what_comes_to_nothing_waits_for_late_usage_too(office: Office, la
     assert await office.totals(subscription) == (["2.00"] if late else [])
     async with office.transaction() as session:
         assert await session.scalar(select(Invoice.id).where(Invoice.collect_at.is_not(None))) is None
+
+
+@pytest.mark.parametrize(
+    ("late", "exempt", "figures"),
+    [
+        pytest.param(0, False, "3.00 + 0.60", id="nothing has changed"),
+        pytest.param(1, False, "4.00 + 0.80", id="usage came late"),
+        pytest.param(0, True, "3.00 + 0.00", id="the payer was exempted"),
+    ],
+)
+async def test_a_draft_is_worked_out_again_where_something_has_changed(
+    office: Office, late: int, exempt: bool, figures: str
+) -> None:
+    await office.settings(compute_delay_seconds=0, finalization_delay_seconds=7200)
+    calls, customer = await office.feature("calls"), await office.customer()
+    await office.account.post(
+        "/taxes/rates", {"name": "VAT", "code": "vat", "tax_rate_type": "percentage", "percentage_value": "20"}
+    )
+    taxed = [{"tax_rate_code": "vat", "currency": "usd", "auto_apply": True}]
+    subscription = await office.subscribed(
+        await office.plan(office.usage(calls, "1")), customer, tax_rate_overrides=taxed
+    )
+    await office.used("calls", customer, 3, "2026-01-31T23:00")
+    await office.run("2026-02-01")
+    (before,) = await office.invoices(subscription)
+    kept = await _taxes_of(office, before)
+    if late:
+        await office.used("calls", customer, late, "2026-01-31T23:59")
+    if exempt:
+        await office.account.put(f"/customers/{customer['id']}", {"tax_treatment": "exempt"})
+    await office.run("2026-02-01T02:01")
+    (final,) = await office.invoices(subscription)
+    assert str(final.invoice_status) == "FINALIZED"
+    assert f"{final.subtotal:.2f} + {final.total_tax:.2f}" == figures
+    assert (await _taxes_of(office, final) == kept) is (not late and not exempt)
+    async with office.account.transaction(read_only=True) as session:
+        stored = await session.get(Invoice, final.id)
+        assert stored is not None
+        assert await differences(session, stored) == []
+
+
+async def _taxes_of(office: Office, invoice: Invoice) -> list[str]:
+    async with office.account.transaction(read_only=True) as session:
+        found = await session.scalars(select(TaxAppliedRow.id).where(TaxAppliedRow.entity_id == invoice.id))
+        return list(found)
+
+
+async def test_wallets_whose_balances_are_watched_are_written_together(new_database: Callable[..., str]) -> None:
+    database = Database(new_database(), wire())
+    try:
+        scope = await company(database, 5)
+        await add_terms(database, scope)
+        await Run(database, scope, BILLED).all()
+        with statements_sent(database) as statements:
+            done = await Run(database, scope, FINALIZED).all()
+    finally:
+        await database.close()
+    assert (done.finalized, done.failed) == (5, {})
+    updates = [statement for statement in statements if statement.startswith("UPDATE ")]
+    assert {update.split()[1] for update in updates} == {"invoices", "invoice_line_items", "wallets"}
+    assert [update for update in updates if "json_populate_recordset" not in update] == []
 
 
 async def test_one_that_fails_does_not_hold_the_others(office: Office) -> None:
