@@ -47,6 +47,7 @@ from farthing.notifications.alerts.exhausted_grants import record_exhausted_gran
 from farthing.notifications.email.asking import mail_invoice
 from farthing.notifications.email.queueing import queue_receipt_without_payment, queue_recorded
 from farthing.notifications.webhooks.delivery.client import ThreadResolver, checked_sockets, failure_in_words
+from farthing.payments.integrations.marketplaces import collector_of
 from farthing.payments.ports import CheckoutHooks, PaymentPorts
 from farthing.payments.processing.descriptions import describe_settlements
 from farthing.payments.providers.registry import TEST_MODE
@@ -108,6 +109,7 @@ def wire(event_store: EventStore = POSTGRES) -> Wiring:
             mail_invoice=mail_invoice,
             checkouts=InvoiceCheckouts(create=flows.create_invoice, cancel=ending.cancel_by_invoice),
             describe_settlements=describe_settlements,
+            collector_of=collector_of,
             confirm_received=queue_receipt_without_payment,
         ),
         payments=_payments(),

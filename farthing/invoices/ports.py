@@ -59,5 +59,7 @@ class InvoicePorts:
     checkouts: InvoiceCheckouts
     describe_settlements: Callable[[AsyncSession, str], Awaitable[Mapping[str, PaymentDescription]]]
     """How the money that counts on the invoice with this id came, by settlement, where a payment brought it."""
+    collector_of: Callable[[AsyncSession, str | None], Awaitable[str]]
+    """What the marketplace is called that collects for the subscription with this id; empty where none does."""
     confirm_received: Callable[[AsyncSession, Invoice, Decimal], Awaitable[None]]
     """Confirm to the payer of an issued invoice that an amount was received for it by another way than a payment."""

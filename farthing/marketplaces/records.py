@@ -7,6 +7,7 @@ Rule: docs/rules/marketplaces.md#usage-records
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 
@@ -15,6 +16,7 @@ from sqlalchemy import Select, Update, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.bill import bill
+from farthing.billing.calculation.draft import DraftLine
 from farthing.billing.periods.inputs import InvoiceRequest, gather
 from farthing.calendar.billing import next_billing_date
 from farthing.calendar.period import Period
@@ -23,6 +25,8 @@ from farthing.core.enums import LineKind
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import EXACT, ZERO, exact_sum
 from farthing.customers.tables import Customer
+from farthing.identity.settings.catalogue import MarketplaceConfig
+from farthing.identity.settings.current import read
 from farthing.marketplaces.reporting.hours import HOUR, floor_to_hour
 from farthing.marketplaces.tables import AgreementStatus, MarketplaceAgreement, UsageRecord, UsageRecording
 from farthing.subscriptions.dates import recurrence
@@ -115,7 +119,8 @@ async def _write(
     is_last: bool,
 ) -> None:
     total = await _total(session, recording, subscription, hour.end, now, is_last=is_last)
-    amount = max(EXACT.subtract(total, recording.recorded_amount), ZERO)
+    usage = max(EXACT.subtract(total, recording.recorded_amount), ZERO)
+    amount = EXACT.add(usage, await _fees(session, recording, subscription, hour, now))
     customer = await session.get_one(Customer, subscription.customer_id)
     session.add(
         UsageRecord(
@@ -131,7 +136,7 @@ async def _write(
             quantity=amount.scaleb(currency.digits(subscription.currency)),
         )
     )
-    recording.recorded_amount = EXACT.add(recording.recorded_amount, amount)
+    recording.recorded_amount = EXACT.add(recording.recorded_amount, usage)
     recording.recorded_until = hour.end
 
 
@@ -170,6 +175,32 @@ async def _previous_cost(
     return await _usage_cost(session, subscription, span, now, closes=True)
 
 
+async def _fees(
+    session: AsyncSession, recording: UsageRecording, subscription: Subscription, hour: Period, now: datetime
+) -> Decimal:
+    """The fixed fees whose service begins in the hour, where they are the marketplace's to collect.
+
+    Rule: docs/rules/marketplaces.md#fixed-fees
+    """
+    if not (await read(session, MarketplaceConfig)).include_fixed:
+        return ZERO
+    periods = [Period(recording.period_start, recording.period_end)]
+    if recording.previous_start is not None:
+        periods.append(Period(recording.previous_start, recording.period_start))
+    free_until = subscription.trial_end or hour.start
+    fees = []
+    for period in periods:
+        advance = await _lines(session, subscription, InvoiceTrigger.CREATE, period, now)
+        arrear = await _lines(session, subscription, InvoiceTrigger.CYCLE, period, now)
+        later = [line for line in arrear if line.item is not None and not line.item.is_advance]
+        fees += [
+            line.amount
+            for line in (*advance, *later)
+            if line.kind is LineKind.FIXED and hour.contains(line.start) and line.start >= free_until
+        ]
+    return exact_sum(fees)
+
+
 async def _usage_cost(
     session: AsyncSession, subscription: Subscription, span: Period, now: datetime, *, closes: bool
 ) -> Decimal:
@@ -178,6 +209,13 @@ async def _usage_cost(
     `closes`: the billing period ends with it, so that commitments are trued up.
     """
     occasion = InvoiceTrigger.CYCLE if closes else InvoiceTrigger.THRESHOLD
-    (gathered,) = await gather(session, [InvoiceRequest(subscription.id, occasion, span, repeats=True)], now)
-    lines = bill(gathered.work, gathered.known).lines
+    lines = await _lines(session, subscription, occasion, span, now)
     return exact_sum([line.amount for line in lines if line.kind in _USAGE])
+
+
+async def _lines(
+    session: AsyncSession, subscription: Subscription, occasion: InvoiceTrigger, span: Period, now: datetime
+) -> Sequence[DraftLine]:
+    """What an invoice of a span would have, whatever other invoices have already."""
+    (gathered,) = await gather(session, [InvoiceRequest(subscription.id, occasion, span, repeats=True)], now)
+    return bill(gathered.work, gathered.known).lines

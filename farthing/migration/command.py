@@ -14,6 +14,7 @@ from farthing.core.clock import FixedClock
 from farthing.core.errors import ValidationFailed
 from farthing.jobs.execution.exclusion import exclusively
 from farthing.migration.comparison import SideComparison, compare_sides
+from farthing.migration.next_invoices import BothSides, compare_next_invoices
 from farthing.migration.report import (
     MigrationReport,
     print_report,
@@ -70,6 +71,9 @@ async def migrate(database: Database, console: Console, requested: RequestedMigr
             if requested.dry_run:
                 return 1 if failed else 0
             comparison = await compare_sides(database, scope, source, clock.now(), known)
+            with_usage = requested.only_compare or requested.events_since is not None
+            sides = BothSides(database, scope, source, clock.now(), known)
+            await compare_next_invoices(sides, comparison, with_usage=with_usage)
     print_comparison(console, comparison)
     return 1 if failed or comparison.differences else 0
 
@@ -99,7 +103,10 @@ async def _run(run: MigrationRun, console: Console, requested: RequestedMigratio
 
 def print_comparison(console: Console, comparison: SideComparison) -> None:
     """Print what differs between both sides."""
-    console.print(f"Compared {comparison.customers} customers and {comparison.open_invoices} open invoices.")
+    console.print(
+        f"Compared {comparison.customers} customers, {comparison.open_invoices} open invoices "
+        f"and {comparison.next_invoices} next invoices."
+    )
     for difference in comparison.differences[:DIFFERENCES_SHOWN]:
         console.print(
             f"differs: {difference.subject}: {difference.figure}: "

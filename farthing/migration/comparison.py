@@ -50,10 +50,11 @@ class SideDifference:
 
 @dataclass(slots=True)
 class SideComparison:
-    """How many customers and open invoices were compared, and what differs."""
+    """How many customers, open invoices and next invoices were compared, and what differs."""
 
     customers: int = 0
     open_invoices: int = 0
+    next_invoices: int = 0
     differences: list[SideDifference] = field(default_factory=list)
 
     def compare(self, subject: str, figure: str, source: Decimal, target: Decimal) -> None:

@@ -144,6 +144,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "activity_config": {"retention_days": 0},
     "fx_config": {"market_rate_max_age_days": 7},
+    "marketplace_config": {"include_fixed": False},
     "einvoice_config": {
         "legal_name": "",
         "vat_id": "",

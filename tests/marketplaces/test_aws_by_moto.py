@@ -17,11 +17,12 @@ from moto.meteringmarketplace.models import (
     meteringmarketplace_backends,
 )
 from moto.server import ThreadedMotoServer
+from moto.sts.models import sts_backends
 from sqlalchemy import select
 
 from farthing.marketplaces.tables import ReportStatus
 from farthing.payments.tables import Connection
-from tests.marketplaces.seller import AWS, Seller, recorded, records
+from tests.marketplaces.seller import AWS, Seller, connection_to, recorded, records
 
 
 @pytest.fixture
@@ -88,3 +89,43 @@ async def test_moto_says_whose_key_it_is(seller: Seller, moto: str) -> None:
     assert connection is not None
     async with seller.marketplaces(moto).behind(connection) as reporter:
         assert await reporter.ask() == "AWS takes the key, which is of account 123456789012"
+
+
+ROLE = "arn:aws:iam::210987654321:role/metering"
+
+
+async def test_a_role_of_another_account_reports(seller: Seller, moto: str) -> None:
+    """The key takes on the role, with the external id that the role asks for; usage is told in the role's name."""
+    customer, _ = await seller.sells()
+    account = seller.office.account
+    (connection,) = (await account.get("/connections"))["connections"]
+    role = {"aws_role_arn": ROLE, "aws_external_id": "our-id"}
+    await account.put(f"/connections/{connection['id']}", {"encrypted_secret_data": role})
+    async with account.database.transaction(account.scope, read_only=True) as session:
+        stored = await session.scalar(select(Connection))
+    assert stored is not None
+    async with seller.marketplaces(moto).behind(stored) as reporter:
+        assert await reporter.ask() == "AWS takes the key, which is of account 210987654321"
+    (assumed,) = [each for each in sts_backends["210987654321"]["aws"].assumed_roles if each.role_arn == ROLE][:1]
+    assert assumed.external_id == "our-id"
+    backend = meteringmarketplace_backends["210987654321"]["us-east-1"]
+    backend.customers_by_product["prod-1"].append(AWS["customer_aws_account_id"])
+    await seller.used(customer, ("2026-01-01T00:30", 5))
+    await recorded(seller.office, "2026-01-01T01:10:00")
+    assert await seller.reports("2026-01-01T01:10:00", seller.marketplaces(moto)) == {"succeeded": 1, "failed": 0}
+    assert [report.report_status for report in await seller.kept()] == [ReportStatus.TAKEN]
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        pytest.param({"aws_role_arn": "metering"}, "aws_role_arn", id="a role that is no ARN"),
+        pytest.param({"aws_role_arn": ROLE, "aws_external_id": "a b"}, "aws_external_id", id="an id with a blank"),
+        pytest.param({"aws_external_id": "our-id"}, "aws_external_id", id="an id without a role"),
+    ],
+)
+async def test_a_role_that_aws_cannot_know_is_refused(seller: Seller, given: dict[str, str], field: str) -> None:
+    body = connection_to("aws")
+    body["encrypted_secret_data"] |= given
+    answer = await seller.office.account.post("/connections", body, 400)
+    assert list(answer["details"]) == [f"encrypted_secret_data.{field}"]

@@ -244,3 +244,16 @@ async def test_the_published_client_registers_and_reads(office: Office) -> None:
         found = await client.usage_records.post_usage_records_search_async(subscription_id=subscription["id"])
         (record,) = found.items or []
         assert (record.amount, record.quantity, record.synced) == (0.05, 5, False)
+
+
+async def test_fixed_fees_are_recorded_in_the_hour_in_which_their_service_begins(office: Office) -> None:
+    """Where the marketplace is to collect them: 10 a day in advance, beside what usage comes to."""
+    feature, customer, subscription = await sold(office, billing_period="DAILY")
+    await agree(office, subscription)
+    await office.recorded(feature["lookup_key"], customer, ("2026-01-01T01:30", 300))
+    await recorded(office, "2026-01-01T03:10:00")
+    assert [row["amount"] for row in await records(office)] == [0, 3, 0]
+    await office.account.put("/settings/marketplace_config", {"value": {"include_fixed": True}})
+    await recorded(office, "2026-01-02T02:10:00")
+    amounts = {row["period_start"][5:13]: row["amount"] for row in await records(office) if row["amount"]}
+    assert amounts == {"01-01T01": 3, "01-02T00": 10}

@@ -103,7 +103,8 @@ async def test_a_source_that_is_busy_and_writes_otherwise_is_read(removal: Remov
         if isinstance(answer, dict) and isinstance(answer.get("line_items"), list):
             for item in answer["line_items"]:
                 item.setdefault("end_date", "0001-01-01T00:00:00Z")
-                item |= {"commitment_true_up_enabled": False, "commitment_amount": "0", "commitment_type": ""}
+                if not item.get("commitment_quantity"):
+                    item |= {"commitment_true_up_enabled": False, "commitment_amount": "0", "commitment_type": ""}
         if path.endswith("/search") and isinstance(answer, dict):
             answer["pagination"] = {"total": 0}  # some say how many a page has, some nothing
         return answer

@@ -169,22 +169,20 @@ def _rated(
     earlier stopped, and only the last is trued up.
     """
     items = {usage_plan.charge.item.id: usage_plan.charge.item for usage_plan in planned}
-    goes_on = {
-        item.id: item.replaces_id for item in items.values() if _goes_on(item, items.get(item.replaces_id or ""))
-    }
+    formers = {item.id: item.replaces_id for item in items.values() if goes_on(item, items.get(item.replaces_id or ""))}
     so_far: dict[str, Decimal] = {}
     for usage_plan in planned:
         item = usage_plan.charge.item
-        before = so_far[goes_on[item.id] or ""] if item.id in goes_on else known.prior.get(item.id, ZERO)
+        before = so_far[formers[item.id] or ""] if item.id in formers else known.prior.get(item.id, ZERO)
         share, last = (WHOLE, True) if item.commitment is None else _in_force(member, item, work.logical)
-        closes = last and item.id not in goes_on.values()
+        closes = last and item.id not in formers.values()
         committed_to = Committed(before, closes and work.occasion is not InvoiceTrigger.THRESHOLD, share)
         rated = rate(usage_plan, known.answers, digits, known.now, committed_to)
         so_far[item.id] = EXACT.add(before, rated.cost)
         yield usage_plan, rated
 
 
-def _goes_on(item: LineItemSnapshot, former: LineItemSnapshot | None) -> bool:
+def goes_on(item: LineItemSnapshot, former: LineItemSnapshot | None) -> bool:
     """Whether the commitment of an item is that of the version before it."""
     if former is None or item.commitment is None or former.commitment is None or item.commitment.windowed:
         return False

@@ -286,6 +286,17 @@ def rate(
     return RatedUsage(raw, billable, cost, amount, breakdown, rounded, above, _committed_part(item, committed))
 
 
+def rate_at_cost(
+    item: LineItemSnapshot, rated: RatedUsage, cost: Decimal | None, committed: Committed, digits: int
+) -> RatedUsage:
+    """A charge under its line item's commitment as it stands; `cost` replaces what it was rated at if it is given."""
+    cost = rated.cost if cost is None else cost
+    charge = _item_commitment(item, cost, committed)
+    amount = round_to(cost if charge is None else charge.amount, digits)
+    rounded = None if charge is None else charge.rounded(digits)
+    return replace(rated, cost=cost, amount=amount, commitment=rounded, committed=_committed_part(item, committed))
+
+
 def _billable(plan: UsagePlan, answers: Answers, raw: Decimal) -> Decimal:
     entitlement = plan.entitlement
     if entitlement is None:

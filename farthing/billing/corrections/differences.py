@@ -201,13 +201,18 @@ def _parts(
 def _taken(row: InvoiceLineItem, creditable: _Creditable, whole: Decimal, net_before: Decimal) -> TakenBack:
     """Net and tax of what is taken back of a line of which corrections take back `whole` in all, before discounts.
 
-    Discounts and taxes share in it as they share in the line. What notes by hand took back is not taken back again.
+    Percentages and taxes share in it as they share in the line; a fixed discount stays whole, as it would be taken of
+    what is left. What notes by hand took back is not taken back again.
     """
     line, digits = creditable.line, currency.digits(creditable.invoice.currency)
     left_taxes = {rate: EXACT.subtract(tax, line.credited_taxes.get(rate, ZERO)) for rate, tax in line.taxes.items()}
     credited_net = EXACT.subtract(line.credited, exact_sum(list(line.credited_taxes.values())))
     left_net = max(EXACT.subtract(line.net, credited_net), ZERO)
-    due = round_to(Fraction(whole) * Fraction(line.net) / Fraction(row.charge_amount), digits)
+    left = 1 - Fraction(whole) / Fraction(row.charge_amount)
+    worth = max(
+        left * (Fraction(line.net) + Fraction(line.fixed_discount)) - Fraction(line.fixed_discount), Fraction(0)
+    )
+    due = round_to(Fraction(line.net) - worth, digits)
     net = min(max(EXACT.subtract(due, net_before), ZERO), left_net)
     taxes: tuple[tuple[str, Decimal], ...] = ()
     if net == left_net > ZERO:

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
 
 from farthing.billing.calculation.bill import commitment_info, usage_line
 from farthing.billing.calculation.draft import DraftLine, explained
-from farthing.billing.calculation.usage_charges import Answers, RatedUsage, rate
+from farthing.billing.calculation.usage_charges import Answers, Committed, RatedUsage, rate, rate_at_cost
 from farthing.billing.late_usage.detection import NotCharged, RecheckableLine
 from farthing.billing.late_usage.pools import CommitmentPool, PooledCharge, PooledLine, charge_again, shares_of
 from farthing.core import currency
@@ -48,7 +49,8 @@ def late_charges(lines: Sequence[RecheckableLine], answers: Answers, now: dateti
         if recheckable.pool is not None and recheckable.pool.is_known:
             by_pool[recheckable.pool].append(place)
     for pool, places in by_pool.items():
-        pooled = _in_pool(pool, [lines[place] for place in places], [found[place] for place in places])
+        theirs, alone = [lines[place] for place in places], [found[place] for place in places]
+        pooled = _of_versions(pool, theirs, alone) if pool.versions else _in_pool(pool, theirs, alone)
         for place, charge in zip(places, pooled, strict=True):
             found[place] = charge
     return found
@@ -69,13 +71,55 @@ def _alone(recheckable: RecheckableLine, answers: Answers, now: datetime) -> Lat
     return LateCharge(again.raw, usage, amount, worth, recheckable.kept or _negative(usage, amount), again)
 
 
+def _of_versions(
+    pool: CommitmentPool, lines: Sequence[RecheckableLine], found: Sequence[LateCharge]
+) -> list[LateCharge]:
+    """The same for versions of an item under one commitment: each goes on where the one before it stopped, and the last
+    is trued up."""
+    digits, prior = currency.digits(lines[0].member.currency), ZERO
+    rated = {}
+    for item_id in pool.versions:
+        place = next(place for place, recheckable in enumerate(lines) if recheckable.line.item_id == item_id)
+        recheckable, charge = lines[place], found[place]
+        share = Fraction(1) if recheckable.committed is None else recheckable.committed.share
+        committed = Committed(prior, trues_up=item_id == pool.versions[-1], share=share)
+        # the same usage costs what it was invoiced for, whatever has become of allowances since
+        cost = recheckable.line.base if charge.usage == 0 else None
+        rated[place] = rate_at_cost(recheckable.plan.charge.item, charge.rated, cost, committed, digits)
+        prior = EXACT.add(prior, rated[place].cost)
+    found = [replace(charge, rated=rated[place]) for place, charge in enumerate(found)]
+    if all(charge.usage == 0 for charge in found):
+        return _unchanged(pool, lines, found)
+    charged = [recheckable.line.amount for recheckable in lines]
+    now = [charge.rated.amount for charge in found]
+    whole = PooledCharge(pool, exact_sum(charged), exact_sum(now), ZERO)
+    shares = shares_of(EXACT.subtract(whole.now, whole.before), charged, now)
+    return [
+        replace(
+            charge,
+            amount=share,
+            worth=worth,
+            not_charged=_negative_in_pool(charge.usage, share),
+            pooled=whole,
+        )
+        for charge, share, worth in zip(found, shares, now, strict=True)
+    ]
+
+
+def _unchanged(pool: CommitmentPool, lines: Sequence[RecheckableLine], found: Sequence[LateCharge]) -> list[LateCharge]:
+    before = exact_sum([pool.true_up, *(recheckable.line.amount for recheckable in lines)])
+    same = PooledCharge(pool, before, before, pool.true_up)
+    return [
+        replace(charge, amount=ZERO, worth=recheckable.line.amount, not_charged=None, pooled=same)
+        for charge, recheckable in zip(found, lines, strict=True)
+    ]
+
+
 def _in_pool(pool: CommitmentPool, lines: Sequence[RecheckableLine], found: Sequence[LateCharge]) -> list[LateCharge]:
     """The same for the lines of a pool, of which each has its share of what the whole differs by."""
     charged = [recheckable.line.amount for recheckable in lines]
     if all(charge.usage == 0 for charge in found):
-        before = exact_sum([pool.true_up, *charged])
-        same = PooledCharge(pool, before, before, pool.true_up)
-        return [replace(charge, pooled=same) for charge in found]
+        return _unchanged(pool, lines, found)
     drafts = [
         PooledLine(recheckable.line.amount, _draft_of(recheckable, charge))
         for recheckable, charge in zip(lines, found, strict=True)
@@ -141,11 +185,12 @@ def late_line(recheckable: RecheckableLine, found: LateCharge) -> DraftLine | No
 
 
 def _pool_facts(pooled: PooledCharge | None) -> dict[str, str]:
-    """What the subscription's commitment makes of the whole, beside what was charged of it."""
+    """What the commitment that it shares makes of the whole, beside what was charged of it."""
     if pooled is None:
         return {}
     return {
         "pool_invoice_id": pooled.pool.invoice_id,
         "pool_charged_before": plain(pooled.before),
         "pool_now": plain(pooled.now),
+        **({"pool_item_id": pooled.pool.versions[-1]} if pooled.pool.versions else {}),
     }

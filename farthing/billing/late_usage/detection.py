@@ -19,6 +19,7 @@ from enum import StrEnum
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.billing.calculation.bill import goes_on
 from farthing.billing.calculation.charges import MeteredCharge
 from farthing.billing.calculation.commitments import in_force
 from farthing.billing.calculation.usage_charges import (
@@ -283,7 +284,40 @@ async def _planned(session: AsyncSession, lines: Sequence[InvoicedUsage]) -> lis
         kept = _excluded_because(line, member, item, settled)
         committed = None if item.commitment is None else Committed(share=in_force(member, None, period)[0])
         result.append(RecheckableLine(line, member, measured, kept, committed))
-    return await _pooled(session, lines, result, periods)
+    return await _pooled(session, lines, _with_versions(result, periods), periods)
+
+
+def _with_versions(
+    found: Sequence[RecheckableLine], periods: Mapping[tuple[str, Period, str], Period]
+) -> list[RecheckableLine]:
+    """The lines, with the pools of versions of an item that follow one another on an invoice under one commitment."""
+    items = {(line.line.invoice_id, line.line.item_id): line.plan.charge.item for line in found}
+    later: dict[tuple[str, str], str] = {}
+    for (invoice_id, item_id), item in items.items():
+        if item.replaces_id is not None and goes_on(item, items.get((invoice_id, item.replaces_id))):
+            later[invoice_id, item.replaces_id] = item_id
+    if not later:
+        return list(found)
+    pools: dict[tuple[str, str], CommitmentPool] = {}
+    followers = {(invoice_id, item_id) for (invoice_id, _), item_id in later.items()}
+    for invoice_id, first in later.keys() - followers:
+        versions = [first]
+        while (invoice_id, versions[-1]) in later:
+            versions.append(later[invoice_id, versions[-1]])
+        theirs = [line for line in found if line.line.invoice_id == invoice_id and line.line.item_id in versions]
+        is_known = len(theirs) == len(versions) and all(line.kept is None and line.line.measured for line in theirs)
+        line, member = theirs[0].line, theirs[0].member
+        period = periods[line.billed, line.invoice_period, line.subscription_id]
+        pool = CommitmentPool(invoice_id, member.id, period, ZERO, None, is_known, tuple(versions))
+        pools |= {(invoice_id, version): pool for version in versions}
+    return [_sharing(line, pools.get((line.line.invoice_id, line.line.item_id))) for line in found]
+
+
+def _sharing(recheckable: RecheckableLine, pool: CommitmentPool | None) -> RecheckableLine:
+    if pool is None:
+        return recheckable
+    kept = recheckable.kept if pool.is_known else recheckable.kept or NotCharged.COMMITMENT
+    return replace(recheckable, pool=pool, kept=kept)
 
 
 async def _pooled(
@@ -313,14 +347,7 @@ async def _pooled(
         whole = len(theirs) == charged[key] and not true_up.edited
         is_known = decides_alone and whole and lasts_a_period(member, period)
         pools[key] = CommitmentPool(*key, period, true_up.amount, true_up.line_id, is_known)
-    return [_in_its_pool(recheckable, pools) for recheckable in found]
-
-
-def _in_its_pool(recheckable: RecheckableLine, pools: Mapping[tuple[str, str], CommitmentPool]) -> RecheckableLine:
-    pool = pools.get((recheckable.line.invoice_id, recheckable.member.id))
-    if pool is None or pool.is_known:
-        return replace(recheckable, pool=pool)
-    return replace(recheckable, pool=pool, kept=recheckable.kept or NotCharged.COMMITMENT)
+    return [_sharing(line, pools.get((line.line.invoice_id, line.member.id))) for line in found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,18 +422,19 @@ def _excluded_because(
 
 def _decides_alone(line: InvoicedUsage, member: SubscriptionSnapshot, item: LineItemSnapshot) -> bool:
     """Whether a line's own usage alone decides what it costs: it is under no commitment, or under one of its own item
-    that lasts a billing period, at the price it was made for and shared with no other version of the item.
+    that lasts a billing period or a window, at the price it was made for; other versions that share it are its pool.
 
-    A commitment by the window or over several periods has more to look at than the line.
+    A commitment over several periods has more to look at than the invoice.
     """
-    if item.commitment is None or not line.committed:
-        return item.commitment is None and not line.committed and not item.buckets
     own, today = item.commitment, member.item(item.id)
-    is_shared = item.replaces_id is not None or member.is_succeeded(item)
-    spans = own.windowed or own.duration is not None or bool(item.buckets)
+    is_promised = own is not None or bool(item.buckets)
+    if is_promised != line.committed:
+        return False
+    spans = own is not None and own.duration is not None and not own.windowed
     # what a quantity comes to follows from the price, which was another one then
-    is_repriced = own.quantity is not None and (today is None or today.price_id != item.price_id)
-    return not (is_shared or spans or is_repriced)
+    by_price = bool(item.buckets) or (own is not None and own.quantity is not None)
+    is_repriced = by_price and (today is None or today.price_id != item.price_id)
+    return not (spans or is_repriced)
 
 
 def widened_since(backfill: MeterBackfill | None, watermark: int) -> bool:

@@ -1,6 +1,7 @@
-"""The usage of a subscription's period under its commitment: one account of all its lines and the true-up. Pure.
+"""Usage lines that share a commitment: one account of all of them and the true-up. Pure.
 
-What one line comes to depends on the others: more of one may only make the true-up smaller. So the whole is compared
+Those of a subscription's period share the subscription's, versions of an item that follow one another the item's. What
+one line comes to depends on the others: more of one may only make the true-up smaller. So the whole is compared
 with what was charged of the whole, and the difference is the lines' together.
 Rule: docs/rules/late-usage.md#under-a-commitment-of-the-subscription
 """
@@ -22,8 +23,9 @@ from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
 
 @dataclass(frozen=True, slots=True)
 class CommitmentPool:
-    """The usage of one subscription on one invoice. `true_up` is what was charged beside its lines to reach the
-    commitment. Unless `is_known`, more than its lines decides what it costs, or one of them cannot be told."""
+    """The usage of one subscription on one invoice, or of `versions` of one of its items, the first first. `true_up` is
+    what was charged beside its lines to reach the commitment. Unless `is_known`, more than its lines decides what it
+    costs, or one of them cannot be told."""
 
     invoice_id: str
     subscription_id: str
@@ -31,6 +33,7 @@ class CommitmentPool:
     true_up: Decimal
     true_up_line_id: str | None
     is_known: bool
+    versions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

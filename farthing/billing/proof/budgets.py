@@ -43,6 +43,8 @@ _BUDGETS = """
             CASE jsonb_typeof(term -> 'budgets') WHEN 'array' THEN term -> 'budgets' END
         ) AS budget
         WHERE invoices.status = 'published' AND invoice_status <> 'VOIDED' AND jsonb_array_length(coupon_terms) > 0
+        -- of one that another system issued we know what it took, not what it found left
+        AND source_type IS DISTINCT FROM 'taken_over'
     ), beside AS (
         SELECT invoice_id, association_id, since, rest, amount_off, (
             SELECT coalesce(sum(coalesce(source_discounted_amount, discounted_amount)), 0)

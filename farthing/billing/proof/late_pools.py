@@ -1,4 +1,4 @@
-"""Do late lines under a subscription's commitment charge what the whole of their period costs more by now? Pure.
+"""Do late lines under a commitment that they share charge what the whole of their period costs more by now? Pure.
 
 Rule: docs/rules/late-usage.md#under-a-commitment-of-the-subscription
 """
@@ -16,10 +16,11 @@ from farthing.invoices.line_tables import InvoiceLineItem
 
 def late_pool_faults(lines: Sequence[InvoiceLineItem]) -> Iterator[Difference]:
     """The late lines of one invoice that are not together what their pool came to, less what was charged of it."""
-    pools: dict[tuple[str | None, str], list[InvoiceLineItem]] = defaultdict(list)
+    pools: dict[tuple[str | None, ...], list[InvoiceLineItem]] = defaultdict(list)
     for line in lines:
         if line.rating is not None and "pool_invoice_id" in line.rating:
-            pools[line.subscription_id, line.rating["pool_invoice_id"]].append(line)
+            key = line.subscription_id, line.rating["pool_invoice_id"], line.rating.get("pool_item_id")
+            pools[key].append(line)
     for theirs in pools.values():
         rating = theirs[0].rating or {}
         due = EXACT.subtract(Decimal(rating["pool_now"]), Decimal(rating["pool_charged_before"]))

@@ -16,14 +16,15 @@ from farthing.core.money import EXACT, ZERO, allocate, exact_sum, round_to
 
 @dataclass(frozen=True, slots=True)
 class CreditableLine:
-    """A line of an invoice: its gross `amount`, its `net` after discounts, its tax by rate, and what the notes that are
-    not void have credited of it already."""
+    """A line of an invoice: its gross `amount`, its `net` after discounts, of which fixed amounts took
+    `fixed_discount`, its tax by rate, and what the notes that are not void have credited of it already."""
 
     amount: Decimal
     net: Decimal
     taxes: Mapping[str, Decimal]
     credited: Decimal = ZERO
     credited_taxes: Mapping[str, Decimal] = field(default_factory=dict)
+    fixed_discount: Decimal = ZERO
 
     @property
     def tax(self) -> Decimal:

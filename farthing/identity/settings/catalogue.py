@@ -395,6 +395,15 @@ class FxConfig(Configuration):
     market_rate_max_age_days: Annotated[int, Meta(ge=0, le=366)] = 7
 
 
+class MarketplaceConfig(Configuration):
+    """What a cloud marketplace is told of beside usage."""
+
+    key = "marketplace_config"
+
+    include_fixed: bool = False
+    """Also the fixed fees whose service begins in the hour; else they are the marketplace contract's own."""
+
+
 class ActivityConfig(Configuration):
     """How long the activity log is kept."""
 
@@ -480,6 +489,7 @@ CATALOGUE: Mapping[str, type[Configuration]] = {
         RequestConfig,
         ActivityConfig,
         FxConfig,
+        MarketplaceConfig,
         EmailConfig,
         DunningConfig,
         ErasureConfig,

@@ -6,14 +6,17 @@ Rule: docs/rules/invoices-and-payments.md#taken-over
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.catalogue.discounts.enums import CouponCadence
+from farthing.catalogue.discounts.tables import CouponAssociation, CouponRow
 from farthing.catalogue.fx.enums import FxScope
 from farthing.core.encoding.wire import BadField, Moment, Request, checked_metadata, currency_code, stored_amount
 from farthing.core.enums import PriceType
@@ -25,7 +28,7 @@ from farthing.invoices import events
 from farthing.invoices.events import InvoiceEvent
 from farthing.invoices.figures.computation import calculate, reductions, write_figures
 from farthing.invoices.figures.settlement import settle
-from farthing.invoices.figures.terms import CouponTerm, TaxTerm, stored
+from farthing.invoices.figures.terms import Budget, CouponTerm, TaxTerm, stored
 from farthing.invoices.lifecycle import drafts
 from farthing.invoices.lifecycle.as_issued import keep_as_issued
 from farthing.invoices.lifecycle.numbering import continue_after, number_as_given
@@ -77,13 +80,16 @@ class TakenOverLine(Request, kw_only=True):
 
 
 class TakenOverDiscount(Request, kw_only=True):
-    """What a coupon took off the whole invoice, or off the line with this `source_id`."""
+    """What a coupon took off the whole invoice, or off the line with this `source_id`; of lines whose service begins in
+    `[period_start, period_end)`, where those are said."""
 
     coupon_id: Id
     discounted_amount: Decimal
     name: str = ""
     coupon_association_id: Id | None = None
     line: str | None = None
+    period_start: Moment | None = None
+    period_end: Moment | None = None
 
 
 class TakenOverTax(Request, kw_only=True):
@@ -172,6 +178,10 @@ class TakenInvoice:
     lines: dict[str, str]
 
 
+_Windows = Mapping[str, datetime]
+"""Since when each of some associations discounts, by id."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Shape:
     fidelity: Fidelity
@@ -189,7 +199,7 @@ async def take_over_invoice(session: AsyncSession, terms: TakenOverInvoice, now:
     """
     payer = await lock_for_use(session, terms.customer_id)
     invoice = _row(terms, now)
-    shape, totals = _fitting(invoice, terms)
+    shape, totals = _fitting(invoice, terms, await _budgeted(session, terms))
     if await drafts.begin(session, invoice) is not invoice:
         raise AlreadyExists("The invoice exists already", {"invoice_number": terms.invoice_number})
     parts = InvoiceParts(payer, shape.lines, paid=ZERO)
@@ -247,12 +257,29 @@ def _row(terms: TakenOverInvoice, now: datetime) -> Invoice:
     )
 
 
-def _fitting(invoice: Invoice, terms: TakenOverInvoice) -> tuple[_Shape, InvoiceTotals]:
+async def _budgeted(session: AsyncSession, terms: TakenOverInvoice) -> _Windows:
+    """Of the associations that discounted it, since when those discount whose coupons have a budget for each period."""
+    ids = {discount.coupon_association_id for discount in terms.discounts} - {None}
+    if not ids:
+        return {}
+    query = (
+        select(CouponAssociation.id, CouponAssociation.start_date)
+        .join(CouponRow, CouponRow.id == CouponAssociation.coupon_id)
+        .where(
+            CouponAssociation.id.in_(ids),
+            CouponRow.type == CouponType.FIXED,
+            CouponRow.cadence != CouponCadence.ONCE,
+        )
+    )
+    return dict((await session.execute(query)).all())
+
+
+def _fitting(invoice: Invoice, terms: TakenOverInvoice, budgeted: _Windows) -> tuple[_Shape, InvoiceTotals]:
     """The shape that keeps most and comes to the total. Raises ValidationFailed if none does."""
     converted = _converted(invoice, terms)
     if converted is not None:
         return converted
-    for shape in _shapes(terms):
+    for shape in _shapes(terms, budgeted):
         if any(line.amount < 0 or line.quantity < 0 for line in shape.lines):
             continue
         invoice.coupon_terms, invoice.tax_terms = stored(shape.coupons), stored(shape.taxes)
@@ -298,12 +325,13 @@ def _agrees(totals: InvoiceTotals, terms: TakenOverInvoice) -> bool:
     )
 
 
-def _shapes(terms: TakenOverInvoice) -> Iterator[_Shape]:
+def _shapes(terms: TakenOverInvoice, budgeted: _Windows) -> Iterator[_Shape]:
     given, taxes = terms.line_items, _tax_terms(terms)
     if given:
         whole = [_line(line, line.amount) for line in given]
-        coupons = list(_coupon_terms(terms.discounts, given))
-        yield _Shape(Fidelity.WHOLE, whole, coupons, taxes, terms.total_prepaid_credits_applied)
+        for windows in (budgeted, {}) if budgeted else ({},):
+            coupons = list(_coupon_terms(terms.discounts, given, windows))
+            yield _Shape(Fidelity.WHOLE, whole, coupons, taxes, terms.total_prepaid_credits_applied)
         yield _Shape(Fidelity.NET_LINES, [_line(line, line.net) for line in given], [], taxes, ZERO)
     summed_up = InvoiceLineItem(
         id=new_id(Kind.INVOICE_LINE_ITEM),
@@ -336,16 +364,24 @@ def _service_seconds(given: TakenOverLine) -> Decimal | None:
     return Decimal((given.period_end - given.period_start) // timedelta(microseconds=1)).scaleb(-6)
 
 
-def _coupon_terms(discounts: Sequence[TakenOverDiscount], lines: Sequence[TakenOverLine]) -> Iterator[CouponTerm]:
+def _coupon_terms(
+    discounts: Sequence[TakenOverDiscount], lines: Sequence[TakenOverLine], budgeted: _Windows
+) -> Iterator[CouponTerm]:
     by_id = {line.source_id: line for line in lines}
     for discount in discounts:
         if discount.discounted_amount <= 0:
             continue
         line = by_id.get(discount.line or "")
+        off, since = plain(discount.discounted_amount), budgeted.get(discount.coupon_association_id or "")
+        budgets = None
+        if since is not None and discount.period_start is not None and discount.period_end is not None:
+            budgets = (Budget(start=discount.period_start, end=discount.period_end, left=off),)
         yield CouponTerm(
             coupon_id=discount.coupon_id,
             type=CouponType.FIXED,
-            off=plain(discount.discounted_amount),
+            off=off,
+            start=since if budgets else None,
+            budgets=budgets,
             target=None if line is None else line.subscription_line_item_id or line.price_id,
             coupon_association_id=discount.coupon_association_id,
             name=discount.name,

@@ -181,6 +181,8 @@ class InvoiceDocument:
     """What is said beside the figures: why there is no tax, how to pay."""
     notes: str = ""
     vat: str = ""
+    collector: str = ""
+    """Who collects it in the seller's place, as people call it."""
     conversion: DocumentConversion | None = None
     logo: Logo | None = None
     paper: Paper = "a4"

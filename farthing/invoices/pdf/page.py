@@ -148,6 +148,7 @@ def _facts(document: InvoiceDocument, number: str) -> Iterator[tuple[str, str]]:
         ("Corrects invoice", text(document.corrects)),
         ("Issue date", figures.day(document.issued)),
         ("Due date", figures.day(document.due_on)),
+        ("Collected by", text(document.collector)),
         ("Period", figures.span(document.days)),
         ("Billing period", text(document.billing_period).replace("_", " ").capitalize()),
         ("Currency", document.currency.upper()),

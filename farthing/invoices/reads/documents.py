@@ -106,6 +106,7 @@ async def document(session: AsyncSession, invoice: Invoice) -> InvoiceDocument:
         notes=invoice.meta.get("notes", ""),
         conversion=_conversion(invoice, zone),
         vat=invoice.meta.get("vat", ""),
+        collector=await ports_of(session, InvoicePorts).collector_of(session, invoice.subscription_id),
         logo=Logo.of_base64(logo) if logo else None,
     )
 

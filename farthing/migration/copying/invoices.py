@@ -5,6 +5,7 @@ Rule: docs/rules/migration.md#invoices
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
@@ -13,13 +14,15 @@ from farthing.catalogue.taxes.tables import TaxRateRow
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import EXACT, ZERO, exact_sum, plain
 from farthing.credits.notes.lifecycle.creation import create_note
+from farthing.credits.notes.lifecycle.limits import creditable_lines
 from farthing.credits.notes.schemas import CreateCreditNoteRequest
-from farthing.invoices.figures.settlement import record_settlement
+from farthing.credits.rules.notes import line_ceiling
+from farthing.invoices.figures.settlement import give_up_remainder, record_settlement, settle
 from farthing.invoices.lifecycle.numbering import continue_after
 from farthing.invoices.lifecycle.takeover import Fidelity, TakenInvoice, TakenOverInvoice, take_over_invoice
 from farthing.invoices.lifecycle.transitions import resettle
-from farthing.invoices.parts import lines_of
 from farthing.invoices.ports import InvoicePorts
+from farthing.invoices.receivable import PaymentStatus
 from farthing.invoices.settlement_tables import SettlementKind
 from farthing.invoices.tables import Invoice
 from farthing.migration.copying.catalogue import ADDONS, COUPONS, METERS, PLANS, PRICES, SUBSCRIPTIONS, TAX_RATES
@@ -28,6 +31,7 @@ from farthing.migration.copying.subscriptions import COUPON_ASSOCIATIONS, LINE_I
 from farthing.migration.copying.target import LeftOut, MigrationTarget
 from farthing.migration.source.fields import SourceRecord, decimal_of, fields_of, metadata_of, time_of
 from farthing.payments.processing import creation, outcomes
+from farthing.payments.refunds.sources import plan_source_refunds
 from farthing.payments.schemas import CreatePaymentRequest
 from farthing.payments.tables import DestinationType, PaymentMethodType
 from farthing.storage.postgres import ports_of
@@ -62,6 +66,8 @@ _LINE_FIGURES = ("amount", "quantity", "line_item_discount", "invoice_level_disc
 _OWNERS = MappingProxyType({"plan": PLANS, "addon": ADDONS})
 _PAID = frozenset({"SUCCEEDED", "PARTIALLY_REFUNDED", "OVERPAID"})
 _CREDIT_REASON = "BILLING_ERROR"
+_Window = tuple[datetime | None, datetime | None]
+"""The service period of lines, as far as it is said."""
 _MIGRATED = "source_id"
 """The metadata that names a record at the source."""
 
@@ -87,6 +93,8 @@ async def copy_invoice(target: MigrationTarget, record: SourceRecord) -> str:
         target.problems.append("how it was converted is not kept: check by hand what is given back of it")
     await _credit(target, taken.invoice, decimal_of(record, "adjustment_amount"))
     await _pay(target, taken, record)
+    await _refund(target, taken.invoice, decimal_of(record, "refunded_amount"))
+    await _write_off(target, taken.invoice, record)
     _compare(target, taken.invoice, record)
     return taken.invoice.id
 
@@ -105,7 +113,7 @@ async def _terms(target: MigrationTarget, record: SourceRecord) -> dict[str, Any
         "subscription_customer_id": await target.find(CUSTOMERS, record.get("subscription_customer_id")),
         "metadata": {**metadata_of(record, target.problems)},
         "line_items": [await _line(target, line) for line in record.get("line_items") or ()],
-        "discounts": [await _discount(target, discount) for discount in record.get("coupon_applications") or ()],
+        "discounts": await _discounts(target, record),
         "taxes": [await _tax(target, tax) for tax in record.get("taxes") or ()],
         **_conversion(record),
     }
@@ -153,6 +161,36 @@ async def _line(target: MigrationTarget, record: SourceRecord) -> dict[str, Any]
     return body
 
 
+async def _discounts(target: MigrationTarget, record: SourceRecord) -> list[dict[str, Any]]:
+    """What coupons took. What was taken of the budget of a period is told with the period, because another invoice of
+    it goes on with what is left."""
+    lines = record.get("line_items") or ()
+    windows = {str(line.get("id")): (time_of(line, "period_start"), time_of(line, "period_end")) for line in lines}
+    taken_in: dict[_Window, Decimal] = {}
+    for line in lines:
+        window = windows[str(line.get("id"))]
+        taken_in[window] = EXACT.add(taken_in.get(window, ZERO), decimal_of(line, "invoice_level_discount"))
+    found = []
+    for application in record.get("coupon_applications") or ():
+        discount = await _discount(target, application)
+        start, end = windows.get(str(discount["line"])) or _taken_window(taken_in, discount["discounted_amount"])
+        if start is not None and end is not None and start < end:
+            discount.update(period_start=start, period_end=end)
+        found.append(discount)
+    return found
+
+
+def _taken_window(taken_in: dict[_Window, Decimal], amount: Decimal) -> _Window:
+    """The service period in which a discount on several lines was taken, which has an application of its own: one in
+    which as much was taken, else one in which more was. It is counted off."""
+    enough = [window for window, left in taken_in.items() if left >= amount]
+    fitting = sorted(enough, key=lambda window: taken_in[window] != amount)
+    if not fitting:
+        return None, None
+    taken_in[fitting[0]] = EXACT.subtract(taken_in[fitting[0]], amount)
+    return fitting[0]
+
+
 async def _discount(target: MigrationTarget, record: SourceRecord) -> dict[str, Any]:
     coupon = record.get("coupon_snapshot") or record.get("coupon") or {}
     return {
@@ -179,12 +217,7 @@ async def _credit(target: MigrationTarget, invoice: Invoice, amount: Decimal) ->
     """What credit notes of the source took off what is due, as one note over the lines in their order."""
     if not amount:
         return
-    left, items = amount, []
-    for line in (await lines_of(target.session, [invoice.id]))[invoice.id]:
-        taken = min(left, line.amount)
-        if taken > 0:
-            items.append({"invoice_line_item_id": line.id, "amount": taken})
-            left = EXACT.subtract(left, taken)
+    items, left = await _over_lines(target, invoice, amount)
     if left or not items:
         target.problems.append(f"adjustments of {plain(amount)} are more than its lines")
         return
@@ -196,6 +229,20 @@ async def _credit(target: MigrationTarget, invoice: Invoice, amount: Decimal) ->
         "process_credit_note": True,
     }
     await create_note(target.session, target.read(body, CreateCreditNoteRequest), target.now)
+
+
+async def _over_lines(
+    target: MigrationTarget, invoice: Invoice, amount: Decimal
+) -> tuple[list[dict[str, Any]], Decimal]:
+    """What a note of `amount` takes of the lines, in their order, and what is left of it."""
+    left, items = amount, []
+    overpaid = EXACT.subtract(invoice.amount_paid, invoice.amount_due)
+    for line_id, line in (await creditable_lines(target.session, invoice)).creditable.items():
+        taken = min(left, EXACT.subtract(line_ceiling(line, overpaid), line.credited))
+        if taken > 0:
+            items.append({"invoice_line_item_id": line_id, "amount": taken})
+            left = EXACT.subtract(left, taken)
+    return items, left
 
 
 async def _pay(target: MigrationTarget, taken: TakenInvoice, record: SourceRecord) -> None:
@@ -217,8 +264,36 @@ async def _pay(target: MigrationTarget, taken: TakenInvoice, record: SourceRecor
         total = await record_settlement(target.session, taken.invoice, SettlementKind.MANUAL, rest)
         when = time_of(record, "paid_at") or target.now
         await resettle(target.session, taken.invoice, when, effects=effects, paid=total)
-    if decimal_of(record, "refunded_amount"):
-        target.problems.append(f"refunds of {plain(decimal_of(record, 'refunded_amount'))} were not carried")
+    elif not payments and record.get("payment_status") == PaymentStatus.FAILED.value:
+        taken.invoice.latest_attempt_failed = True
+        await settle(target.session, taken.invoice, target.now)
+
+
+async def _refund(target: MigrationTarget, invoice: Invoice, amount: Decimal) -> None:
+    """What the source gave back, as one note whose money goes the way it came, so that nobody receives it again."""
+    if not amount:
+        return
+    items, left = await _over_lines(target, invoice, amount)
+    sources = await plan_source_refunds(target.session, invoice, amount)
+    if left or exact_sum([part.amount for part in sources]) != amount:
+        target.problems.append(f"refunds of {plain(amount)} were not carried")
+        return
+    body = {
+        "invoice_id": invoice.id,
+        "reason": _CREDIT_REASON,
+        "line_items": items,
+        "memo": "Refunds of the system that issued the invoice",
+        "refund_target": "BACK_TO_SOURCE",
+        "process_credit_note": True,
+    }
+    await create_note(target.session, target.read(body, CreateCreditNoteRequest), target.now)
+
+
+async def _write_off(target: MigrationTarget, invoice: Invoice, record: SourceRecord) -> None:
+    when = time_of(record, "written_off_at")
+    if when is not None and invoice.amount_remaining > 0:
+        give_up_remainder(target.session, invoice, str(record.get("write_off_reason") or "Taken over"), when)
+        await settle(target.session, invoice, target.now)
 
 
 async def _copy_payment(target: MigrationTarget, invoice: Invoice, record: SourceRecord) -> None:

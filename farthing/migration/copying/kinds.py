@@ -9,6 +9,7 @@ from typing import Any
 from farthing.migration.copying import catalogue, customers, invoices, subscriptions, wallets
 from farthing.migration.copying.target import MigrationTarget
 from farthing.migration.source.api import NotOffered, SourceApi
+from farthing.migration.source.ended_items import read_ended_items
 from farthing.migration.source.fields import SourceRecord
 
 Pages = AsyncIterator[list[SourceRecord]]
@@ -113,12 +114,15 @@ async def _subscriptions(source: SourceApi) -> Pages:
             yield [record for record in page if bool(record.get("parent_subscription_id")) is children]
 
 
+_BILLED = frozenset({"active", "trialing", "paused"})
 _EVERY_STATUS = ["active", "trialing", "paused", "incomplete", "draft", "cancelled"]
 
 
 async def _whole_subscription(source: SourceApi, record: SourceRecord) -> SourceRecord:
     id_ = record["id"]
     whole: SourceRecord = {**record, **await source.get(f"/subscriptions/{id_}")}
+    if whole.get("subscription_status") in _BILLED:
+        whole["line_items"] = [*(whole.get("line_items") or ()), *await read_ended_items(source, whole)]
     for item in whole.get("line_items") or ():
         if not isinstance(item.get("price"), dict) and item.get("price_id"):
             item["price"] = await _or_nothing(source.get(f"/prices/{item['price_id']}"))

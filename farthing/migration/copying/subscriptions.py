@@ -31,6 +31,7 @@ from farthing.migration.copying.catalogue import (
 )
 from farthing.migration.copying.customers import CUSTOMERS
 from farthing.migration.copying.target import MigrationTarget
+from farthing.migration.source.ended_items import FROM_PREVIEW
 from farthing.migration.source.fields import SourceRecord, decimal_of, fields_of, metadata_of, time_of
 from farthing.storage.queries.rows import find
 from farthing.subscriptions.attachments import count_periods, override_entitlements, periods_after
@@ -223,6 +224,9 @@ async def _copy_line_item(target: MigrationTarget, subscription: Subscription, r
     request = target.read(body, TakenOverLineItem, ("display_name", "plan_display_name"))
     item = await take_over_line_item(target.session, subscription, request)
     target.note_part(LINE_ITEMS, record.get("id"), item.id)
+    if record.get(FROM_PREVIEW):
+        name = record.get("display_name") or record.get("id")
+        target.problems.append(f"{name} ended in the open period; it is carried as the next invoice's preview shows it")
 
 
 async def _price(target: MigrationTarget, subscription: Subscription, item: SourceRecord) -> str:
@@ -301,6 +305,9 @@ async def _copy_grant(
         if str(grant.get("cadence")).upper() == "RECURRING":
             target.problems.append(f"credit grant {grant.get('name')} names no next date; give it again by hand")
         return
+    ends = time_of(grant, "end_date") or subscription.end_date
+    if ends is not None and ends <= min(upcoming):
+        return  # it ends before it would give again
     body = fields_of(grant, (*GRANT_FIELDS, "end_date"))
     body |= {
         "scope": "SUBSCRIPTION",

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
+from itertools import groupby
 from types import TracebackType
 from typing import Any
 
@@ -68,14 +69,14 @@ class SourceApi:
         return await self._ask("GET", path, parameters=parameters)
 
     async def search(self, path: str, **body: Any) -> AsyncIterator[list[SourceRecord]]:
-        """The pages of a search, oldest record first. Raises NotOffered, SourceFailed."""
+        """The pages of a search, oldest record first, those of one moment by id. Raises NotOffered, SourceFailed."""
 
         async def ask(offset: int) -> Any:
             # by time of creation, which is what every filter sorts by unless it is told otherwise
             return await self._ask("POST", path, body={"order": "asc", **body, "limit": PAGE, "offset": offset})
 
         async for page in _pages(ask):
-            yield page
+            yield oldest_first(page)
 
     async def list(self, path: str, **parameters: str | int) -> AsyncIterator[list[SourceRecord]]:
         """The pages of a list. Raises NotOffered, SourceFailed."""
@@ -134,6 +135,12 @@ async def _pages(ask: Callable[[int], Awaitable[Any]]) -> AsyncIterator[list[Sou
         offset += len(records)
         if len(records) < PAGE and offset >= total:
             return
+
+
+def oldest_first(page: list[SourceRecord]) -> list[SourceRecord]:
+    """A page with those of one moment by their ids, which grow with time; a source may show these newest first."""
+    moments = groupby(page, lambda record: str(record.get("created_at")))
+    return [record for _, equal in moments for record in sorted(equal, key=lambda record: str(record.get("id")))]
 
 
 def versioned_url(url: str) -> str:

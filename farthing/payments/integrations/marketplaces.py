@@ -5,6 +5,9 @@ Rule: docs/rules/marketplaces.md#who-collects
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from sqlalchemy import ColumnElement, column, exists, or_, select, table
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
@@ -13,11 +16,14 @@ from farthing.core.enums import Status
 from farthing.customers.tables import IntegrationEntityType, IntegrationMapping
 from farthing.payments.tables import ProviderType
 
-MARKETPLACES = (
-    ProviderType.AWS_MARKETPLACE.value,
-    ProviderType.GCP_MARKETPLACE.value,
-    ProviderType.AZURE_MARKETPLACE.value,
+MARKETPLACE_NAMES: Mapping[ProviderType, str] = MappingProxyType(
+    {
+        ProviderType.AWS_MARKETPLACE: "AWS Marketplace",
+        ProviderType.GCP_MARKETPLACE: "Google Cloud Marketplace",
+        ProviderType.AZURE_MARKETPLACE: "Azure Marketplace",
+    }
 )
+MARKETPLACES = tuple(provider.value for provider in MARKETPLACE_NAMES)
 
 
 _AGREEMENTS = table("marketplace_agreements", column("subscription_id"), column("provider"), column("agreement_status"))
@@ -62,3 +68,9 @@ async def collecting_marketplace(session: AsyncSession, subscription_id: str | N
     )
     names = await session.scalars(mapped.union(ended))
     return min((ProviderType(name) for name in names), default=None)
+
+
+async def collector_of(session: AsyncSession, subscription_id: str | None) -> str:
+    """What the marketplace is called that collects for a subscription; empty where none does."""
+    marketplace = await collecting_marketplace(session, subscription_id)
+    return "" if marketplace is None else MARKETPLACE_NAMES[marketplace]

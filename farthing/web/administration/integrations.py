@@ -80,7 +80,14 @@ _KEYS: Mapping[ProviderType, tuple[FormField, ...]] = MappingProxyType(
             FormField(f"{_SECRETS}.account_id", "Account", hint="Begins with acct_"),
         ),
         ProviderType.S3: _AWS_KEYS,
-        ProviderType.AWS_MARKETPLACE: _AWS_KEYS,
+        ProviderType.AWS_MARKETPLACE: (
+            *_AWS_KEYS,
+            FormField(
+                f"{_SECRETS}.aws_role_arn", "Role", hint="ARN of the role that the key takes on to report, if any"
+            ),
+            FormField(f"{_SECRETS}.aws_external_id", "External id", hint="Where the role asks for one", longest=1224),
+            FormField("sync_config.aws_marketplace.region", "Region", hint="us-east-1 if left blank"),
+        ),
         ProviderType.GCP_MARKETPLACE: (
             _secret("service_account_key", "Key of the service account", "The content of its JSON file", 8000),
         ),

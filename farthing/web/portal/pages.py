@@ -30,6 +30,7 @@ from farthing.invoices.reads.reading_zones import reading_zone, reading_zones
 from farthing.invoices.receivable import InvoiceStatus, is_unpaid
 from farthing.invoices.receivables.summary import CustomerInvoiceSummary, SummaryScope, summarise
 from farthing.invoices.tables import Invoice
+from farthing.payments.integrations.marketplaces import collector_of
 from farthing.payments.shared_by_routes import provide_gateways
 from farthing.payments.states import OPEN
 from farthing.payments.tables import Payment
@@ -52,7 +53,6 @@ from farthing.web.portal.usage import live_subscriptions, plan_names
 from farthing.web.rendering.answers import HttpRequest, go, refused
 from farthing.web.rendering.charts import StripPart
 from farthing.web.rendering.listing import listing
-from farthing.web.rendering.words.provider_names import collector_of
 
 
 class Portal(Controller):

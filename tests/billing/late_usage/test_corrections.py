@@ -528,3 +528,28 @@ async def test_a_line_under_a_commitment_over_several_periods_says_why_it_is_not
     (line,) = (await preview(office, invoice))["lines"]
     assert line["not_corrected"] == "commitment"
     await correct(office, invoice, expect=400)
+
+
+@pytest.mark.parametrize(
+    ("voided", "taken_back"),
+    [pytest.param(4, "4", id="six are left, less the whole discount"), pytest.param(10, "9", id="nothing is left")],
+)
+async def test_a_fixed_discount_stays_whole(office: Office, voided: int, taken_back: str) -> None:
+    """Ten calls at 1 less a fixed 1 a month, in two steps."""
+    calls = await office.feature("calls")
+    plan = await office.plan(office.usage(calls, "1"))
+    await settled(office)
+    customer = await office.customer()
+    terms = {"type": "fixed", "amount_off": "1", "currency": "usd", "cadence": "forever"}
+    await office.account.post("/coupons", {"name": "one", "coupon_code": "one", **terms})
+    subscription = await office.subscribed(plan, customer, subscription_coupons=[{"coupon_code": "one"}])
+    for number in range(10):
+        await send(office, customer, f"e{number}", "2026-01-15")
+    await office.run("2026-02-01")
+    invoice = await january(office, subscription)
+    assert invoice.total == 9
+    for gone in (range(2), range(2, voided)):
+        await void(office, *(f"e{number}" for number in gone))
+        await correct(office, invoice)
+    assert sum(Decimal(amount) for _, amount in await notes(office, invoice)) == Decimal(taken_back)
+    assert await faults(office, [invoice]) == []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime
 
 import pytest
+from pypdf import PdfReader
 from sqlalchemy import select
 
 from farthing.marketplaces.reporting.planning import plan_reports
@@ -132,6 +134,8 @@ async def test_an_invoice_says_which_marketplace_collects_it_and_is_not_paid_her
     assert "collected by Azure Marketplace" in (await inside.http.get(path)).text
     page = (await inside.http.get(f"/portal/{token}{path}")).text
     assert "Collected by Azure Marketplace" in page
+    paper = (await inside.http.get(f"{path}/pdf")).content
+    assert "Collected by" in PdfReader(io.BytesIO(paper)).pages[0].extract_text()
     assert f"{path}/pay" not in page
     await inside.http.post(f"/portal/{token}{path}/pay")
     assert (await own.account.get("/payments"))["pagination"]["total"] == 0

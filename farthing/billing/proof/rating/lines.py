@@ -97,8 +97,8 @@ def _text(value: object) -> str:
 
 def _record(line: InvoiceLineItem) -> dict[str, Any]:
     """What the line says of its rating, without what is said of the line as a whole."""
-    apart = {"gross", "current_usage", "charged_before", "pool_invoice_id", "pool_charged_before", "pool_now"}
-    return {key: value for key, value in (line.rating or {}).items() if key not in apart}
+    apart, facts = {"gross", "current_usage", "charged_before"}, (line.rating or {}).items()
+    return {key: value for key, value in facts if key not in apart and not key.startswith("pool_")}
 
 
 def _rated_quantity(line: InvoiceLineItem) -> Decimal:
@@ -263,7 +263,7 @@ class _UsageLines:
         stored = info["amount"], info["overage_factor"], info["true_up_enabled"], info["is_windowed"]
         agreed = plain(terms.amount), plain(terms.overage_factor), terms.true_up, item.commitment.windowed
         yield from _unless(line.id, "commitment", stored, agreed)
-        if self._over_several(item, info):
+        if self._over_several(item, info) or "pool_item_id" in (line.rating or {}):
             return
         charge = item_commitment(self._cost(line), self._terms(info)).rounded(self.digits)
         utilized = EXACT.add(charge.utilized, charge.uncommitted)

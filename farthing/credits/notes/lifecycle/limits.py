@@ -18,6 +18,7 @@ from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.payments.tables import Payment
+from farthing.rating.totals.discounts import CouponType
 
 _REFUNDING = frozenset({PaymentStatus.SUCCEEDED, PaymentStatus.OVERPAID, PaymentStatus.PARTIALLY_REFUNDED})
 
@@ -92,6 +93,11 @@ async def creditable_lines(session: AsyncSession, invoice: Invoice) -> InvoiceLi
     """The lines of an invoice with their tax, and what notes that are not void have credited of each."""
     lines = await published_lines(session, invoice.id)
     totals = calculate(invoice, lines, invoice.total_prepaid_credits_applied)
+    fixed: defaultdict[str, Decimal] = defaultdict(lambda: ZERO)
+    for applied in totals.coupon_applications:
+        if applied.coupon.type is CouponType.FIXED:
+            for line_id, share in applied.shares:
+                fixed[line_id] = EXACT.add(fixed[line_id], share)
     credited: defaultdict[str, Decimal] = defaultdict(lambda: ZERO)
     taxes: defaultdict[str, dict[str, Decimal]] = defaultdict(dict)
     noted = await session.scalars(
@@ -112,6 +118,7 @@ async def creditable_lines(session: AsyncSession, invoice: Invoice) -> InvoiceLi
             taxes=_by_rate(worked.taxes),
             credited=credited[line.id],
             credited_taxes=taxes[line.id],
+            fixed_discount=fixed[line.id],
         )
         for line, worked in zip(lines, totals.lines, strict=True)
     }

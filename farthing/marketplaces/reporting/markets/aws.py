@@ -21,12 +21,16 @@ from farthing.marketplaces.reporting.markets.interface import (
     UsageToReport,
     Verdict,
 )
-from farthing.marketplaces.reporting.markets.secrets import required
+from farthing.marketplaces.reporting.markets.secrets import WHERE, required
 from farthing.payments.integration_schemas import SyncConfig
 from farthing.payments.providers.registry import ConnectionDraft
 
 KEY_NAMES = ("aws_access_key_id", "aws_secret_access_key")
 _TOKEN = "aws_session_token"  # noqa: S105 (its name)
+_ROLE, _EXTERNAL_ID = "aws_role_arn", "aws_external_id"
+_ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]{1,512}", re.ASCII)
+_EXTERNAL = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
+_ROLE_SESSION = "farthing"
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]{2,12}){1,3}-\d{1,2}")
 DEFAULT_REGION = "us-east-1"
 CONNECT_SECONDS, READ_SECONDS = 10, 30
@@ -50,7 +54,24 @@ def check_connection(draft: ConnectionDraft) -> None:
     """Raises ValidationFailed, naming the field, for a connection that could report nothing."""
     for name in KEY_NAMES:
         required(draft.secrets, name)
+    _role(draft.secrets)
     _region(draft.sync_config)
+
+
+def _role(secrets: Mapping[str, Any]) -> Mapping[str, str] | None:
+    """The role that the key takes on to report, as AWS is asked for it; None where the key reports itself."""
+    if not secrets.get(_ROLE):
+        if secrets.get(_EXTERNAL_ID):
+            raise ValidationFailed.of(f"{WHERE}.{_EXTERNAL_ID}", f"goes with {_ROLE}")
+        return None
+    role, external_id = required(secrets, _ROLE), secrets.get(_EXTERNAL_ID)
+    if not _ROLE_ARN.fullmatch(role):
+        raise ValidationFailed.of(f"{WHERE}.{_ROLE}", "must be the ARN of a role, arn:aws:iam::123456789012:role/name")
+    if not external_id:
+        return {"RoleArn": role}
+    if not isinstance(external_id, str) or not _EXTERNAL.fullmatch(external_id):
+        raise ValidationFailed.of(f"{WHERE}.{_EXTERNAL_ID}", "must be 2 to 1224 letters, digits and =,.@:/+-_")
+    return {"RoleArn": role, "ExternalId": external_id}
 
 
 def _region(config: SyncConfig | None) -> str:
@@ -68,6 +89,7 @@ class AwsReporter:
 
     _session: Any
     _options: Mapping[str, Any]
+    _role: Mapping[str, str] | None = None
 
     def call_of(self, terms: Mapping[str, Any]) -> str:
         """A call is for one product, or for licences, which say themselves which product they are of."""
@@ -102,7 +124,8 @@ class AwsReporter:
         )
 
         try:
-            async with self._session.create_client(service, **self._options) as client:
+            options = await self._assumed()
+            async with self._session.create_client(service, **options) as client:
                 yield client
         except ClientError as error:
             raise _refusal(error.response) from error
@@ -112,6 +135,29 @@ class AwsReporter:
         except (BotoCoreError, OSError, TimeoutError) as error:
             words = f"AWS did not answer: {type(error).__name__}"
             raise MarketplaceUnavailable(words, is_unknown=True) from error
+
+    async def _assumed(self) -> Mapping[str, Any]:
+        """What a client is made with: the keys of the connection, or those that its role has for the next hour."""
+        if self._role is None:
+            return self._options
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            async with self._session.create_client("sts", **self._options) as client:
+                answer = await client.assume_role(RoleSessionName=_ROLE_SESSION, **self._role)
+        except ClientError as error:
+            words = f"AWS refused the role: {error.response.get('Error', {}).get('Code', '')}"
+            raise MarketplaceUnavailable(words, is_unknown=False) from error  # no record has left
+        except (BotoCoreError, OSError, TimeoutError) as error:
+            words = f"AWS did not answer for the role: {type(error).__name__}"
+            raise MarketplaceUnavailable(words, is_unknown=False) from error
+        keys = answer["Credentials"]
+        return {
+            **self._options,
+            "aws_access_key_id": keys["AccessKeyId"],
+            "aws_secret_access_key": keys["SecretAccessKey"],
+            "aws_session_token": keys["SessionToken"],
+        }
 
 
 def _record(report: UsageToReport) -> dict[str, Any]:
@@ -176,7 +222,7 @@ async def opened_aws(
             {"provider_type": "aws_marketplace"},
         ) from error
     key_id, secret = (required(secrets, name) for name in KEY_NAMES)
-    region = _region(config)
+    role, region = _role(secrets), _region(config)
     resolver = ports.make_resolver()
     try:
         yield AwsReporter(
@@ -194,6 +240,7 @@ async def opened_aws(
                     retries={"total_max_attempts": 1},  # when it is sent again is decided here
                 ),
             },
+            role,
         )
     finally:
         await resolver.close()

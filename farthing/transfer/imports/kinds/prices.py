@@ -24,6 +24,7 @@ _UNIT = {
     "price_unit_config_amount": "amount",
     "price_unit_config_tiers": "price_unit_tiers",
 }
+_MOST_DIGITS = 40
 _INTEGERS = ("billing_period_count", "trial_period_days", "min_quantity", "transform_quantity_divide_by")
 
 COLUMNS = ColumnSet(
@@ -95,8 +96,12 @@ def _creation(fields: dict[str, Any]) -> CreatePriceRequest:
 def _integer(column: str, text: str) -> int:
     try:
         number = Decimal(text)
-        if number != number.to_integral_value():
-            raise BadCell(column, "must be a whole number")
-        return int(number)
-    except (InvalidOperation, OverflowError) as error:
+    except InvalidOperation as error:
         raise BadCell(column, "must be a whole number") from error
+    if number.adjusted() > _MOST_DIGITS:
+        raise BadCell(
+            column, f"must have at most {_MOST_DIGITS} digits"
+        )  # 1e999999999 is nine hundred megabytes of them
+    if number != number.to_integral_value():
+        raise BadCell(column, "must be a whole number")
+    return int(number)

@@ -139,6 +139,22 @@ def activity() -> Sections:
     )
 
 
+def marketplaces() -> Sections:
+    """What a cloud marketplace is told of beside usage."""
+    return (
+        FormSection(
+            "Marketplaces",
+            (
+                tick(
+                    "include_fixed",
+                    "Report fixed fees too",
+                    "Each in the hour in which its service begins; else they are part of the contract there",
+                ),
+            ),
+        ),
+    )
+
+
 def exchange_rates() -> Sections:
     """How old the reference rates may be that invoices are converted at."""
     return (

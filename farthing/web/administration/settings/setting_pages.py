@@ -26,6 +26,7 @@ from farthing.identity.settings.catalogue import (
     FxConfig,
     InvoiceConfig,
     InvoicePdfConfig,
+    MarketplaceConfig,
     PaymentMandateLimits,
     PrepareProcessedEventsConfig,
     RequestConfig,
@@ -226,6 +227,14 @@ PAGES: Mapping[str, SettingPage] = MappingProxyType(
                 "How old an exchange rate may be that an invoice is converted at.",
                 lambda config: f"At most {counted(config.market_rate_max_age_days, 'day')} old",
                 operations_forms.exchange_rates,
+            ),
+            SettingPage(
+                MarketplaceConfig,
+                "Marketplaces",
+                SettingGroup.INVOICING,
+                "What the marketplaces that collect for subscriptions are told of beside usage.",
+                lambda config: "Usage and fixed fees" if config.include_fixed else "Usage alone",
+                operations_forms.marketplaces,
             ),
             SettingPage(
                 EmailConfig,

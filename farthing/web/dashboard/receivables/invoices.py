@@ -29,6 +29,7 @@ from farthing.invoices.routes import effects_of
 from farthing.invoices.settlement_tables import PaymentSettlement
 from farthing.invoices.tables import Invoice
 from farthing.notifications.email.reads import emails_of_invoice
+from farthing.payments.integrations.marketplaces import collector_of
 from farthing.payments.processing.descriptions import method_of, payments_behind, reference_of
 from farthing.payments.refunds.records import refunds_of_invoice
 from farthing.payments.tables import Payment
@@ -42,7 +43,6 @@ from farthing.web.dashboard.receivables.conversion import converted_figures, mis
 from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 from farthing.web.rendering.words import wording
-from farthing.web.rendering.words.provider_names import collector_of
 
 _IN_THE_TABLE = frozenset({"quantity", "list_unit_amount"})
 """What of the notes of a line says no more than the table of its price, unless something else had a say."""
