@@ -23,6 +23,11 @@ class FilledForm:
     is_filled: bool = False
     """Whether anybody has filled it in: then what is not in `given` is blank, and not as it was initially."""
 
+    @property
+    def first_problem(self) -> str:
+        """The first field that is wrong, where whoever typed goes on; "" when none is."""
+        return next((name for name in _names(self.sections, self.given) if name in self.problems), "")
+
     def value(self, part: FormField, name: str | None = None) -> str:
         """What stands in a field, or in the field of a row that is called `name`."""
         initial = "" if self.is_filled else part.initial

@@ -61,7 +61,7 @@ _VAT = FormSection(
             "VAT category",
             FieldKind.CHOICE,
             options=VAT_CATEGORIES,
-            placeholder="S above 0%, Z at 0%",
+            placeholder="Standard rate, or zero rate at 0%",
         ),
         FormField("metadata.vat_exemption_reason", "Why no VAT is charged", hint="Where the category needs a reason"),
         FormField("metadata.vat_exemption_code", "Or its code", placeholder="VATEX-EU-AE"),
