@@ -19,7 +19,8 @@ from farthing.catalogue.products.tables import Feature, GroupRow
 from farthing.core.clock import Clock
 from farthing.core.encoding.decoding import convert
 from farthing.core.enums import PriceType, Status
-from farthing.core.errors import FarthingError
+from farthing.core.errors import FarthingError, ValidationFailed
+from farthing.core.money import plain
 from farthing.credits.ledger.tables import Wallet
 from farthing.credits.schemas import UpdateWalletRequest
 from farthing.credits.wallets import lifecycle
@@ -37,6 +38,7 @@ from farthing.web.access.visitors import changes, form_of, shows
 from farthing.web.dashboard.choosing import customer_id_of
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 from farthing.web.rendering.listing import listing
+from farthing.web.rendering.typed_fields import number_in
 from farthing.web.rendering.words.wording import money, reason
 
 PAGE = "/alerts"
@@ -213,10 +215,10 @@ class AlertPages(Controller):
         """Set thresholds for the spend of a subscription, a line item or a group."""
         given, here = form_of(request), f"/subscriptions/{subscription_id}"
         kind, _, entity_id = given.get("scope", "").partition(":")
-        body = {"entity_type": kind, "entity_id": entity_id, "config": _config(given, "above")}
-        if kind != SpendScope.SUBSCRIPTION:
-            body |= {"parent_entity_type": "subscription", "parent_entity_id": subscription_id}
         try:
+            body = {"entity_type": kind, "entity_id": entity_id, "config": _config(given, "above")}
+            if kind != SpendScope.SUBSCRIPTION:
+                body |= {"parent_entity_type": "subscription", "parent_entity_id": subscription_id}
             await settings.create_setting(session, convert(body, CreateAlertSettingsRequest), clock.now())
         except (FarthingError, msgspec.ValidationError) as error:
             return await refused(request, here, as_domain_error(error))
@@ -235,12 +237,16 @@ class AlertPages(Controller):
     ) -> Response[str]:
         """Set a wallet's own thresholds, switch them off, or leave it those of the environment."""
         given, here = form_of(request), f"/wallets/{wallet_id}"
-        config: dict[str, Any] | None = None
-        if given.get("mode") == "own":
-            config = _config(given, "below")
-        elif given.get("mode") == "off":
-            config = {"alert_enabled": False}
         try:
+            match given.get("mode"):
+                case "own":
+                    config: dict[str, Any] | None = _config(given, "below")
+                case "off":
+                    config = {"alert_enabled": False}
+                case "environment":
+                    config = None
+                case _:
+                    raise ValidationFailed.of("mode", "must be chosen from the list")
             asked = convert({"alert_settings": config}, UpdateWalletRequest)
             await lifecycle.update(session, wallet_id, asked, clock.now())
         except (FarthingError, msgspec.ValidationError) as error:
@@ -257,7 +263,7 @@ def wallet_sentence(config: Mapping[str, Any]) -> str:
 def _config(given: Mapping[str, str], condition: str) -> dict[str, Any]:
     """The thresholds of a form; those left empty are none."""
     levels = {
-        level: {"threshold": given[level].replace(",", "").strip(), "condition": condition}
+        level: {"threshold": plain(number_in(level, given[level])), "condition": condition}
         for level in LEVELS
         if given.get(level, "").strip()
     }

@@ -17,7 +17,7 @@ from farthing.calendar.zones import to_utc
 from farthing.core.clock import instant
 from farthing.core.encoding.times import read_time
 from farthing.core.errors import FarthingError, ValidationFailed
-from farthing.core.money import parse
+from farthing.web.rendering.typed_fields import number_in
 
 AS_OF, AGREED, ONCE = "as_of", "agreed", "once"
 OF_THE_STEPS = frozenset({"form_token", AS_OF, AGREED, ONCE})
@@ -62,7 +62,7 @@ class TypedForm:
     def number(self, name: str) -> Decimal | None:
         """A number as people write it: "1,250.50"; None for nothing. Raises ValidationFailed."""
         written = self.text(name)
-        return None if not written else read_number(written, name)
+        return None if not written else number_in(name, written)
 
     def midnight(self, name: str, zone: ZoneInfo) -> str | None:
         """The beginning of a day in `zone`; None for nothing. Raises ValidationFailed."""
@@ -74,14 +74,6 @@ class TypedForm:
             return instant(to_utc(datetime(day.year, day.month, day.day), zone))  # noqa: DTZ001 (the wall's time)
         except (ValueError, OverflowError) as error:
             raise ValidationFailed.of(name, "must be a day, for example 2026-11-01") from error
-
-
-def read_number(written: str, name: str) -> Decimal:
-    """A number as people write it. Raises ValidationFailed naming `name`."""
-    try:
-        return parse(written.replace(",", "").replace(" ", ""))
-    except ValueError as error:
-        raise ValidationFailed.of(name, str(error)) from error
 
 
 def problems_of(error: FarthingError, form: TypedForm) -> dict[str, str]:
