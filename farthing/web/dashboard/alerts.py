@@ -261,12 +261,14 @@ def wallet_sentence(config: Mapping[str, Any]) -> str:
 
 
 def _config(given: Mapping[str, str], condition: str) -> dict[str, Any]:
-    """The thresholds of a form; those left empty are none."""
+    """The thresholds of a form; those left empty are none. Raises ValidationFailed where all are."""
     levels = {
         level: {"threshold": plain(number_in(level, given[level])), "condition": condition}
         for level in LEVELS
         if given.get(level, "").strip()
     }
+    if not levels:
+        raise ValidationFailed.of("critical", "or another level must be given")
     return {
         "alert_enabled": True,
         "alert_threshold_type": "percentage" if given.get("percentage") == "yes" else "absolute",

@@ -75,7 +75,7 @@ def refused_form(sections: Sections, given: Mapping[str, str], error: FarthingEr
 def _reasons(error: FarthingError, names: list[str]) -> dict[str, str]:
     """What is wrong, by path; what exists already is said at the first field that says what exists."""
     if isinstance(error, ValidationFailed):
-        return {path: why for path, why in error.details.items() if isinstance(why, str)}
+        return {path: wording.plainly(why) for path, why in error.details.items() if isinstance(why, str)}
     if isinstance(error, AlreadyExists):
         field = next((name for name in error.details if _field_named(name, names) is not None), None)
         return {} if field is None else {field: error.message[:1].lower() + error.message[1:]}

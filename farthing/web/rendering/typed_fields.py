@@ -64,5 +64,5 @@ def problems_at(error: FarthingError, place: Callable[[str], str], shown: Mappin
         for name, reason in error.details.items():
             field = place(name)
             if field in shown and isinstance(reason, str):
-                problems.setdefault(field, reason[:1].upper() + reason[1:])
+                problems.setdefault(field, wording.sentence(wording.plainly(reason)))
     return problems or {WHOLE_FORM: wording.reason(error)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -216,10 +217,28 @@ def days_late(invoice: Any, now: datetime) -> int:
     return max((now - invoice.due_date).days, 0) if invoice.due_date else 0
 
 
+_PLAINLY: Sequence[tuple[re.Pattern[str], str]] = (
+    (re.compile(r"invalid decimal string"), "must be a number such as 1,000.50"),
+    (re.compile(r"must be a string of length <= (\d+)"), r"must have at most \1 characters"),
+    (re.compile(r"must be a string of length >= 1"), "is required"),
+    (re.compile(r"must be an integer, not a number"), "must be a whole number"),
+    (re.compile(r"must be an integer >= (-?\d+)"), r"must be a whole number, \1 or more"),
+    (re.compile(r"must be an integer <= (-?\d+)"), r"must be a whole number, \1 or less"),
+)
+
+
+def plainly(why: str) -> str:
+    """What is wrong with a value, where the API says it in words of JSON."""
+    for said, plain_words in _PLAINLY:
+        if (found := said.fullmatch(why)) is not None:
+            return found.expand(plain_words)
+    return why
+
+
 def reason(error: FarthingError) -> str:
     """What a person reads of a refusal: the message, and which field is wrong and why; for a page that is rendered."""
     if error.status == 400 and error.details and error.message.startswith(("Request validation", "Invalid request")):
-        return "; ".join(f"{named_field(field)}: {why}" for field, why in error.details.items())
+        return "; ".join(f"{named_field(field)}: {plainly(str(why))}" for field, why in error.details.items())
     field = next(iter(error.details), "")
     if field and error.message.startswith(f"{field}: "):
         return named_field(field) + error.message.removeprefix(field)

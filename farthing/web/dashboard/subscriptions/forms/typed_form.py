@@ -18,6 +18,7 @@ from farthing.core.clock import instant
 from farthing.core.encoding.times import read_time
 from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.web.rendering.typed_fields import number_in
+from farthing.web.rendering.words.wording import plainly
 
 AS_OF, AGREED, ONCE = "as_of", "agreed", "once"
 OF_THE_STEPS = frozenset({"form_token", AS_OF, AGREED, ONCE})
@@ -80,7 +81,7 @@ def problems_of(error: FarthingError, form: TypedForm) -> dict[str, str]:
     """Why fields of the form were refused, by their names there."""
     if not isinstance(error, ValidationFailed):
         return {}
-    return {_field_of(place, form): str(reason) for place, reason in error.details.items()}
+    return {_field_of(place, form): plainly(str(reason)) for place, reason in error.details.items()}
 
 
 def _field_of(place: str, form: TypedForm) -> str:
