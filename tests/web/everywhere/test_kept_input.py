@@ -7,7 +7,6 @@ from playwright.async_api import Page, expect
 from sqlalchemy import update
 
 from farthing.customers.tables import Customer
-from farthing.storage.scope import SYSTEM
 from tests.web.browsing import sign_in
 from tests.web.stage import PASSWORD, Stage
 from tests.web.visitor import FORM_TOKEN, Visitor
@@ -77,7 +76,7 @@ async def test_a_stored_value_outside_a_list_is_shown_and_kept_by_a_save(inside:
     page = (await inside.http.get(f"/wallets/{wallet['id']}")).text
     assert '<option value="off" selected>' in page
     customer = await own.account.post("/customers", {"external_id": "far", "name": "Far", "timezone": "EST5EDT"})
-    async with own.account.database.transaction(SYSTEM) as session:
+    async with own.account.transaction() as session:
         former = update(Customer).where(Customer.id == customer["id"]).values(address_country="AN")
         await session.execute(former)
     path = f"/customers/{customer['id']}/edit"
@@ -85,7 +84,7 @@ async def test_a_stored_value_outside_a_list_is_shown_and_kept_by_a_save(inside:
     for value in ("AN", "EST5EDT"):
         assert f'<option value="{value}" selected>' in page
     saved = {"form_token": await inside.token(path), "once": await inside.once(path), "name": "Far away"}
-    saved |= {"address_country": "AN", "timezone": "EST5EDT", "external_id": "far"}
+    saved |= {"address_country": "AN", "timezone": "EST5EDT", "external_id": "far", "tax_treatment": "taxable"}
     answer = await inside.post(path, saved)
     assert answer.status_code == 303, answer.text
     portal = f"/portal/{(await own.account.get('/customers/portal/far'))['token']}/details"
