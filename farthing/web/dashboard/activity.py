@@ -23,8 +23,9 @@ from farthing.notifications.activity.schemas import (
     ListActivityResponse,
 )
 from farthing.web.access.visitors import shows
-from farthing.web.dashboard.activity_names import customer_names, name_entities, person_name
+from farthing.web.dashboard.activity_names import name_entities, person_name
 from farthing.web.dashboard.choosing import actor_id_of, customer_id_of, entity_id_of
+from farthing.web.dashboard.customer_names import names_of
 from farthing.web.dashboard.receivables.invoices import zone_of
 from farthing.web.rendering.answers import HEADERS, HttpRequest, render
 from farthing.web.rendering.words.wording import reason, words
@@ -113,7 +114,7 @@ class ActivityPages(Controller):
         found = await read_activity(session, activity_id)
         await name_entities(session, [found])
         customer_id, owner_id = found.customer_id, found.actor.owner_id if found.actor is not None else None
-        names = await customer_names(session, {customer_id} if customer_id else set())
+        names = await names_of(session, {customer_id} if customer_id else set())
         return render(
             request,
             "activity_entry.html",

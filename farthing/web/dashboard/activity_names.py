@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.calendar.zones import zone_or_abbreviation
 from farthing.catalogue.fx.tables import FxRate
 from farthing.checkout.tables import CheckoutSession
-from farthing.customers.tables import Customer
 from farthing.identity.tables import User
 from farthing.invoices.pdf.document import Days
 from farthing.invoices.reads.reading_zones import reading_zones
@@ -21,6 +20,7 @@ from farthing.invoices.tables import Invoice
 from farthing.notifications.activity.schemas import ActivityResponse
 from farthing.storage.postgres import scope_of
 from farthing.storage.queries.rows import in_array
+from farthing.web.dashboard.customer_names import names_of
 from farthing.web.rendering.words import wording
 from farthing.web.rendering.words.recorded_values import plain_text
 
@@ -44,7 +44,7 @@ async def name_entities(session: AsyncSession, activities: Sequence[ActivityResp
     ids_by_type: dict[str, set[str]] = {}
     for activity in unnamed:
         ids_by_type.setdefault(activity.entity.type, set()).add(activity.entity.id)
-    names = await customer_names(session, {activity.customer_id for activity in unnamed if activity.customer_id})
+    names = await names_of(session, {activity.customer_id for activity in unnamed if activity.customer_id})
     owned = [activity for activity in unnamed if activity.customer_id in names]
     named = {
         **{activity.entity.id: f"of {names[activity.customer_id or '']}" for activity in owned},
@@ -54,15 +54,6 @@ async def name_entities(session: AsyncSession, activities: Sequence[ActivityResp
     }
     for activity in unnamed:
         activity.entity.label = named.get(activity.entity.id, activity.entity.label)
-
-
-async def customer_names(session: AsyncSession, ids: set[str]) -> Mapping[str, str]:
-    """The names of customers; their external ids where they have none."""
-    if not ids:
-        return {}
-    name = func.coalesce(func.nullif(Customer.name, ""), Customer.external_id)
-    rows = await session.execute(select(Customer.id, name).where(in_array(Customer.id, ids)))
-    return {row[0]: row[1] for row in rows}
 
 
 async def person_name(session: AsyncSession, user_id: str) -> str:
@@ -76,7 +67,7 @@ async def _invoice_names(session: AsyncSession, ids: set[str]) -> Mapping[str, s
     if not ids:
         return {}
     invoices = (await session.scalars(select(Invoice).where(in_array(Invoice.id, ids)))).all()
-    customers = await customer_names(session, {invoice.customer_id for invoice in invoices})
+    customers = await names_of(session, {invoice.customer_id for invoice in invoices})
     zones = await reading_zones(session, invoices)
     return {
         invoice.id: invoice.invoice_number
@@ -106,7 +97,7 @@ async def _checkout_names(session: AsyncSession, ids: set[str]) -> Mapping[str, 
         return {}
     query = select(CheckoutSession).where(in_array(CheckoutSession.id, ids))
     checkouts = (await session.scalars(query)).all()
-    customers = await customer_names(session, {checkout.customer_id for checkout in checkouts})
+    customers = await names_of(session, {checkout.customer_id for checkout in checkouts})
     return {
         checkout.id: f"of {customers.get(checkout.customer_id, checkout.customer_id)}"
         f" for {wording.money(checkout.amount, checkout.currency)}"

@@ -32,9 +32,7 @@ class SigningIn(Controller):
     @get("/sign-in")
     async def form(self, request: HttpRequest, services: Composition) -> Response[str]:
         """The sign-in form."""
-        asked = request.query_params
-        ended = asked.get("ended") == "yes"
-        return public_form(request, services, "sign_in.html", next=own_path(asked.get("next")), email="", ended=ended)
+        return public_form(request, services, "sign_in.html", next=own_path(request.query_params.get("next")), email="")
 
     @post("/sign-in", before_request=limit_by_address)
     async def sign_in(self, request: HttpRequest, services: Composition) -> Response[str]:
@@ -49,7 +47,7 @@ class SigningIn(Controller):
             password = given.get("password", "")[: passwords.LONGEST]
             user = await email_and_password.sign_in(database, email, password, device)
         except (PermissionDenied, TooManyRequests) as error:
-            return public_form(request, services, "sign_in.html", error=error, next=next_path, email=email, ended=False)
+            return public_form(request, services, "sign_in.html", error=error, next=next_path, email=email)
         async with database.transaction(SYSTEM, read_only=True) as rows:
             needs_code = await second_factor.is_required(rows, user.id)
         if needs_code:
@@ -68,7 +66,7 @@ class SigningIn(Controller):
         user = await _person_at_second_step(services, session, given.get("step", ""), now)
         if user is None:
             late = PermissionDenied("That took too long. Please sign in again.")
-            return public_form(request, services, "sign_in.html", error=late, next=next_path, email="", ended=False)
+            return public_form(request, services, "sign_in.html", error=late, next=next_path, email="")
         try:
             code = given.get("code", "")[:64]
             await second_factor.check_code(database, services.part(SealedBox), user.id, code)

@@ -42,7 +42,7 @@ from farthing.payments.unapplied.money import move_overpayment
 from farthing.payments.unapplied.schemas import AllocateMoneyRequest
 from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, form_of, shows
-from farthing.web.dashboard.accounts.customers import names_of
+from farthing.web.dashboard.customer_names import names_of
 from farthing.web.dashboard.receivables.invoices import zone_of
 from farthing.web.rendering.answers import HttpRequest, done, own_path, refused, render
 from farthing.web.rendering.typed_fields import number_in

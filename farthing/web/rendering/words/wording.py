@@ -70,7 +70,9 @@ def moment(at: datetime | None, zone: str = "UTC") -> Markup | str:
 
 def exact_moment(at: datetime | str | None) -> Markup | str:
     """ "14 Nov 2026, 09:30:05" in UTC, for what happens many times a minute; also of a time as it travels."""
-    return _time(datetime.fromisoformat(at) if isinstance(at, str) and at else at or None, "UTC", "%-d %b %Y, %H:%M:%S")
+    if not at:
+        return ""
+    return _time(datetime.fromisoformat(at) if isinstance(at, str) else at, "UTC", "%-d %b %Y, %H:%M:%S")
 
 
 def zoned_moment(at: datetime | None, zone: str = "UTC") -> Markup | str:

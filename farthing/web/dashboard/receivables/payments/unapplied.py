@@ -26,7 +26,7 @@ from farthing.payments.unapplied.schemas import AllocateMoneyRequest
 from farthing.payments.unapplied.tables import HAS_REST, UnappliedMoney
 from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, form_of, shows
-from farthing.web.dashboard.accounts.customers import names_of
+from farthing.web.dashboard.customer_names import names_of
 from farthing.web.dashboard.receivables.invoices import zone_of
 from farthing.web.dashboard.receivables.payments.recording import MOST_INVOICES, PART
 from farthing.web.rendering.answers import HttpRequest, done, render
