@@ -41,7 +41,7 @@ ROLES: Mapping[str, Role] = {
         Role(
             SUPER_ADMIN,
             "Super Admin",
-            "Everything, and alone what is reserved for a person in charge",
+            "Everything, also what only a person in charge may do",
             {ANY: frozenset({ANY})},
             frozenset({_PEOPLE, _SERVICES}),
         ),

@@ -346,6 +346,9 @@ async def test_the_company_is_changed_and_its_invoices_show_it(page: Page, own: 
     assert tenant["billing_details"]["address"]["address_state"] == "BE"
     account = (await own.account.get("/settings/einvoice_config"))["value"]["payment"]
     assert account["iban"] == "IE29AIBK93115212345678"
+    # a new company goes on with its first steps
+    await expect(page.get_by_role("region", name="To your first invoice")).to_be_visible()
+    await page.goto("/company")
     await page.get_by_label("IBAN").fill("IE00")
     await page.get_by_role("button", name="Save").click()
     await expect(page.get_by_role("alert")).to_contain_text("Nothing was saved")

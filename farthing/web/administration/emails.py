@@ -19,7 +19,7 @@ from farthing.notifications.email.schemas import EmailQuery
 from farthing.notifications.email.tables import EmailKind, EmailState
 from farthing.settings import Settings
 from farthing.web.access.visitors import changes, form_of, shows
-from farthing.web.dashboard.accounts.customers import names_of
+from farthing.web.dashboard.customer_names import names_of
 from farthing.web.rendering.answers import POLICY, HttpRequest, done, refused, render
 from farthing.web.rendering.listing import listing
 

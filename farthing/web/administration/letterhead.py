@@ -32,6 +32,7 @@ from farthing.invoices.reads.letterhead import address_lines, payment_request
 from farthing.storage.queries.rows import find
 from farthing.web.access.upload_form import UploadForm
 from farthing.web.access.visitors import changes, shows, uploads, visitor_of
+from farthing.web.dashboard.overview.first_steps import DISMISSED, first_steps
 from farthing.web.forms.fields import FieldKind, FormField, FormSection, Sections
 from farthing.web.forms.filled import FilledForm
 from farthing.web.forms.pages import FormPage, answer_form, form_page, typed
@@ -147,7 +148,9 @@ class LetterheadPages(Controller):
             )
             if visitor.leads:
                 await _write_settings(session, body)
-            return done(request, PAGE, "Saved. Invoices show it from the next one on.")
+            # whoever came from the first steps goes on with them
+            steps = await first_steps(session, visitor, request.cookies.get(DISMISSED))
+            return done(request, "/" if steps else PAGE, "Saved. Invoices show it from the next one on.")
 
         return await answer_form(request, _PAGE, sections, given, save, values=await _beside(session, request, given))
 

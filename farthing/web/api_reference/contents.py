@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 _REFERENCE = "#/components/schemas/"
 _OF_A_BODY = "application/json"
+
+
+_INNER_CAPITAL = re.compile(r"(?<=[a-z])[A-Z](?=[a-z])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,11 @@ class Subject:
 
     name: str
     operations: Sequence[OperationPart]
+
+    @property
+    def title(self) -> str:
+        """ "Alert settings" for `AlertSettings`; initials stay."""
+        return _INNER_CAPITAL.sub(lambda found: f" {found[0].lower()}", self.name)
 
     @property
     def slug(self) -> str:

@@ -59,6 +59,52 @@ for (const form of document.querySelectorAll("form[data-confirm]")) {
   });
 }
 
+// What was typed into a form is kept in this tab until the form is carried out: a refusal that leads back to the page, or a
+// session that ended meanwhile, loses none of it. Passwords, keys and files are not kept.
+const TYPED = "farthing-typed";
+const isTyped = (field) => field.name && !["hidden", "password", "file", "submit", "button"].includes(field.type) && !field.classList.contains("veiled");
+const isSwitch = (field) => field.type === "checkbox" || field.type === "radio";
+const keep = (form) => {
+  const fields = [...form.elements].filter((field) => isTyped(field) && (!isSwitch(field) || field.checked)).map((field) => [field.name, field.value]);
+  if (fields.length) sessionStorage.setItem(TYPED, JSON.stringify({ page: location.pathname, action: form.getAttribute("action"), fields }));
+};
+const refill = (form, fields) => {
+  for (const field of [...form.elements].filter(isTyped)) {
+    const said = fields.filter(([name]) => name === field.name).map(([, value]) => value);
+    if (isSwitch(field)) field.checked = said.includes(field.value);
+    else if (said.length) field.value = said[said.length - 1];
+  }
+  for (let around = form.closest("details"); around; around = around.parentElement.closest("details")) around.open = true;
+  form.dispatchEvent(new Event("input"));
+};
+const refusal = document.querySelector(".notice.refused[role=status]");
+const typed = JSON.parse(sessionStorage.getItem(TYPED) || "null");
+if (typed && !document.getElementById("content")) {
+  // signing in again, or an error in place of the page: the page itself is still to come
+  sessionStorage.setItem(TYPED, JSON.stringify({ ...typed, interrupted: true }));
+} else if (typed && (!typed.interrupted || typed.page === location.pathname)) {
+  sessionStorage.removeItem(TYPED);
+  const form = [...document.forms].find((each) => each.getAttribute("method") === "post" && each.getAttribute("action") === typed.action);
+  if (form && (refusal || typed.interrupted)) {
+    refill(form, typed.fields);
+    if (refusal && form.closest("details.action")) form.prepend(Object.assign(document.createElement("p"), { className: "problem small", textContent: refusal.textContent }));
+    const first = [...form.elements].find(isTyped);
+    if (first) first.focus();
+  }
+}
+// A form is sent once, however often its button is pressed before the answer comes.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (event.defaultPrevented || form.getAttribute("method") !== "post") return;
+  if (Date.now() - Number(form.dataset.sentAt || 0) < 10_000) {
+    event.preventDefault();
+    return;
+  }
+  form.dataset.sentAt = String(Date.now());
+  if (document.getElementById("content")) keep(form);
+});
+addEventListener("pageshow", () => { for (const form of document.forms) delete form.dataset.sentAt; });
+
 // The search over any page: "/" and Ctrl-K open it, arrows go through what it found, Escape closes it.
 const searchLink = document.querySelector("a[data-search]");
 if (searchLink) {

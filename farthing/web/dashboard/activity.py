@@ -23,7 +23,9 @@ from farthing.notifications.activity.schemas import (
     ListActivityResponse,
 )
 from farthing.web.access.visitors import shows
+from farthing.web.dashboard.activity_names import name_entities, person_name
 from farthing.web.dashboard.choosing import actor_id_of, customer_id_of, entity_id_of
+from farthing.web.dashboard.customer_names import names_of
 from farthing.web.dashboard.receivables.invoices import zone_of
 from farthing.web.rendering.answers import HEADERS, HttpRequest, render
 from farthing.web.rendering.words.wording import reason, words
@@ -74,6 +76,7 @@ class ActivityPages(Controller):
         problem, page = "", None
         try:
             page = await list_activity(session, await _query(session, asked, zone, PER_PAGE), with_changes=True)
+            await name_entities(session, page.items)
         except FarthingError as error:
             problem = reason(error)
         return render(
@@ -109,7 +112,17 @@ class ActivityPages(Controller):
     async def entry(self, activity_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """One activity: who, when, from where, what changed, and what the entity was then."""
         found = await read_activity(session, activity_id)
-        return render(request, "activity_entry.html", entry=found, zone=await zone_of(session))
+        await name_entities(session, [found])
+        customer_id, owner_id = found.customer_id, found.actor.owner_id if found.actor is not None else None
+        names = await names_of(session, {customer_id} if customer_id else set())
+        return render(
+            request,
+            "activity_entry.html",
+            entry=found,
+            zone=await zone_of(session),
+            customer_name=names.get(customer_id or "", customer_id),
+            owner_name=await person_name(session, owner_id) if owner_id else "",
+        )
 
 
 def _asked(request: HttpRequest) -> dict[str, str]:

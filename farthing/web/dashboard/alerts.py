@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -12,16 +13,19 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.errors import as_domain_error
+from farthing.catalogue.entitlements.enums import GrantMeasure
 from farthing.catalogue.products.alerts import LEVELS, AlertState
 from farthing.catalogue.products.tables import Feature, GroupRow
 from farthing.core.clock import Clock
 from farthing.core.encoding.decoding import convert
 from farthing.core.enums import PriceType, Status
-from farthing.core.errors import FarthingError
+from farthing.core.errors import FarthingError, ValidationFailed
+from farthing.core.money import plain
 from farthing.credits.ledger.tables import Wallet
 from farthing.credits.schemas import UpdateWalletRequest
 from farthing.credits.wallets import lifecycle
 from farthing.customers.tables import Customer
+from farthing.invoices.pdf.figures import grouped
 from farthing.notifications.alert_enums import AlertEntityType, AlertOwner, AlertType, SpendScope
 from farthing.notifications.alert_tables import AlertLog, AlertSetting
 from farthing.notifications.alerts import settings
@@ -29,10 +33,12 @@ from farthing.notifications.alerts.reads import alerts_page
 from farthing.notifications.alerts.schemas import AlertLogQuery, CreateAlertSettingsRequest
 from farthing.storage.queries.rows import find, in_array
 from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
+from farthing.subscriptions.usage_windows import EntitlementGrant
 from farthing.web.access.visitors import changes, form_of, shows
 from farthing.web.dashboard.choosing import customer_id_of
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 from farthing.web.rendering.listing import listing
+from farthing.web.rendering.typed_fields import number_in
 from farthing.web.rendering.words.wording import money, reason
 
 PAGE = "/alerts"
@@ -48,16 +54,23 @@ KINDS = {
     AlertType.ENTITLEMENT_GRANT_THRESHOLD: "Granted usage",
     AlertType.ENTITLEMENT_GRANT_EXHAUSTED: "Granted usage",
 }
+_OF_SPEND = frozenset(
+    {AlertType.SUBSCRIPTION_SPEND, AlertType.SUBSCRIPTION_LINE_ITEM_SPEND, AlertType.SUBSCRIPTION_GROUP_SPEND}
+)
+_OF_GRANTS = frozenset({AlertType.ENTITLEMENT_GRANT_THRESHOLD, AlertType.ENTITLEMENT_GRANT_EXHAUSTED})
+_OF_MONEY = _OF_SPEND | _OF_GRANTS
+"""What may be counted in the currency of a subscription."""
 _WORDS = {"critical": "in alarm", "warning": "a warning", "info": "information"}
 
 
 @dataclass(frozen=True, slots=True)
 class ShownAlert:
-    """One alert, what it is about in words, whose that is, and the page that shows it."""
+    """One alert: what it is about, what that came to with its unit, whose it is, and the page that shows it."""
 
     row: AlertLog
     kind: str
     about: str
+    value: str
     customer: str
     path: str
 
@@ -84,11 +97,15 @@ def sentence(config: Mapping[str, Any], what: str, written: Callable[[str], str]
 async def shown_alerts(session: AsyncSession, rows: Sequence[AlertLog]) -> list[ShownAlert]:
     """Alerts with the names of what they are about, one query for each kind of thing."""
     names = await _names(session, rows, {row.customer_id for row in rows if row.customer_id})
+    grants = await _grants(session, {row.entity_id for row in rows if row.alert_type in _OF_GRANTS})
+    currencies = await _currencies(session, {_owner_id(row) for row in rows if row.alert_type in _OF_MONEY})
+    names |= {grant_id: grant.feature.name for grant_id, grant in grants.items()}
     return [
         ShownAlert(
             row,
             KINDS[row.alert_type],
             names.get(row.entity_id, row.entity_id),
+            _value(row, currencies, grants),
             names.get(row.customer_id or "", ""),
             _path(row),
         )
@@ -198,10 +215,10 @@ class AlertPages(Controller):
         """Set thresholds for the spend of a subscription, a line item or a group."""
         given, here = form_of(request), f"/subscriptions/{subscription_id}"
         kind, _, entity_id = given.get("scope", "").partition(":")
-        body = {"entity_type": kind, "entity_id": entity_id, "config": _config(given, "above")}
-        if kind != SpendScope.SUBSCRIPTION:
-            body |= {"parent_entity_type": "subscription", "parent_entity_id": subscription_id}
         try:
+            body = {"entity_type": kind, "entity_id": entity_id, "config": _config(given, "above")}
+            if kind != SpendScope.SUBSCRIPTION:
+                body |= {"parent_entity_type": "subscription", "parent_entity_id": subscription_id}
             await settings.create_setting(session, convert(body, CreateAlertSettingsRequest), clock.now())
         except (FarthingError, msgspec.ValidationError) as error:
             return await refused(request, here, as_domain_error(error))
@@ -220,12 +237,16 @@ class AlertPages(Controller):
     ) -> Response[str]:
         """Set a wallet's own thresholds, switch them off, or leave it those of the environment."""
         given, here = form_of(request), f"/wallets/{wallet_id}"
-        config: dict[str, Any] | None = None
-        if given.get("mode") == "own":
-            config = _config(given, "below")
-        elif given.get("mode") == "off":
-            config = {"alert_enabled": False}
         try:
+            match given.get("mode"):
+                case "own":
+                    config: dict[str, Any] | None = _config(given, "below")
+                case "off":
+                    config = {"alert_enabled": False}
+                case "environment":
+                    config = None
+                case _:
+                    raise ValidationFailed.of("mode", "must be chosen from the list")
             asked = convert({"alert_settings": config}, UpdateWalletRequest)
             await lifecycle.update(session, wallet_id, asked, clock.now())
         except (FarthingError, msgspec.ValidationError) as error:
@@ -236,16 +257,18 @@ class AlertPages(Controller):
 def wallet_sentence(config: Mapping[str, Any]) -> str:
     """What the thresholds of a wallet do."""
     unit = "per cent of the credits granted" if config.get("alert_threshold_type") == "percentage" else "credits"
-    return sentence(config, "Its balance", lambda threshold: f"{threshold} {unit}")
+    return sentence(config, "Its balance", lambda threshold: f"{grouped(Decimal(threshold))} {unit}")
 
 
 def _config(given: Mapping[str, str], condition: str) -> dict[str, Any]:
-    """The thresholds of a form; those left empty are none."""
+    """The thresholds of a form; those left empty are none. Raises ValidationFailed where all are."""
     levels = {
-        level: {"threshold": given[level].replace(",", "").strip(), "condition": condition}
+        level: {"threshold": plain(number_in(level, given[level])), "condition": condition}
         for level in LEVELS
         if given.get(level, "").strip()
     }
+    if not levels:
+        raise ValidationFailed.of("critical", "or another level must be given")
     return {
         "alert_enabled": True,
         "alert_threshold_type": "percentage" if given.get("percentage") == "yes" else "absolute",
@@ -259,8 +282,49 @@ def _written_in(config: Mapping[str, Any], currency: str) -> Callable[[str], str
     return lambda threshold: money(threshold, currency)
 
 
+def _value(row: AlertLog, currencies: Mapping[str, str], grants: Mapping[str, _Granted]) -> str:
+    """What came to the threshold, with what it is counted in: money, usage of a feature, or credits."""
+    grant = grants.get(row.entity_id)
+    if row.alert_type in _OF_SPEND or (grant is not None and grant.measure is GrantMeasure.AMOUNT):
+        return money(row.value_at_time, currencies[_owner_id(row)])
+    if row.alert_type in _OF_GRANTS:
+        return f"{grouped(row.value_at_time)} {grant.feature.unit_plural if grant is not None else ''}".rstrip()
+    return f"{grouped(row.value_at_time)} {'credit' if row.value_at_time == 1 else 'credits'}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Granted:
+    """What usage was granted of, and in what."""
+
+    feature: Feature
+    measure: GrantMeasure
+
+
+async def _grants(session: AsyncSession, grant_ids: Set[str]) -> dict[str, _Granted]:
+    if not grant_ids:
+        return {}
+    query = (
+        select(EntitlementGrant.id, Feature, EntitlementGrant.measure)
+        .join(Feature, Feature.id == EntitlementGrant.feature_id)
+        .where(in_array(EntitlementGrant.id, grant_ids))
+    )
+    return {row[0]: _Granted(row[1], row[2]) for row in await session.execute(query)}
+
+
+async def _currencies(session: AsyncSession, subscription_ids: Set[str]) -> dict[str, str]:
+    """The currencies of subscriptions."""
+    if not subscription_ids:
+        return {}
+    query = select(Subscription.id, Subscription.currency).where(in_array(Subscription.id, subscription_ids))
+    return {row[0]: row[1] for row in await session.execute(query)}
+
+
+def _owner_id(row: AlertLog) -> str:
+    return row.parent_entity_id or row.entity_id
+
+
 def _path(row: AlertLog) -> str:
-    owner_type, owner_id = row.parent_entity_type or row.entity_type, row.parent_entity_id or row.entity_id
+    owner_type, owner_id = row.parent_entity_type or row.entity_type, _owner_id(row)
     if owner_type is AlertEntityType.WALLET:
         return f"/wallets/{owner_id}"
     return f"/subscriptions/{owner_id}" if owner_type is AlertEntityType.SUBSCRIPTION else ""

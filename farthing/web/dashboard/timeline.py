@@ -10,6 +10,7 @@ from farthing.core.caller import READ
 from farthing.notifications.activity.reading import list_activity
 from farthing.notifications.activity.schemas import ActivityResponse, ListActivityRequest
 from farthing.web.access.visitors import visitor_of
+from farthing.web.dashboard.activity_names import name_entities
 from farthing.web.rendering.answers import HttpRequest
 
 SHOWN = 10
@@ -24,4 +25,6 @@ async def newest_activities(
     query = ListActivityRequest(
         customer_id=customer_id or None, entity_id=entity_id or None, entity_type=entity_type or None, limit=SHOWN
     )
-    return (await list_activity(session, query, with_changes=True)).items
+    activities = (await list_activity(session, query, with_changes=True)).items
+    await name_entities(session, activities)
+    return activities

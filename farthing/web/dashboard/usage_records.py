@@ -15,8 +15,8 @@ from farthing.marketplaces.reporting.standing import agreement_standings
 from farthing.marketplaces.schemas import UsageRecordFilter
 from farthing.payments.tables import ProviderType
 from farthing.web.access.visitors import changes, shows
-from farthing.web.dashboard.accounts.customers import names_of
 from farthing.web.dashboard.choosing import customer_id_of
+from farthing.web.dashboard.customer_names import names_of
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 from farthing.web.rendering.listing import listing
 from farthing.web.rendering.words.provider_names import PROVIDER_NAMES

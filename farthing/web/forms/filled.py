@@ -23,6 +23,11 @@ class FilledForm:
     is_filled: bool = False
     """Whether anybody has filled it in: then what is not in `given` is blank, and not as it was initially."""
 
+    @property
+    def first_problem(self) -> str:
+        """The first field that is wrong, where whoever typed goes on; "" when none is."""
+        return next((name for name in _names(self.sections, self.given) if name in self.problems), "")
+
     def value(self, part: FormField, name: str | None = None) -> str:
         """What stands in a field, or in the field of a row that is called `name`."""
         initial = "" if self.is_filled else part.initial
@@ -70,7 +75,7 @@ def refused_form(sections: Sections, given: Mapping[str, str], error: FarthingEr
 def _reasons(error: FarthingError, names: list[str]) -> dict[str, str]:
     """What is wrong, by path; what exists already is said at the first field that says what exists."""
     if isinstance(error, ValidationFailed):
-        return {path: why for path, why in error.details.items() if isinstance(why, str)}
+        return {path: wording.plainly(why) for path, why in error.details.items() if isinstance(why, str)}
     if isinstance(error, AlreadyExists):
         field = next((name for name in error.details if _field_named(name, names) is not None), None)
         return {} if field is None else {field: error.message[:1].lower() + error.message[1:]}

@@ -14,11 +14,11 @@ import msgspec
 from farthing.core.encoding.decoding import UNREADABLE, holds_nul
 from farthing.core.encoding.wire import checked_metadata
 from farthing.core.errors import ValidationFailed
-from farthing.core.money import parse, plain
+from farthing.core.money import plain
 from farthing.web.forms.fields import MOST_ROWS, FieldKind, FormField, FormRows, Sections, ShownWhen, parts_of
+from farthing.web.rendering.typed_fields import number_in
 
 _ROW = re.compile(r"(?P<table>[a-z_.]+)\[(?P<index>\d{1,4})\]\.(?P<column>[a-z_.]+)")
-_GROUPED = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
 _TEXTS = frozenset({FieldKind.TEXT, FieldKind.EMAIL, FieldKind.AREA, FieldKind.CHOICE})
 ADD_ROW, REMOVE_ROW, LOOK = "more", "fewer", "look"
 """Names of buttons that send a form only to see it again: with a row more, a row less, or as it is."""
@@ -115,7 +115,7 @@ def _value(field: FormField, path: str, given: Mapping[str, str]) -> Any:
         case _ if not text:
             return None
         case FieldKind.AMOUNT:
-            return number_of(path, text)
+            return number_in(path, text)
         case FieldKind.WHOLE:
             return _whole(path, text)
         case FieldKind.NUMBERS:
@@ -139,23 +139,10 @@ def _value(field: FormField, path: str, given: Mapping[str, str]) -> Any:
 
 
 def _whole(path: str, text: str) -> int:
-    number = number_of(path, text)
+    number = number_in(path, text)
     if number != number.to_integral_value():
         raise ValidationFailed.of(path, "must be a whole number")
     return int(number)
-
-
-def number_of(path: str, text: str) -> Decimal:
-    """A number as people write it: "1,234.50". A comma stands only between thousands. Raises ValidationFailed."""
-    compact = text.replace(" ", "").replace("\N{NO-BREAK SPACE}", "")
-    if _GROUPED.fullmatch(compact):
-        compact = compact.replace(",", "")
-    if "," in compact:
-        raise ValidationFailed.of(path, f"{text} is no number: write 0.50 with a point, and a comma only as in 1,000")
-    try:
-        return parse(compact)
-    except ValueError as error:
-        raise ValidationFailed.of(path, str(error)) from error
 
 
 def is_only_looked_at(given: Mapping[str, str]) -> bool:

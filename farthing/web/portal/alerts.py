@@ -32,12 +32,12 @@ from farthing.settings import Settings
 from farthing.storage.queries.rows import in_array, lock_row
 from farthing.subscriptions.tables import Subscription
 from farthing.web.access.visitors import form_of
-from farthing.web.dashboard.subscriptions.forms.typed_form import read_number
 from farthing.web.portal.session import PortalVisit, customer_of, in_path, visit_of
 from farthing.web.portal.showing import done_here, portal_page, refused_here
 from farthing.web.portal.subscriptions import own_subscription
 from farthing.web.portal.usage import live_subscriptions, plan_names
 from farthing.web.rendering.answers import HttpRequest
+from farthing.web.rendering.typed_fields import number_in
 
 _MOST_SHOWN = 20
 _HERE = "/alerts"
@@ -108,7 +108,7 @@ class PortalAlerts(Controller):
 
 
 def _config(written: str) -> dict[str, Any]:
-    threshold = read_number(written, "threshold")
+    threshold = number_in("threshold", written)
     if threshold <= ZERO:
         raise ValidationFailed.of("threshold", "must be more than nothing")
     return {

@@ -22,12 +22,13 @@ from farthing.credits.wallets import movements
 from farthing.invoices.receivable import is_unpaid
 from farthing.storage.queries.rows import not_found
 from farthing.web.access.visitors import form_of
-from farthing.web.dashboard.accounts.wallets import ledger_page, number_in, read_form
+from farthing.web.dashboard.accounts.wallets import ledger_page, read_form
 from farthing.web.portal.paying import can_be_paid, lead_to_payment
 from farthing.web.portal.session import PortalVisit, in_path, payable_invoice, visit_of
 from farthing.web.portal.showing import go_on, refused_here
 from farthing.web.rendering.answers import HttpRequest
 from farthing.web.rendering.listing import Listing
+from farthing.web.rendering.typed_fields import number_in
 
 _MOVEMENTS = 20
 

@@ -63,10 +63,12 @@ class PortalDetails(Controller):
         visit, form = visit_of(request), form_of(request)
         customer = await customer_of(session, visit)
         given = {name: form[name] for name in _changeable(visit) if name in form}
+        # what stays as it is passes, also where it could not be chosen today
+        changed = {name: value for name, value in given.items() if value != (getattr(customer, name) or "")}
         try:
             await lifecycle.update(
                 session,
-                convert(given, UpdateCustomerRequest),
+                convert(changed, UpdateCustomerRequest),
                 customer_id=visit.customer_id,
                 strict_ids=services.part(Settings).strict_external_ids,
             )

@@ -6,7 +6,7 @@ import hashlib
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import jinja2
 import jwt
@@ -105,6 +105,14 @@ def own_path(path: str | None) -> str:
     return "/"
 
 
+def _page_of_form(request: HttpRequest) -> str:
+    """The page of ours that a form was sent from, as far as the browser says; else the front page."""
+    sent_from = urlsplit(request.headers.get("referer", ""))
+    if not sent_from.netloc or sent_from.netloc != request.headers.get("host"):
+        return "/"
+    return own_path(sent_from.path + (f"?{sent_from.query}" if sent_from.query else ""))
+
+
 def _notice(request: HttpRequest, kind: str, words: str) -> Cookie:
     sessions: Sessions = services_of(request).part(Sessions)
     key = derived_key(services_of(request).part(MasterKeys).current, "web-notices")
@@ -139,7 +147,7 @@ def error_page(request: HttpRequest, exception: Exception) -> Response[Any]:
     """An error on a page is a page; whoever is not signed in is asked to."""
     if isinstance(exception, SignInNeeded):
         if request.method != "GET":
-            return go("/sign-in")
+            return go(f"/sign-in?ended=yes&next={quote(_page_of_form(request), safe='')}")
         return go(f"/sign-in?next={quote(own_path(exception.next_path), safe='')}")
     error = as_domain_error(exception)
     request_id = ""
@@ -157,7 +165,8 @@ def error_page(request: HttpRequest, exception: Exception) -> Response[Any]:
             render(request, "portal/error.html", status=error.status, error=error, request_id=request_id, **values)
         )
     else:
-        page = render(request, "error.html", status=error.status, error=error, request_id=request_id)
+        form = _page_of_form(request) if request.method != "GET" else ""
+        page = render(request, "error.html", status=error.status, error=error, request_id=request_id, form=form)
     if error.retry_after_seconds is not None:
         page.headers["retry-after"] = str(error.retry_after_seconds)
     return page

@@ -15,8 +15,8 @@ from sqlalchemy import ColumnElement, Select
 
 from farthing.calendar.zones import first_instant_at
 from farthing.core.errors import ValidationFailed
-from farthing.core.money import parse
 from farthing.web.rendering.answers import HttpRequest
+from farthing.web.rendering.typed_fields import number_in
 
 PER_PAGE = 25
 LAST_PAGE = 100_000
@@ -242,10 +242,7 @@ def _value(wanted: ListFilter, text: str, zone: ZoneInfo) -> Value:
             except (ValueError, OverflowError) as error:
                 raise ValidationFailed.of(wanted.name, f"'{text}' is no day; write it as 2027-01-31") from error
         case FilterKind.AMOUNT_FROM | FilterKind.AMOUNT_UNTIL:
-            try:
-                return parse(text.replace(",", ""))
-            except ValueError as error:
-                raise ValidationFailed.of(wanted.name, f"'{text}' is no amount") from error
+            return number_in(wanted.name, text)
     return text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -12,14 +13,25 @@ from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.core.money import parse
 from farthing.web.rendering.words import wording
 
+_GROUPED = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
 WHOLE_FORM = ""
 """The name under which stands what is wrong with no field alone."""
 
 
-def amount_in(field: str, typed: str) -> Decimal:
-    """An amount as people write it: "1,234.50". Raises ValidationFailed."""
+def number_in(field: str, typed: str) -> Decimal:
+    """A number as people write it: "1,234.50". Raises ValidationFailed.
+
+    A comma stands only between thousands: "49,00" is refused, because it may mean either 49 or 4,900.
+    """
+    compact = typed.replace(" ", "").replace("\N{NO-BREAK SPACE}", "")
+    if not compact:
+        raise ValidationFailed.of(field, "is required")
+    if _GROUPED.fullmatch(compact):
+        compact = compact.replace(",", "")
+    if "," in compact:
+        raise ValidationFailed.of(field, f"{typed} is no number: write 0.50 with a point, and a comma only as in 1,000")
     try:
-        return parse(typed.replace(",", "").replace(" ", ""))
+        return parse(compact)
     except ValueError as error:
         raise ValidationFailed.of(field, str(error)) from error
 
@@ -52,5 +64,5 @@ def problems_at(error: FarthingError, place: Callable[[str], str], shown: Mappin
         for name, reason in error.details.items():
             field = place(name)
             if field in shown and isinstance(reason, str):
-                problems.setdefault(field, reason[:1].upper() + reason[1:])
+                problems.setdefault(field, wording.sentence(wording.plainly(reason)))
     return problems or {WHOLE_FORM: wording.reason(error)}

@@ -126,3 +126,28 @@ async def test_who_may_not_read_settings_sees_no_activity(account: Account) -> N
     assert (await visitor.http.get("/activity/")).status_code == 403
     assert (await visitor.http.get("/activity/export.csv")).status_code == 403
     await visitor.http.aclose()
+
+
+async def test_what_has_no_number_yet_is_named_by_whose_it_is_and_for_when(inside: Visitor, own: Stage) -> None:
+    account = own.account
+    customer = await account.post("/customers", {"external_id": "acme", "name": "Acme"})
+    june = {"period_start": "2099-06-01T00:00:00Z", "period_end": "2099-07-01T00:00:00Z"}
+    body = {"customer_id": customer["id"], "currency": "usd", "subtotal": "100", "total": "100", "amount_due": "100"}
+    body |= {"line_items": [LINE], "invoice_status": "DRAFT"}
+    month = await account.post("/invoices", {**body, **june})
+    await account.post("/invoices", {**body, **june, "period_end": "2099-06-16T00:00:00Z"})
+    page = (await inside.http.get("/activity/")).text
+    assert f'<a href="/invoices/{month["id"]}">draft of Acme for June 2099</a>' in page
+    assert ">draft of Acme for 1 to 15 Jun 2099</a>" in page
+    assert not re.search(r">inv_[0-9A-Z]{26}<", page)
+    await account.post(f"/invoices/{month['id']}/finalize", {}, expect=200)
+    number = (await account.get(f"/invoices/{month['id']}"))["invoice_number"]
+    page = (await inside.http.get("/activity/")).text
+    assert f'<a href="/invoices/{month["id"]}">{number}</a>' in page
+    assert "draft of Acme for June 2099" not in page
+    # an entry names the customer and the person behind a key, too
+    entry = re.search(r"/activity/sys_event_[0-9A-Z]+", page)
+    assert entry is not None
+    shown = (await inside.http.get(entry[0])).text
+    assert f'title="{customer["id"]}">Acme</a>' in shown
+    assert f'title="{account.user_id}">Ada Fairweather</a>' in shown

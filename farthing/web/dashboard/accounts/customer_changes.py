@@ -94,7 +94,9 @@ class CustomerChanges(Controller):
         async def save() -> Redirect:
             body = change_of(form, given)
             body["contact_persons"] = _persons(body, row.contact_persons)
-            asked = convert(body, UpdateCustomerRequest)
+            # what stays as it is passes, also where it could not be chosen today
+            changed = {name: value for name, value in body.items() if value != getattr(row, name, None)}
+            asked = convert(changed, UpdateCustomerRequest)
             strict = services.part(Settings).strict_external_ids
             await lifecycle.update(session, asked, customer_id=customer_id, strict_ids=strict)
             return done(request, f"{HOME}/{customer_id}", "Saved. Invoices say it from the next one on.")

@@ -41,6 +41,7 @@ from farthing.subscriptions.tables import Subscription
 from farthing.web.access.visitors import shows, visitor_of
 from farthing.web.dashboard.accounts.wallets import wallets_of
 from farthing.web.dashboard.annotations import annotations_of
+from farthing.web.dashboard.customer_names import names_of
 from farthing.web.dashboard.overview import usage
 from farthing.web.dashboard.overview.pages import AGES, age_parts
 from farthing.web.dashboard.timeline import newest_activities
@@ -154,13 +155,6 @@ async def family(session: AsyncSession, customer: Customer) -> list[Relative]:
     names = await names_of(session, {other for other, _ in found})
     relatives = [Relative(other, names.get(other, other), relation) for other, relation in found]
     return sorted(relatives, key=lambda relative: (relative.relation, relative.name.lower()))
-
-
-async def names_of(session: AsyncSession, ids: set[str]) -> dict[str, str]:
-    """Names of customers by id."""
-    if not ids:
-        return {}
-    return dict((await session.execute(select(Customer.id, Customer.name).where(Customer.id.in_(ids)))).all())
 
 
 async def latest_invoices(session: AsyncSession, customer_id: str) -> Sequence[Invoice]:

@@ -17,7 +17,6 @@ from farthing.core.encoding.decoding import convert
 from farthing.core.encoding.wire import BadField
 from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.core.ids import new_ulid
-from farthing.core.money import parse
 from farthing.credits.enums import TransactionReason, WalletStatus
 from farthing.credits.ledger.tables import Wallet, WalletTransaction
 from farthing.credits.reads.real_time import real_time_balances
@@ -36,6 +35,7 @@ from farthing.web.access.visitors import changes, form_of, shows, visitor_of
 from farthing.web.dashboard.alerts import latest_alerts, wallet_sentence
 from farthing.web.rendering.answers import HEADERS, HttpRequest, done, refused, render
 from farthing.web.rendering.listing import Listing, listing
+from farthing.web.rendering.typed_fields import number_in
 
 MOST_LOTS = 100
 REASONS = {
@@ -240,11 +240,3 @@ def _day(field: str, text: str) -> datetime:
         return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError as error:
         raise ValidationFailed.of(field, "must be a day") from error
-
-
-def number_in(field: str, text: str) -> Any:
-    """Raises ValidationFailed for a text that is no number."""
-    try:
-        return parse(text.replace(",", "").replace(" ", ""))
-    except ValueError as error:
-        raise ValidationFailed.of(field, str(error)) from error

@@ -22,7 +22,7 @@ from farthing.rating.totals.discounts import CouponType
 from farthing.storage.queries.rows import find
 from farthing.subscriptions.tables import Subscription
 from farthing.web.access.visitors import changes, prepares, shows
-from farthing.web.dashboard.accounts.customers import names_of
+from farthing.web.dashboard.customer_names import names_of
 from farthing.web.forms.fields import FieldKind, FormField, FormSection, metadata_rows, when
 from farthing.web.forms.filled import FilledForm
 from farthing.web.forms.pages import (

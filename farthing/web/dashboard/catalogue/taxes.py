@@ -21,7 +21,7 @@ from farthing.rating.totals.taxes import TaxRateType
 from farthing.storage.queries.rows import find, in_array
 from farthing.subscriptions.tables import Subscription
 from farthing.web.access.visitors import changes, prepares, shows
-from farthing.web.dashboard.accounts.customers import names_of
+from farthing.web.dashboard.customer_names import names_of
 from farthing.web.forms.fields import FieldKind, FormField, FormSection, metadata_rows, when
 from farthing.web.forms.filled import FilledForm
 from farthing.web.forms.pages import (
@@ -61,7 +61,7 @@ _VAT = FormSection(
             "VAT category",
             FieldKind.CHOICE,
             options=VAT_CATEGORIES,
-            placeholder="S above 0%, Z at 0%",
+            placeholder="Standard rate, or zero rate at 0%",
         ),
         FormField("metadata.vat_exemption_reason", "Why no VAT is charged", hint="Where the category needs a reason"),
         FormField("metadata.vat_exemption_code", "Or its code", placeholder="VATEX-EU-AE"),

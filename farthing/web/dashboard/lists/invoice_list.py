@@ -21,7 +21,7 @@ from farthing.invoices.reads.reading_zones import reading_zones
 from farthing.invoices.receivable import UNPAID, BillingReason, InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.tables import Invoice
 from farthing.web.access.visitors import shows
-from farthing.web.dashboard.accounts.customers import names_of
+from farthing.web.dashboard.customer_names import names_of
 from farthing.web.dashboard.lists.cells import date_text, day_column, linked
 from farthing.web.dashboard.lists.showing import file_of_list, show_list
 from farthing.web.dashboard.receivables.invoices import zone_of

@@ -19,7 +19,7 @@ from farthing.customers.tables import Customer
 from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.subscriptions.tables import Subscription
 from farthing.web.access.visitors import shows
-from farthing.web.dashboard.accounts.customers import names_of
+from farthing.web.dashboard.customer_names import names_of
 from farthing.web.dashboard.lists.cells import date_text, day_column, linked
 from farthing.web.dashboard.lists.showing import file_of_list, show_list
 from farthing.web.dashboard.receivables.invoices import zone_of

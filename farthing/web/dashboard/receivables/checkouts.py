@@ -16,7 +16,7 @@ from farthing.core.errors import FarthingError
 from farthing.payments.shared_by_routes import provide_gateways
 from farthing.settings import Settings
 from farthing.web.access.visitors import changes, shows
-from farthing.web.dashboard.accounts.customers import names_of
+from farthing.web.dashboard.customer_names import names_of
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 from farthing.web.rendering.listing import listing
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 
 from litestar import Controller, Response, get, post
@@ -17,7 +16,7 @@ from farthing.core.composition import Composition
 from farthing.core.encoding.decoding import convert
 from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.core.ids import new_ulid
-from farthing.core.money import EXACT, ZERO, parse
+from farthing.core.money import EXACT, ZERO
 from farthing.credits.notes import reads
 from farthing.credits.notes.document import note_pdf, pdf_answer
 from farthing.credits.notes.lifecycle import limits
@@ -43,9 +42,10 @@ from farthing.payments.unapplied.money import move_overpayment
 from farthing.payments.unapplied.schemas import AllocateMoneyRequest
 from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, form_of, shows
-from farthing.web.dashboard.accounts.customers import names_of
+from farthing.web.dashboard.customer_names import names_of
 from farthing.web.dashboard.receivables.invoices import zone_of
 from farthing.web.rendering.answers import HttpRequest, done, own_path, refused, render
+from farthing.web.rendering.typed_fields import number_in
 from farthing.web.rendering.words import wording
 
 AMOUNT = "amount:"
@@ -186,7 +186,7 @@ class CreditNotePages(Controller):
         back = own_path(given.get("back") or f"/customers/{customer_id}")
         try:
             written = {name: given[name] for name in _REFUND_FIELDS if given.get(name)}
-            body = {**written, "amount": _amount(given.get("amount", ""))}
+            body = {**written, "amount": number_in("amount", given.get("amount", ""))}
             asked = convert(body, RefundUnappliedMoneyRequest).asked_of(customer_id)
             asked = replace(asked, key=given.get("once", "")[:50] or None)
             refunds = await refund_unapplied_money(session, asked, clock.now())
@@ -269,7 +269,7 @@ async def _form(
 def _asked(invoice_id: str, given: Mapping[str, str]) -> CreateCreditNoteRequest:
     """Raises ValidationFailed for amounts that are none."""
     lines = [
-        {"invoice_line_item_id": name.removeprefix(AMOUNT), "amount": _amount(text)}
+        {"invoice_line_item_id": name.removeprefix(AMOUNT), "amount": number_in("amount", text)}
         for name, text in given.items()
         if name.startswith(AMOUNT) and text
     ]
@@ -283,16 +283,9 @@ def _asked(invoice_id: str, given: Mapping[str, str]) -> CreateCreditNoteRequest
         "process_credit_note": True,
         "idempotency_key": given.get("once", "")[:255] or None,
     }
-    split = {name: _amount(given[name]) for name in _SPLIT if given.get(name)}
+    split = {name: number_in("amount", given[name]) for name in _SPLIT if given.get(name)}
     if split:
         body["split"] = split
     elif given.get("refund_target"):
         body["refund_target"] = given["refund_target"]
     return convert(body, CreateCreditNoteRequest)
-
-
-def _amount(written: str) -> Decimal:
-    try:
-        return parse(written.replace(",", "").replace(" ", ""))
-    except ValueError as error:
-        raise ValidationFailed.of("amount", str(error)) from error

@@ -17,7 +17,7 @@ from farthing.invoices.lifecycle import write_off
 from farthing.invoices.routes import effects_of
 from farthing.payments.shared_by_routes import provide_gateways
 from farthing.web.access.visitors import changes, form_of, shows
-from farthing.web.dashboard.accounts.customers import names_of
+from farthing.web.dashboard.customer_names import names_of
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 from farthing.web.rendering.listing import listing
 from farthing.web.rendering.words.wording import words

@@ -36,9 +36,9 @@ from farthing.payments.tables import Payment
 from farthing.reporting.line_explanation import LineExplanation, explain_line
 from farthing.storage.queries.rows import find, lock_row
 from farthing.web.access.visitors import changes, shows, visitor_of
-from farthing.web.dashboard.accounts.customers import names_of
 from farthing.web.dashboard.annotations import annotations_of
 from farthing.web.dashboard.catalogue.plans.price_words import UnitWords, price_words
+from farthing.web.dashboard.customer_names import names_of
 from farthing.web.dashboard.receivables.conversion import converted_figures, missing_rate
 from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.rendering.answers import HttpRequest, done, refused, render

@@ -22,7 +22,7 @@ from farthing.payments.shared_by_routes import provide_gateways
 from farthing.storage.queries.rows import find, lock_row
 from farthing.subscriptions.tables import Subscription
 from farthing.web.access.visitors import changes, form_of, prepares, visitor_of
-from farthing.web.dashboard.accounts.customers import names_of
+from farthing.web.dashboard.customer_names import names_of
 from farthing.web.dashboard.subscriptions.changes.attachments import ADD_ADDON, ADD_COUPON, REMOVE_ADDON, REMOVE_COUPON
 from farthing.web.dashboard.subscriptions.changes.boundaries import ACTIVATE, CANCEL, END_TRIAL, KEEP, TAKE_BACK
 from farthing.web.dashboard.subscriptions.changes.charges import CHANGE_CHARGES

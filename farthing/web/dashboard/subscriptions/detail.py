@@ -22,10 +22,10 @@ from farthing.subscriptions.changes.tables import SubscriptionPause
 from farthing.subscriptions.enums import SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.tables import Subscription, SubscriptionLineItem, SubscriptionPhase
 from farthing.web.access.visitors import shows, visitor_of
-from farthing.web.dashboard.accounts.customers import names_of
 from farthing.web.dashboard.accounts.entitlements import usage_windows_of
 from farthing.web.dashboard.accounts.grants import latest_applications
 from farthing.web.dashboard.alerts import latest_alerts, scopes_of, settings_of
+from farthing.web.dashboard.customer_names import names_of
 from farthing.web.dashboard.subscriptions.action_pages import ACTIONS
 from farthing.web.dashboard.subscriptions.changes.attachments import attached_addons, attached_coupons, coupon_in_words
 from farthing.web.dashboard.subscriptions.changes.boundaries import schedules_in_words, waiting_schedules

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -67,6 +68,13 @@ def moment(at: datetime | None, zone: str = "UTC") -> Markup | str:
     return _time(at, zone, "%-d %b %Y, %H:%M")
 
 
+def exact_moment(at: datetime | str | None) -> Markup | str:
+    """ "14 Nov 2026, 09:30:05" in UTC, for what happens many times a minute; also of a time as it travels."""
+    if not at:
+        return ""
+    return _time(datetime.fromisoformat(at) if isinstance(at, str) else at, "UTC", "%-d %b %Y, %H:%M:%S")
+
+
 def zoned_moment(at: datetime | None, zone: str = "UTC") -> Markup | str:
     """ "14 Nov 2026, 09:30 (UTC)": for where nothing around it says on whose wall."""
     return "" if at is None else Markup("{} ({})").format(moment(at, zone), zone)
@@ -110,9 +118,30 @@ def short_money(amount: Decimal, code: str) -> str:
     return f"{figures.symbol(code)}{figures.grouped(amount)}"
 
 
+_IN_WORDS: Mapping[str, str] = MappingProxyType(
+    {
+        "SUBSCRIPTION_CREATE": "Start of a subscription",
+        "SUBSCRIPTION_CYCLE": "Billing period",
+        "SUBSCRIPTION_UPDATE": "Change of a subscription",
+        "SUBSCRIPTION_TRIAL_START": "Start of a trial",
+        "SUBSCRIPTION_TRIAL_END": "End of a trial",
+        "SUBSCRIPTION_PAUSED": "Pause of a subscription",
+        "SUBSCRIPTION_RESUME": "End of a pause",
+        "AUTO_INVOICE_THRESHOLD": "Usage came to a threshold",
+        "WALLET_AUTO_TOPUP": "Automatic top-up",
+    }
+)
+"""Why there is an invoice, where the wire's word alone says it to nobody."""
+
+
 def words(value: object) -> str:
     """A wire word as people write it: "PARTIALLY_REFUNDED" is "Partially refunded"."""
-    text = str(getattr(value, "value", value) or "").replace("_", " ").strip().lower()
+    text = str(getattr(value, "value", value) or "")
+    return _IN_WORDS.get(text) or sentence(text.replace("_", " ").strip().lower())
+
+
+def sentence(text: str) -> str:
+    """A reason as a program says it, beginning as people write."""
     return text[:1].upper() + text[1:]
 
 
@@ -190,14 +219,32 @@ def days_late(invoice: Any, now: datetime) -> int:
     return max((now - invoice.due_date).days, 0) if invoice.due_date else 0
 
 
+_PLAINLY: Sequence[tuple[re.Pattern[str], str]] = (
+    (re.compile(r"invalid decimal string"), "must be a number such as 1,000.50"),
+    (re.compile(r"must be a string of length <= (\d+)"), r"must have at most \1 characters"),
+    (re.compile(r"must be a string of length >= 1"), "is required"),
+    (re.compile(r"must be an integer, not a number"), "must be a whole number"),
+    (re.compile(r"must be an integer >= (-?\d+)"), r"must be a whole number, \1 or more"),
+    (re.compile(r"must be an integer <= (-?\d+)"), r"must be a whole number, \1 or less"),
+)
+
+
+def plainly(why: str) -> str:
+    """What is wrong with a value, where the API says it in words of JSON."""
+    for said, plain_words in _PLAINLY:
+        if (found := said.fullmatch(why)) is not None:
+            return found.expand(plain_words)
+    return why
+
+
 def reason(error: FarthingError) -> str:
     """What a person reads of a refusal: the message, and which field is wrong and why; for a page that is rendered."""
     if error.status == 400 and error.details and error.message.startswith(("Request validation", "Invalid request")):
-        return "; ".join(f"{named_field(field)}: {why}" for field, why in error.details.items())
+        return "; ".join(f"{named_field(field)}: {plainly(str(why))}" for field, why in error.details.items())
     field = next(iter(error.details), "")
     if field and error.message.startswith(f"{field}: "):
         return named_field(field) + error.message.removeprefix(field)
-    return error.message[:1].upper() + error.message[1:]
+    return sentence(error.message)
 
 
 def with_query(query: Mapping[str, str], **changes: Any) -> str:
@@ -240,10 +287,12 @@ FILTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "side_by_side": side_by_side,
         "date_value": date_value,
         "moment": moment,
+        "exact_moment": exact_moment,
         "zoned_moment": zoned_moment,
         "invoice_name": invoice_name,
         "day": day,
         "words": words,
+        "sentence": sentence,
         "chip": chip,
         "decimal": Decimal,
         "plain": plain,

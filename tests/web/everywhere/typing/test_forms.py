@@ -18,7 +18,8 @@ from farthing.web.dashboard.catalogue.plans.calculation import calculate
 from farthing.web.dashboard.catalogue.plans.price_words import UnitWords, price_words
 from farthing.web.forms.fields import FieldKind, FormField, FormRows, FormSection, metadata_rows, when
 from farthing.web.forms.filled import refused_form
-from farthing.web.forms.reading import change_of, creation_of, number_of, reshaped, shown_values
+from farthing.web.forms.reading import change_of, creation_of, reshaped, shown_values
+from farthing.web.rendering.typed_fields import number_in
 
 FORM = (
     FormSection(
@@ -58,13 +59,13 @@ FORM = (
     ],
 )
 def test_a_number_as_people_write_it(typed: str, number: str) -> None:
-    assert number_of("amount", typed) == Decimal(number)
+    assert number_in("amount", typed) == Decimal(number)
 
 
 @pytest.mark.parametrize("typed", ["0,50", "1,23", "12,34,567", "1.234,50", "abc", "1e999999", "NaN"])
 def test_what_is_no_number_is_refused_and_never_read_as_another_one(typed: str) -> None:
     with pytest.raises(ValidationFailed) as refused:
-        number_of("amount", typed)
+        number_in("amount", typed)
     assert list(refused.value.details) == ["amount"]
 
 

@@ -8,7 +8,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from farthing.core.errors import ValidationFailed
-from farthing.web.rendering.typed_fields import start_of_day, start_of_next_day
+from farthing.web.rendering.typed_fields import number_in, start_of_day, start_of_next_day
+from tests.web.stage import Stage
+from tests.web.visitor import Visitor
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -28,3 +30,25 @@ def test_what_is_no_day_is_refused(typed: str) -> None:
 def test_after_the_last_day_of_the_calendar_there_is_none() -> None:
     with pytest.raises(ValidationFailed, match="until"):
         start_of_next_day("until", "9999-12-31", BERLIN)
+
+
+def test_no_number_at_all_is_said_plainly() -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        number_in("amount", " ")
+    assert refused.value.details == {"amount": "is required"}
+
+
+async def test_a_comma_that_may_mean_two_amounts_moves_no_money(inside: Visitor, own: Stage) -> None:
+    customer = await own.account.post("/customers", {"external_id": "acme", "name": "Acme"})
+    wallet = await own.account.post("/wallets", {"customer_id": customer["id"], "currency": "eur"}, expect=200)
+    token, here = await inside.token(), f"/wallets/{wallet['id']}"
+    for typed, problem in (("12,50", "12,50 is no number"), ("", "is required"), ("abc", "not a decimal number")):
+        form = {"form_token": token, "once": typed or "none", "credits": typed, "reason": "FREE_CREDIT_GRANT"}
+        answer = await inside.post(f"{here}/top-up", form)
+        assert answer.headers["location"] == here
+        assert problem in (await inside.http.get(here)).text.replace("&#39;", "'")
+    paid = {"form_token": token, "once": "payment", "customer": customer["id"], "currency": "eur", "amount": "49,00"}
+    paid |= {"payment_method_type": "OFFLINE", "received": "2026-11-01"}
+    assert (await inside.post("/payments/new", paid)).status_code == 400
+    assert (await own.account.get("/payments"))["items"] == []
+    assert (await own.account.get(f"/wallets/{wallet['id']}"))["credit_balance"] == "0"

@@ -18,7 +18,7 @@ from farthing.rating.pricing.breakdown import CostPart
 from farthing.rating.pricing.cost import explain
 from farthing.rating.pricing.price import TierMode
 from farthing.web.dashboard.catalogue.plans.price_words import PriceWords, UnitWords, price_words, span_words
-from farthing.web.forms.reading import number_of
+from farthing.web.rendering.typed_fields import number_in
 from farthing.web.rendering.words import wording
 
 QUANTITY = "quantity"
@@ -84,7 +84,7 @@ def calculate(price: Price, typed: str, units: UnitWords) -> Calculation:
     quantity = typed or FIRST_QUANTITIES[price.type]
     words = price_words(price, units)
     try:
-        wanted = number_of(QUANTITY, quantity)
+        wanted = number_in(QUANTITY, quantity)
     except FarthingError as error:
         return Calculation(quantity, words, problem=error.details.get(QUANTITY, error.message))
     if wanted < 0:

@@ -97,15 +97,18 @@ _CHARGED = FormField(
     FieldKind.CHOICE,
     required=True,
     initial=PriceType.FIXED.value,
-    options=((PriceType.FIXED.value, "A fixed fee"), (PriceType.USAGE.value, "Usage of a feature")),
+    options=(
+        (PriceType.FIXED.value, "A fixed fee, once or for each seat"),
+        (PriceType.USAGE.value, "Usage of a feature"),
+    ),
 )
 _SEATS = FormField(
     "min_quantity",
-    "Quantity, if none is given",
+    "How many, unless the subscription says",
     FieldKind.WHOLE,
     only_when=_FIXED,
     placeholder="1",
-    hint="Seats, for example",
+    hint="Seats, for example. The amount is for each",
 )
 _RECURS = when("billing_period", *_RECURRING)
 _CADENCES = ((InvoiceCadence.ADVANCE.value, "In advance"), (InvoiceCadence.ARREAR.value, "In arrears"))
@@ -121,7 +124,12 @@ _WHEN = FormSection(
             initial=BillingPeriod.MONTHLY.value,
         ),
         FormField(
-            "billing_period_count", "Every how many of them", FieldKind.WHOLE, placeholder="1", only_when=_RECURS
+            "billing_period_count",
+            "So many at a time",
+            FieldKind.WHOLE,
+            placeholder="1",
+            hint="2, where it is per month: every other month",
+            only_when=_RECURS,
         ),
         FormField(
             "invoice_cadence",

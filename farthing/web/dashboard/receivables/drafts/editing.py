@@ -29,7 +29,7 @@ from farthing.invoices.requests import (
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import find, lock_row
 from farthing.web.access.visitors import changes, form_of, shows
-from farthing.web.dashboard.accounts.customers import names_of
+from farthing.web.dashboard.customer_names import names_of
 from farthing.web.dashboard.receivables.drafts.typed_invoice import LINE_FIELDS, end_of_day, line_body
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 from farthing.web.rendering.typed_fields import problems_at

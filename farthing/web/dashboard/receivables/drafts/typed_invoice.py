@@ -16,7 +16,7 @@ from farthing.core.encoding.decoding import convert
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import EXACT, exact_sum, plain, round_to
 from farthing.invoices.requests import CreateInvoiceRequest
-from farthing.web.rendering.typed_fields import amount_in, start_of_day, start_of_next_day
+from farthing.web.rendering.typed_fields import number_in, start_of_day, start_of_next_day
 
 LINE_FIELDS = ("name", "quantity", "unit_price", "amount", "from", "until")
 FEWEST_LINES, MOST_LINES = 3, 20
@@ -69,7 +69,7 @@ def line_body(given: Mapping[str, str], number: int, code: str, zone: ZoneInfo) 
     typed = {name: given.get(f"{name}-{number}", "") for name in LINE_FIELDS}
     if not typed["name"]:
         raise ValidationFailed.of(f"name-{number}", "must not be empty")
-    quantity = amount_in(f"quantity-{number}", typed["quantity"] or "1")
+    quantity = number_in(f"quantity-{number}", typed["quantity"] or "1")
     body: dict[str, Any] = {
         "display_name": typed["name"],
         "quantity": plain(quantity),
@@ -104,13 +104,13 @@ def _amount(typed: Mapping[str, str], number: int, quantity: Decimal, code: str)
     digits = currency.digits(code)
     worked_out = None
     if typed["unit_price"]:
-        unit_price = amount_in(f"unit_price-{number}", typed["unit_price"])
+        unit_price = number_in(f"unit_price-{number}", typed["unit_price"])
         worked_out = round_to(EXACT.multiply(quantity, unit_price), digits)
     if not typed["amount"]:
         if worked_out is None:
             raise ValidationFailed.of(f"amount-{number}", "must be given, or a unit price")
         return worked_out
-    amount = amount_in(f"amount-{number}", typed["amount"])
+    amount = number_in(f"amount-{number}", typed["amount"])
     if worked_out is not None and amount != worked_out:
         reason = f"must be quantity times unit price, {plain(worked_out)}, or be left empty"
         raise ValidationFailed.of(f"amount-{number}", reason)

@@ -34,8 +34,8 @@ from farthing.payments.tables import DestinationType, Payment, PaymentAttempt, P
 from farthing.payments.unapplied.tables import UnappliedMoney
 from farthing.storage.queries.rows import find, in_array
 from farthing.web.access.visitors import changes, form_of, shows
-from farthing.web.dashboard.accounts.customers import names_of
 from farthing.web.dashboard.choosing import customer_id_of
+from farthing.web.dashboard.customer_names import names_of
 from farthing.web.dashboard.receivables.invoices import zone_of
 from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.rendering.answers import HttpRequest, done, refused, render

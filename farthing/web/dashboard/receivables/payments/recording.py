@@ -40,7 +40,7 @@ from farthing.web.access.visitors import changes, form_of, shows
 from farthing.web.dashboard.choosing import customer_id_of
 from farthing.web.dashboard.receivables.invoices import zone_of
 from farthing.web.rendering.answers import HttpRequest, done, render
-from farthing.web.rendering.typed_fields import amount_in, problems_at, start_of_day
+from farthing.web.rendering.typed_fields import number_in, problems_at, start_of_day
 from farthing.web.rendering.words import wording
 
 PART = "part:"
@@ -152,7 +152,7 @@ async def _transfer(session: AsyncSession, given: Mapping[str, str]) -> Received
             Allocation(name.removeprefix(PART), part)
             for name, typed in given.items()
             if name.startswith(PART) and typed
-            for part in [amount_in(name, typed)]
+            for part in [number_in(name, typed)]
             if part
         ],
         keeps_rest=given.get("keep_rest") == "yes",
@@ -163,7 +163,7 @@ async def _transfer(session: AsyncSession, given: Mapping[str, str]) -> Received
 
 
 def _positive(given: Mapping[str, str]) -> Decimal:
-    amount = amount_in("amount", given.get("amount", ""))
+    amount = number_in("amount", given.get("amount", ""))
     if amount <= 0:
         raise ValidationFailed.of("amount", "must be greater than 0")
     return amount

@@ -26,12 +26,12 @@ from farthing.payments.unapplied.schemas import AllocateMoneyRequest
 from farthing.payments.unapplied.tables import HAS_REST, UnappliedMoney
 from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, form_of, shows
-from farthing.web.dashboard.accounts.customers import names_of
+from farthing.web.dashboard.customer_names import names_of
 from farthing.web.dashboard.receivables.invoices import zone_of
 from farthing.web.dashboard.receivables.payments.recording import MOST_INVOICES, PART
 from farthing.web.rendering.answers import HttpRequest, done, render
 from farthing.web.rendering.listing import listing
-from farthing.web.rendering.typed_fields import WHOLE_FORM, amount_in, problems_at
+from farthing.web.rendering.typed_fields import WHOLE_FORM, number_in, problems_at
 from farthing.web.rendering.words import wording
 
 SOURCES = {
@@ -94,14 +94,14 @@ class UnappliedMoneyPages(Controller):
                 {
                     "currency": given.get("currency", ""),
                     "allocations": [
-                        {"invoice_id": name.removeprefix(PART), "amount": plain(amount_in(name, given[name]))}
+                        {"invoice_id": name.removeprefix(PART), "amount": plain(number_in(name, given[name]))}
                         for name in parts
                     ],
                 },
                 AllocateMoneyRequest,
             )
             wanted = [Allocation(part.invoice_id, part.amount) for part in asked.allocations or ()]
-            seen = amount_in("seen", given.get("seen", ""))
+            seen = number_in("seen", given.get("seen", ""))
             await allocate_by_hand(session, customer_id, asked.currency, wanted, clock.now(), expected=seen)
         except (FarthingError, msgspec.ValidationError) as raised:
             error = as_domain_error(raised)

@@ -17,7 +17,8 @@ from farthing.calendar.zones import to_utc
 from farthing.core.clock import instant
 from farthing.core.encoding.times import read_time
 from farthing.core.errors import FarthingError, ValidationFailed
-from farthing.core.money import parse
+from farthing.web.rendering.typed_fields import number_in
+from farthing.web.rendering.words.wording import plainly
 
 AS_OF, AGREED, ONCE = "as_of", "agreed", "once"
 OF_THE_STEPS = frozenset({"form_token", AS_OF, AGREED, ONCE})
@@ -62,7 +63,7 @@ class TypedForm:
     def number(self, name: str) -> Decimal | None:
         """A number as people write it: "1,250.50"; None for nothing. Raises ValidationFailed."""
         written = self.text(name)
-        return None if not written else read_number(written, name)
+        return None if not written else number_in(name, written)
 
     def midnight(self, name: str, zone: ZoneInfo) -> str | None:
         """The beginning of a day in `zone`; None for nothing. Raises ValidationFailed."""
@@ -76,19 +77,11 @@ class TypedForm:
             raise ValidationFailed.of(name, "must be a day, for example 2026-11-01") from error
 
 
-def read_number(written: str, name: str) -> Decimal:
-    """A number as people write it. Raises ValidationFailed naming `name`."""
-    try:
-        return parse(written.replace(",", "").replace(" ", ""))
-    except ValueError as error:
-        raise ValidationFailed.of(name, str(error)) from error
-
-
 def problems_of(error: FarthingError, form: TypedForm) -> dict[str, str]:
     """Why fields of the form were refused, by their names there."""
     if not isinstance(error, ValidationFailed):
         return {}
-    return {_field_of(place, form): str(reason) for place, reason in error.details.items()}
+    return {_field_of(place, form): plainly(str(reason)) for place, reason in error.details.items()}
 
 
 def _field_of(place: str, form: TypedForm) -> str:
