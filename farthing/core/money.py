@@ -52,7 +52,16 @@ def share(amount: Decimal, part: Decimal, whole: Decimal, digits: int) -> Decima
     """`amount` x `part` / `whole`, computed exactly and rounded once; zero when `whole` is zero."""
     if whole == 0:
         return ZERO
-    return round_to(Fraction(amount) * Fraction(part) / Fraction(whole), digits)
+    # as whole numbers: a fraction is brought to its lowest terms at every step, which costs most of it
+    numerator, denominator = 10**digits, 1
+    for factor in (amount, part):
+        top, bottom = factor.as_integer_ratio()
+        numerator, denominator = numerator * top, denominator * bottom
+    top, bottom = whole.as_integer_ratio()
+    numerator, denominator = numerator * bottom, abs(denominator * top)
+    units = (2 * abs(numerator) + denominator) // (2 * denominator)
+    with localcontext(EXACT):
+        return Decimal(units if (numerator < 0) == (whole < 0) else -units).scaleb(-digits) + ZERO
 
 
 def allocate(amount: Decimal, weights: Sequence[Decimal], digits: int) -> list[Decimal]:
