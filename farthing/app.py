@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 import farthing
 from farthing.api.body import JsonBody
 from farthing.api.guards import AccessControl
+from farthing.api.kept_document import kept_document
 from farthing.api.openapi import ApiDocument, document
 from farthing.api.services import give_services, services_in, services_of
 from farthing.api.transport.bodies import BodyReader, ReadTimes
@@ -254,7 +255,13 @@ def openapi() -> Response[bytes]:
 
 @cache
 def _document() -> bytes:
-    return msgspec.json.encode(described())
+    return kept_document(described)
+
+
+def read_document() -> dict[str, Any]:
+    """Our OpenAPI document, as it is kept."""
+    document: dict[str, Any] = msgspec.json.decode(_document())
+    return document
 
 
 def described() -> dict[str, Any]:
@@ -414,7 +421,7 @@ def _services(
         second_factor_box=SealedBox(authenticator.keys.current, second_factor.PURPOSE),
         client_addresses=ClientAddresses(settings.proxies(), settings.forwarded_header),
         sessions=Sessions(settings, authenticator.keys),
-        api_reference=ArrangedDocument(ApiDocument(described)),
+        api_reference=ArrangedDocument(ApiDocument(read_document)),
     )
 
 

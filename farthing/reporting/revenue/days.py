@@ -89,7 +89,7 @@ def amounts_evenly(
     laid on the last day before the later one. None is every day.
     """
     if edges is None:
-        counts = range(1, days.count)
+        counts = list(range(1, days.count))
     else:
         asked = edges[bisect_right(edges, days.first) : bisect_left(edges, days.first + _DAY * days.count)]
         counts = [(edge - days.first).days for edge in asked]
