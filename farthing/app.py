@@ -250,17 +250,18 @@ class Services(Composition):
 @get("/openapi.json", include_in_schema=False, sync_to_thread=True)
 def openapi() -> Response[bytes]:
     """Our OpenAPI document."""
-    return Response(_document(), media_type="application/json")
+    return Response(encoded_document(), media_type="application/json")
 
 
 @cache
-def _document() -> bytes:
+def encoded_document() -> bytes:
+    """Our OpenAPI document as JSON, as it is kept."""
     return kept_document(described)
 
 
 def read_document() -> dict[str, Any]:
-    """Our OpenAPI document, as it is kept."""
-    document: dict[str, Any] = msgspec.json.decode(_document())
+    """Our OpenAPI document as values."""
+    document: dict[str, Any] = msgspec.json.decode(encoded_document())
     return document
 
 

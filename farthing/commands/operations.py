@@ -98,10 +98,9 @@ def openapi() -> None:
     """Print our OpenAPI document."""
     import msgspec
 
-    from farthing.api.kept_document import kept_document
-    from farthing.app import described
+    from farthing.app import encoded_document
 
-    text: Any = msgspec.json.format(kept_document(described), indent=2)
+    text: Any = msgspec.json.format(encoded_document(), indent=2)
     sys.stdout.write(text.decode() + "\n")
 
 

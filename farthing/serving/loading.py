@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,12 +39,11 @@ class Loading:
 
     def _load(self) -> None:
         try:
-            from farthing.app import arranged
-            from farthing.serving import supervisor  # noqa: F401 (loaded for those who wait)
-
+            application = import_module("farthing.app")
+            import_module("farthing.serving.supervisor")
             self._has_code.set()
             if self._serves:
-                self._routes = arranged()
+                self._routes = application.arranged()
         except BaseException as failure:  # noqa: BLE001 (raised where it is waited for)
             self._failure = failure
         finally:
