@@ -12,7 +12,6 @@ from sqlalchemy.exc import DBAPIError
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 
-
 _LONG_AGO = datetime(999, 1, 1, tzinfo=timezone(timedelta(hours=-3)))
 
 
