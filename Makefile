@@ -16,6 +16,8 @@ $(STAMP): requirements.lock rules.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r rules.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q farthing
+	@$(BIN)/farthing openapi >/dev/null  # is kept, so that nobody who opens /docs waits until it is made
 	@touch $(STAMP)
 
 # ClickHouse as a module, for the tests of events that are stored in it; large, and nothing that serves needs it

@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 import farthing
 from farthing.api.body import JsonBody
 from farthing.api.guards import AccessControl
+from farthing.api.kept_document import kept_document
 from farthing.api.openapi import ApiDocument, document
 from farthing.api.services import give_services, services_in, services_of
 from farthing.api.transport.bodies import BodyReader, ReadTimes
@@ -249,12 +250,19 @@ class Services(Composition):
 @get("/openapi.json", include_in_schema=False, sync_to_thread=True)
 def openapi() -> Response[bytes]:
     """Our OpenAPI document."""
-    return Response(_document(), media_type="application/json")
+    return Response(encoded_document(), media_type="application/json")
 
 
 @cache
-def _document() -> bytes:
-    return msgspec.json.encode(described())
+def encoded_document() -> bytes:
+    """Our OpenAPI document as JSON, as it is kept."""
+    return kept_document(described)
+
+
+def read_document() -> dict[str, Any]:
+    """Our OpenAPI document as values."""
+    document: dict[str, Any] = msgspec.json.decode(encoded_document())
+    return document
 
 
 def described() -> dict[str, Any]:
@@ -414,7 +422,7 @@ def _services(
         second_factor_box=SealedBox(authenticator.keys.current, second_factor.PURPOSE),
         client_addresses=ClientAddresses(settings.proxies(), settings.forwarded_header),
         sessions=Sessions(settings, authenticator.keys),
-        api_reference=ArrangedDocument(ApiDocument(described)),
+        api_reference=ArrangedDocument(ApiDocument(read_document)),
     )
 
 

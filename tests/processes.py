@@ -22,7 +22,7 @@ from tests.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from farthing.identity.bootstrap import FirstStart
-    from farthing.serving.server import Engine
+    from farthing.serving.engine import Engine
     from farthing.settings import Settings
     from farthing.storage.postgres import Database
 
@@ -122,6 +122,7 @@ def serving(environment: Mapping[str, str]) -> ForkedProcess:
 
 def _serve() -> None:
     from farthing.serving import server
+    from farthing.serving.engine import engine
     from farthing.settings import load
 
     async def say_so(_database: Database, _first: FirstStart | None) -> None:
@@ -132,7 +133,7 @@ def _serve() -> None:
             await server.serve(settings, database, say_so)
 
     settings = load(os.environ)
-    with server.engine(settings) as postgres:
+    with engine(settings) as postgres:
         asyncio.run(serve(settings, postgres))
 
 

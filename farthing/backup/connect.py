@@ -10,7 +10,7 @@ import psycopg
 
 from farthing.backup import BackupFailed
 from farthing.backup.schema import Connection
-from farthing.serving.server import engine
+from farthing.serving.engine import engine
 from farthing.settings import Settings
 from farthing.storage.embedded import EmbeddedPostgres
 

@@ -23,7 +23,7 @@ from farthing.backup.manifest import Manifest, SequenceValue, TableCopy, read_ma
 from farthing.backup.master_key import key_path, read_key, write_key
 from farthing.backup.schema import Connection, TableShape
 from farthing.identity.credentials.master_key import fingerprint
-from farthing.serving.server import engine
+from farthing.serving.engine import engine
 from farthing.settings import Settings
 from farthing.storage import migrations
 from farthing.storage.postgres import Database, dialect_url

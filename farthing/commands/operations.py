@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 def migrate(*, data_dir: DataDir = None) -> None:
     """Bring the database to this release's schema; safe to run from many places at once."""
-    from farthing.serving import server
+    from farthing.serving.engine import engine
+    from farthing.serving.server import bring_up_to_date
     from farthing.storage.migrations import state
 
     settings = read_settings(data_dir=data_dir)
-    with server.engine(settings) as engine:
-        before, _ = state(engine.url)
-        server.bring_up_to_date(engine.url)
-        after, _ = state(engine.url)
+    with engine(settings) as used:
+        before, _ = state(used.url)
+        bring_up_to_date(used.url)
+        after, _ = state(used.url)
     console.print(f"schema {before or 'empty'} -> {after}" if before != after else f"schema {after}: nothing to do")
 
 
@@ -97,9 +98,9 @@ def openapi() -> None:
     """Print our OpenAPI document."""
     import msgspec
 
-    from farthing.app import described
+    from farthing.app import encoded_document
 
-    text: Any = msgspec.json.format(msgspec.json.encode(described(), enc_hook=str), indent=2)
+    text: Any = msgspec.json.format(encoded_document(), indent=2)
     sys.stdout.write(text.decode() + "\n")
 
 

@@ -13,9 +13,11 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from farthing.core.origin import COMMAND_LINE, SERVICE, ChangeSource, acting_as
+from farthing.serving.loading import Loading
 from farthing.settings import Settings, load
 
 if TYPE_CHECKING:
+    from farthing.serving.engine import Engine
     from farthing.storage.capacity import Demand
     from farthing.storage.postgres import Database
 
@@ -49,21 +51,30 @@ def in_utc(given: datetime | None) -> datetime | None:
 
 
 def with_database(
-    settings: Settings, task: Callable[[Database], Awaitable[int | None]], demand: Demand | None = None
+    settings: Settings,
+    task: Callable[[Database], Awaitable[int | None]],
+    demand: Demand | None = None,
+    loading: Loading | None = None,
 ) -> None:
     """Run `task` on the configured database, migrated; its result is the exit status.
 
-    `demand`: the connections of a process that stays; what the server cannot grant is found out at the start.
+    `demand`: the connections of a process that stays; what the server cannot grant is found out at the start. `loading`
+    is that of the application, if it is under way.
     """
-    from farthing.serving import server
+    from farthing.serving.engine import engine
 
-    async def run(engine: server.Engine) -> int:
-        async with server.opened(settings, engine, demand) as database:
+    loading = loading or Loading(serves=False)
+
+    async def run(used: Engine) -> int:
+        from farthing.serving import server
+
+        async with server.opened(settings, used, demand) as database:
             return await task(database) or 0
 
     # a process that stays serves others; any other command is the operator's own doing
     actor, source = (COMMAND_LINE, ChangeSource.CLI) if demand is None else (SERVICE, ChangeSource.WORKER)
-    with server.engine(settings, [] if demand is None else [demand]) as engine, acting_as(actor, source):
-        status = asyncio.run(run(engine))
+    with engine(settings, [] if demand is None else [demand]) as used, acting_as(actor, source):
+        loading.wait_for_code()
+        status = asyncio.run(run(used))
     if status:
         sys.exit(status)

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 import farthing
 from farthing.commands.running import DataDir, console, read_settings, with_database
 from farthing.core.origin import SERVICE, ChangeSource, acting_as
+from farthing.serving.loading import Loading
 from farthing.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,14 +30,17 @@ def serve(
     demo: Annotated[bool, Parameter(help="Load a small company's books on first start.", negative="")] = False,
 ) -> None:
     """Serve the API, and work on jobs; with no FARTHING_DATABASE_URL, run PostgreSQL too."""
-    from farthing.serving import listener, server, supervisor
+    from farthing.serving import listener
+    from farthing.serving.engine import engine
+    from farthing.serving.processes import demands_of, processes_for_this_machine
     from farthing.storage.capacity import demand_of
 
     # whoever looks at the demo for the first time should see where it is, not what the background does
     log_level = "warning" if demo and "FARTHING_LOG_LEVEL" not in os.environ else None
     settings = read_settings(data_dir=data_dir, host=host, port=port, processes=processes, log_level=log_level)
     listener.check_free(settings)
-    count = settings.processes or supervisor.processes_for_this_machine(settings)
+    count = settings.processes or processes_for_this_machine(settings)
+    loading = Loading(serves=True)
 
     async def started(database: Database, first: FirstStart | None) -> None:
         _greet(settings, first)
@@ -46,13 +50,18 @@ def serve(
             await _invite_owner(settings, database)
 
     async def task(database: Database) -> None:
-        await server.serve(settings, database, started)
+        from farthing.serving import server
+
+        await server.serve(settings, database, started, arrange=loading.routes)
 
     if count == 1:
-        with_database(settings, task, demand_of(settings.pool_size, works=settings.worker))
+        with_database(settings, task, demand_of(settings.pool_size, works=settings.worker), loading)
         return
-    with acting_as(SERVICE, ChangeSource.WORKER):
-        status = supervisor.serve_together(settings, count, started)
+    with engine(settings, demands_of(settings, count)) as postgres, acting_as(SERVICE, ChangeSource.WORKER):
+        loading.wait_for_code()
+        from farthing.serving import supervisor
+
+        status = supervisor.serve_together(settings, count, postgres, loading.routes, started)
     if status:
         sys.exit(status)
 
@@ -102,12 +111,13 @@ async def _invite_owner(settings: Settings, database: Database) -> None:
 
 def worker(*, data_dir: DataDir = None) -> None:
     """Work on jobs and periodic duties only."""
-    from farthing.serving import server
     from farthing.storage.capacity import demand_of
 
     settings = read_settings(data_dir=data_dir)
 
     async def task(database: Database) -> None:
+        from farthing.serving import server
+
         await server.work_until_stopped(settings, database)
 
     with_database(settings, task, demand_of(settings.pool_size, works=True))

@@ -8,23 +8,20 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 
 import structlog
-from alembic.util.exc import CommandError
 from granian.constants import Interfaces
 from granian.http import HTTP1Settings
 from litestar import Litestar
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from farthing import secret_file
 from farthing.api.transport.edge import Edge, Json, Receive, Send
 from farthing.api.transport.ratelimit import RateLimits
-from farthing.app import create_app
+from farthing.app import arranged, create_app
 from farthing.events.stores.place import clickhouse_at, confirm_place, store_at
 from farthing.identity.bootstrap import FirstStart, first_start
 from farthing.identity.credentials.master_key import settle
@@ -32,11 +29,12 @@ from farthing.jobs.duties.schedule import duties
 from farthing.jobs.workers.pace import Pace, WorkerState, pace_for, shared_worker_state
 from farthing.jobs.workers.worker import keep_working
 from farthing.notifications.webhooks.delivery.running import delivery_worker
+from farthing.serving.engine import Engine
 from farthing.serving.listener import BACKLOG, ListeningServer, listen
 from farthing.settings import Settings
-from farthing.storage.capacity import OTHERS, Demand, fitted, granted, shortage
-from farthing.storage.connections.unusable import UnusableDatabase
-from farthing.storage.embedded import MAX_CONNECTIONS, EmbeddedFailed, EmbeddedPostgres
+from farthing.storage.capacity import Demand, fitted, granted, shortage
+from farthing.storage.connections.unusable import MigrationRefused, UnusableDatabase
+from farthing.storage.embedded import EmbeddedFailed, EmbeddedPostgres
 from farthing.storage.migrations import upgrade
 from farthing.storage.postgres import Database
 from farthing.wiring import Wiring, wire
@@ -50,42 +48,6 @@ GIVE_UP_SEAT = signal.SIGUSR1
 """Asks a process to end whose successor accepts requests already."""
 SECONDS_TO_ASK = 2.0
 """How long one that gives up its seat waits for the requests of those who have connected."""
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """The PostgreSQL in use; `embedded` when it is ours to look after."""
-
-    url: str
-    embedded: EmbeddedPostgres | None = None
-
-
-@contextmanager
-def engine(settings: Settings, demands: Sequence[Demand] = ()) -> Iterator[Engine]:
-    """The PostgreSQL to use: the configured one, or an embedded one that runs while this is open.
-
-    An embedded one grants what the processes that stay want, and some to others.
-    """
-    if settings.database_url is not None:
-        yield Engine(settings.database_url)
-        return
-    archive = None if settings.wal_archive_dir is None else Path(settings.wal_archive_dir)
-    connections = sum(demand.total for demand in demands) + OTHERS if demands else MAX_CONNECTIONS
-    given = {"max_connections": str(connections), **settings.embedded_settings()}
-    server = EmbeddedPostgres(Path(settings.data_dir), given, wal_archive=archive)
-    try:
-        if settings.secret_key is None:
-            secret_file.ensure(Path(settings.data_dir))
-        server.start()
-    except OSError as error:
-        place = error.filename or settings.data_dir
-        raise EmbeddedFailed(
-            f"the data folder {settings.data_dir} cannot be used: {place}: {error.strerror}"
-        ) from error
-    try:
-        yield Engine(server.url(), server)
-    finally:
-        server.stop()
 
 
 @asynccontextmanager
@@ -121,7 +83,7 @@ def bring_up_to_date(url: str) -> None:
     """Migrate the database at `url`. Raises UnusableDatabase where that cannot be done, with the reason."""
     try:
         upgrade(url)
-    except (ArgumentError, DBAPIError, CommandError) as error:
+    except (ArgumentError, DBAPIError, MigrationRefused) as error:
         raise UnusableDatabase.because(error) from error
 
 
@@ -187,17 +149,19 @@ async def serve(
     database: Database,
     started: Callable[[Database, FirstStart | None], Coroutine[None, None, None]],
     pace: Pace | None = None,
+    arrange: Callable[[], Litestar] = arranged,
 ) -> None:
     """Serve until SIGINT or SIGTERM, and work on jobs if the settings say so; requests in flight are answered first.
 
-    `started` is called once the server accepts requests; `pace` is that of the settings unless given. Raises
-    CannotListen.
+    `started` is called once the server accepts requests; `pace` is that of the settings unless given; `arrange` gives
+    the routes. Raises CannotListen.
     """
     pace = pace or pace_for(settings.stalled_job_seconds)
     first = await first_start(database, settings)
     shared, listening = Shared.of(settings), listen(settings)
     working = _start_worker(settings, database, shared.worker, pace) if shared.worker is not None else None
-    await serve_shared(settings, database, listening, shared, lambda: started(database, first), pace, working)
+    routes = await asyncio.to_thread(arrange)
+    await serve_shared(settings, database, listening, shared, lambda: started(database, first), pace, working, routes)
 
 
 async def serve_shared(

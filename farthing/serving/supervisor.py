@@ -36,29 +36,26 @@ import structlog
 from litestar import Litestar
 
 from farthing.api.transport import metrics
-from farthing.app import arranged
 from farthing.identity.bootstrap import FirstStart, first_start
 from farthing.jobs.workers.pace import pace_for
+from farthing.serving.engine import Engine
 from farthing.serving.listener import SharedAddress
+from farthing.serving.processes import demands_of, worker_count
 from farthing.serving.server import (
     GIVE_UP_SEAT,
-    Engine,
     Shared,
     database_of,
-    engine,
     opened,
     serve_shared,
     work_until_stopped,
 )
 from farthing.settings import Settings
-from farthing.storage.capacity import Demand, demand_of, fitted_together, granted
+from farthing.storage.capacity import Demand, fitted_together, granted
 from farthing.storage.embedded import EmbeddedFailed
 from farthing.storage.postgres import Database
-from farthing.storage.tuning import usable_cores
 
 log = structlog.get_logger(__name__)
 
-MOST_BY_DEFAULT = 8
 WATCH_SECONDS = 0.5
 STABLE_SECONDS = 60.0
 """A process that ends after this long is started again without a pause."""
@@ -95,37 +92,17 @@ class Child:
     asked_to_end: bool = False
 
 
-def processes_for_this_machine(settings: Settings) -> int:
-    """How many server processes suit this machine, at most eight.
-
-    An embedded PostgreSQL takes about a third of the time that an answer costs, so it leaves three quarters of the
-    cores to the servers, rounded up: two on two cores, three on four. A database elsewhere leaves all of them, if it
-    grants the connections.
-    """
-    cores = usable_cores()
-    if settings.database_url is None:
-        return beside_embedded(cores)
-    count = min(cores, MOST_BY_DEFAULT)
-    free = granted(settings.database_url).free if count > 1 else 0
-    while count > 1 and sum(demand.total for demand in _demands(settings, count)) > free:
-        count -= 1
-    return count
-
-
-def beside_embedded(cores: int) -> int:
-    """How many server processes go with an embedded PostgreSQL on so many cores."""
-    return min(-(-cores * 3 // 4), MOST_BY_DEFAULT)
-
-
-def serve_together(settings: Settings, count: int, started: Started) -> int:
+def serve_together(
+    settings: Settings, count: int, postgres: Engine, arrange: Callable[[], Litestar], started: Started
+) -> int:
     """Serve with `count` processes, and those for jobs that the settings want, until SIGINT or SIGTERM.
 
-    `started` is called in the first server when it accepts requests; if that server ends meanwhile, its successor calls
-    it again. The exit status is 0 after an orderly end. Raises
-    what a single process raises that cannot start.
+    `arrange` gives the routes of all of them. `started` is called in the first server when it accepts requests; if that
+    server ends meanwhile, its successor calls it again. The exit status is 0 after an orderly end. Raises what a single
+    process raises that cannot start.
     """
-    demands = _demands(settings, count)
-    with engine(settings, demands) as postgres, _folder_of_counts() as counts:
+    demands = demands_of(settings, count)
+    with _folder_of_counts() as counts:
         first = asyncio.run(_prepare(settings, postgres))
         sizes = _sizes(demands, postgres)
         return Supervisor(
@@ -134,21 +111,11 @@ def serve_together(settings: Settings, count: int, started: Started) -> int:
             SharedAddress(settings),
             Shared.of(settings),
             counts,
-            wanted={ProcessRole.SERVER: count, ProcessRole.WORKER: _worker_count(settings)},
+            wanted={ProcessRole.SERVER: count, ProcessRole.WORKER: worker_count(settings)},
             sizes={ProcessRole.SERVER: sizes[0], ProcessRole.WORKER: sizes[-1]},
-            routes=arranged(),
+            routes=arrange(),
             started=lambda database: started(database, first),
         ).run()
-
-
-def _demands(settings: Settings, count: int) -> list[Demand]:
-    """What each process wants: the servers, and at last the workers if there are any."""
-    workers = [demand_of(settings.pool_size, works=True)] * _worker_count(settings)
-    return [demand_of(settings.pool_size, works=False)] * count + workers
-
-
-def _worker_count(settings: Settings) -> int:
-    return settings.worker_processes if settings.worker else 0
 
 
 async def _prepare(settings: Settings, postgres: Engine) -> FirstStart | None:

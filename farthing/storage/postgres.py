@@ -33,6 +33,7 @@ from sqlalchemy.util import await_only
 from farthing.core.clock import Clock, SystemClock
 from farthing.core.composition import Composition
 from farthing.core.origin import Actor, current_origin
+from farthing.storage.connections.arrays import write_arrays_at_once
 from farthing.storage.connections.failures import is_cut
 from farthing.storage.connections.hot_reads import HOT_READS, HotReads, NoHotConnection, Prepared, rows_in_transaction
 from farthing.storage.connections.liveness import KEEPALIVES, was_cut
@@ -111,6 +112,7 @@ class Database:
             json_serializer=_json,
             json_deserializer=msgspec.json.decode,
         )
+        event.listen(self.engine.sync_engine, "connect", _write_arrays_at_once)
         event.listen(self.engine.sync_engine, "checkout", _replace_if_cut)
         event.listen(self.engine.sync_engine, "begin", _begin)
         event.listen(self.engine.sync_engine, "commit", _commit_with_last)
@@ -236,6 +238,10 @@ def dialect_url(url: str) -> str:
 
 def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
+
+
+def _write_arrays_at_once(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    write_arrays_at_once(connection.driver_connection)
 
 
 def _replace_if_cut(connection: DBAPIConnection, _record: ConnectionPoolEntry, _fairy: PoolProxiedConnection) -> None:

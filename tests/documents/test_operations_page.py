@@ -37,7 +37,7 @@ from farthing.notifications.webhooks.delivery import schedule as webhooks
 from farthing.notifications.webhooks.delivery.queue import LEASE
 from farthing.reporting.revenue import lines
 from farthing.reporting.statement import account
-from farthing.serving import server, supervisor
+from farthing.serving import processes, server, supervisor
 from farthing.settings import Settings
 from farthing.storage import migrations, stored_answers, tuning
 from farthing.storage.capacity import OTHERS, demand_of
@@ -83,8 +83,8 @@ FAILURES = [
 ]
 PROCESSES = [
     ("after up to 8 seconds if it dies again and again", supervisor.LONGEST_PAUSE_SECONDS == 8),
-    ("one on one core, two on two, three on four", [supervisor.beside_embedded(n) for n in (1, 2, 4)] == [1, 2, 3]),
-    ("eight at most", supervisor.beside_embedded(64) == 8),
+    ("one on one core, two on two, three on four", [processes.beside_embedded(n) for n in (1, 2, 4)] == [1, 2, 3]),
+    ("eight at most", processes.beside_embedded(64) == 8),
 ]
 MODES = [
     ("jobs in hand may go on for up to 10 seconds", ORDINARY_PACE.orderly_end_seconds == 10),

@@ -14,6 +14,7 @@ from farthing import logs
 from farthing.identity.bootstrap import FirstStart
 from farthing.jobs.workers.pace import Pace
 from farthing.serving import server
+from farthing.serving.engine import Engine, engine
 from farthing.settings import Settings, load
 from farthing.storage.postgres import Database
 
@@ -34,8 +35,8 @@ async def nothing_more(_database: Database, _first: FirstStart | None) -> None:
     """What is done once the server listens."""
 
 
-async def run(settings: Settings, engine: server.Engine, command: str) -> None:
-    async with server.opened(settings, engine) as database:
+async def run(settings: Settings, used: Engine, command: str) -> None:
+    async with server.opened(settings, used) as database:
         if command == "serve":
             await server.serve(settings, database, nothing_more, PACE)
         elif command == "worker":
@@ -53,5 +54,5 @@ def print_and_sleep() -> None:
 def main(command: str) -> None:
     settings = load(os.environ)
     logs.configure(settings)
-    with server.engine(settings) as used:
+    with engine(settings) as used:
         asyncio.run(run(settings, used, command))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from datetime import date, timedelta
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from farthing.core.money import exact_sum
+from farthing.core.money import exact_sum, round_to, share
 from farthing.rating.pricing.price import RatedPrice
 from farthing.reporting.analytics.metrics.monthly_revenue import (
     MovementKind,
@@ -20,7 +22,15 @@ from farthing.reporting.analytics.metrics.monthly_revenue import (
     value_before,
 )
 from farthing.reporting.proof import report_differences
-from farthing.reporting.revenue.days import DaysInARow, UsageThrough, by_usage, evenly
+from farthing.reporting.revenue.days import (
+    DaysInARow,
+    Recognized,
+    UsageThrough,
+    amounts_by_usage,
+    amounts_evenly,
+    by_usage,
+    evenly,
+)
 from farthing.reporting.revenue.figures import added, figures_of_fee, figures_of_usage, list_rate
 from tests.reporting.ledger import YEAR, Ledger
 from tests.reporting.revenue.test_billed import noted, voided
@@ -77,6 +87,24 @@ def test_days_add_up_to_the_line(cents: int, discount: int, count: int, digits: 
     assert added(part.figures for part in parts) == usage
     assert usage.net_amount == amount - off
     assert exact_sum([part.figures.net_amount for part in parts]) == usage.net_amount
+    nets = list(amounts_by_usage(usage.net_amount, Decimal(covered), price, through, digits))
+    assert nets == [Recognized(part.day, part.figures.net_amount) for part in parts]
+    nets = list(amounts_evenly(fee.net_amount, DaysInARow(days[0], count), digits))
+    assert nets == [Recognized(part.day, part.figures.net_amount) for part in every]
+    edges = [days[0] + timedelta(days=number) for number in range(-3, count + 9, 7)]
+    at_edges = list(amounts_evenly(fee.net_amount, DaysInARow(days[0], count), digits, edges))
+    for edge in edges:
+        assert _before(at_edges, edge) == _before(nets, edge)
+
+
+def _before(parts: Sequence[Recognized], day: date) -> Decimal:
+    return exact_sum([part.amount for part in parts if part.day < day])
+
+
+@given(st.decimals(-(10**12), 10**12, places=4), *(st.decimals(-(10**6), 10**6, places=3),) * 2, st.integers(0, 4))
+def test_a_share_is_rounded_once(amount: Decimal, part: Decimal, whole: Decimal, digits: int) -> None:
+    exact = Fraction(amount) * Fraction(part) / Fraction(whole) if whole else Fraction(0)
+    assert share(amount, part, whole, digits) == round_to(exact, digits)
 
 
 @pytest.mark.parametrize("seed", [1, 2])

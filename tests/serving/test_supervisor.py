@@ -21,9 +21,12 @@ import psycopg
 import pytest
 
 from farthing.api.transport.ratelimit import Limiter
+from farthing.app import arranged
 from farthing.core.errors import TooManyRequests
 from farthing.identity.bootstrap import FirstStart
-from farthing.serving.supervisor import processes_for_this_machine, serve_together
+from farthing.serving.engine import engine
+from farthing.serving.processes import demands_of, processes_for_this_machine
+from farthing.serving.supervisor import serve_together
 from farthing.settings import load
 from farthing.storage.capacity import ConnectionGrant, TooFewConnections, demand_of, fitted_together
 from farthing.storage.postgres import Database
@@ -334,7 +337,9 @@ def _serve_together(folder: Path) -> None:
             await asyncio.Event().wait()
         (folder / "done").touch()
 
-    serve_together(load(os.environ), 1, started)
+    settings = load(os.environ)
+    with engine(settings, demands_of(settings, 1)) as postgres:
+        serve_together(settings, 1, postgres, arranged, started)
 
 
 @pytest.mark.slow

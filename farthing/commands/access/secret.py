@@ -24,14 +24,15 @@ secret = cyclopts.App(name="secret", help="The master key of this deployment.")
 
 def _with_any_key(settings: Settings, task: Callable[[Database], Awaitable[None]]) -> None:
     """Run `task` on the configured database, migrated, without comparing the master key first."""
-    from farthing.serving import server
+    from farthing.serving.engine import Engine, engine
+    from farthing.serving.server import unlocked
 
-    async def run(engine: server.Engine) -> None:
-        async with server.unlocked(settings, engine) as database:
+    async def run(used: Engine) -> None:
+        async with unlocked(settings, used) as database:
             await task(database)
 
-    with server.engine(settings) as engine:
-        asyncio.run(run(engine))
+    with engine(settings) as used:
+        asyncio.run(run(used))
 
 
 @secret.command

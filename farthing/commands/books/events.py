@@ -37,16 +37,17 @@ def migrate(
 
     The new store is used only if its counts and sums are those of the former one.
     """
-    from farthing.serving import server
+    from farthing.serving.engine import Engine, engine
+    from farthing.serving.server import unlocked
 
     settings = read_settings(data_dir=data_dir)
 
-    async def run(engine: server.Engine) -> None:
-        async with server.unlocked(settings, engine) as database:
+    async def run(used: Engine) -> None:
+        async with unlocked(settings, used) as database:
             await _move(settings, database, to, give_up=give_up)
 
-    with server.engine(settings) as engine, acting_as(COMMAND_LINE, ChangeSource.CLI):
-        asyncio.run(run(engine))
+    with engine(settings) as used, acting_as(COMMAND_LINE, ChangeSource.CLI):
+        asyncio.run(run(used))
 
 
 async def _move(settings: Settings, database: Database, to: str, *, give_up: bool) -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
-import typst
+if TYPE_CHECKING:
+    import typst
 
 PACKAGES = ("manimgx_fonts", "manimgx_fonts_cjk")
 
@@ -49,6 +51,8 @@ _HANGUL = re.compile("[\u1100-\u11ff\u3130-\u318f\uac00-\ud7af]")
 @cache
 def installed() -> typst.Fonts:
     """Every font there is, searched once per process; the packaged ones come first."""
+    import typst  # large, and a process may never set a page
+
     folders = [
         folder
         for package in PACKAGES

@@ -7,15 +7,17 @@ from collections import deque
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, time
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
-import typst
 
 from farthing.identity.settings.logo import Logo
 from farthing.invoices.pdf.document import InvoiceDocument
 from farthing.invoices.pdf.fonts import installed
 from farthing.invoices.pdf.page import PageTexts, page
+
+if TYPE_CHECKING:
+    import typst
 
 ARCHIVE_STANDARD: Literal["a-3b"] = "a-3b"
 TEMPLATE = Path(__file__).with_name("invoice.typ")
@@ -65,13 +67,15 @@ def render(document: InvoiceDocument, attached: AttachedFile | None = None) -> b
 
 def render_page(texts: PageTexts, moment: datetime, logo: Logo | None) -> bytes:
     """The PDF of a paper whose texts are written already, as of `moment`."""
+    from typst import TypstError
+
     inputs = {"page": msgspec.json.encode(texts).decode()}
     try:
         if logo is None:
             return _typeset(inputs, moment)
         try:
             return _typeset(inputs | {"logo": _placed(logo)}, moment)
-        except typst.TypstError:
+        except TypstError:
             return _typeset(inputs, moment)
     finally:
         if _rows(texts) > LONG_ROWS:
@@ -80,11 +84,13 @@ def render_page(texts: PageTexts, moment: datetime, logo: Logo | None) -> bytes:
 
 def first_page(document: InvoiceDocument) -> bytes:
     """A picture (PNG) of the first page of `document`, to look at on a screen."""
+    from typst import TypstError
+
     inputs = {"page": msgspec.json.encode(page(document)).decode()}
     if document.logo is not None:
         try:
             return _pictured(inputs | {"logo": _placed(document.logo)})
-        except typst.TypstError:
+        except TypstError:
             pass  # without a logo, as it would be printed
     return _pictured(inputs)
 
@@ -106,13 +112,15 @@ def _placed(logo: Logo) -> str:
 
 def _archived(texts: PageTexts, moment: datetime, attached: AttachedFile) -> bytes:
     """An archive file may hold no character without a shape."""
+    from typst import TypstError
+
     written = msgspec.json.encode(texts).decode()
     inputs = {"attached": msgspec.json.encode(asdict(attached)).decode()}
     try:
         for rare in _RARE_CHARACTERS:
             try:
                 return _typeset({**inputs, "page": rare.sub("?", written)}, moment, archived=True)
-            except typst.TypstError as error:
+            except TypstError as error:
                 if _NO_SHAPE not in str(error):
                     raise
         shown = {**inputs, "page": _NOT_LATIN.sub("?", written)}
@@ -123,10 +131,12 @@ def _archived(texts: PageTexts, moment: datetime, attached: AttachedFile) -> byt
 
 
 def _taken() -> typst.Compiler:
+    from typst import Compiler
+
     try:
         return _idle.pop()
     except IndexError:
-        return typst.Compiler(TEMPLATE, root=TEMPLATE.parent, font_paths=installed())
+        return Compiler(TEMPLATE, root=TEMPLATE.parent, font_paths=installed())
 
 
 def _typeset(inputs: dict[str, str], moment: datetime, *, archived: bool = False) -> bytes:
@@ -148,6 +158,8 @@ def _rows(texts: PageTexts) -> int:
 
 def _forget() -> None:
     """Set blank pages until nothing earlier is remembered."""
-    blank = typst.Compiler(b"", font_paths=installed())
+    from typst import Compiler
+
+    blank = Compiler(b"", font_paths=installed())
     for _ in range(_REMEMBERED):
         blank.compile(input=b"", format="pdf")

@@ -28,10 +28,6 @@ from farthing.reporting.revenue.days import (
     AllocationPolicy,
     DayPart,
     UsageThrough,
-    by_usage,
-    days_of,
-    evenly,
-    on_one_day,
 )
 from farthing.reporting.revenue.figures import RevenueFigures
 from farthing.reporting.revenue.lines import (
@@ -57,6 +53,7 @@ from farthing.reporting.revenue.schemas import (
     RevenueGranularity,
 )
 from farthing.reporting.revenue.sources import shares_by_source
+from farthing.reporting.revenue.spreading import parts_of
 from farthing.reporting.revenue.usage_by_day import WantedDays, usage_by_day
 from farthing.reporting.turns import owner_of_reports
 
@@ -64,8 +61,6 @@ REVENUE_SOURCE, CURRENCY, EVENT_SOURCE = "revenue_source", "currency", "source"
 GROUPS = (REVENUE_SOURCE, EVENT_SOURCE, "customer_id", "subscription_id", "price_id", "meter_id", CURRENCY)
 MOST_ROWS = 100_000
 MOST_DAYS = 3_660
-MOST_DAYS_OF_A_LINE = 36_525
-"""A hundred years; what is charged for longer is not spread."""
 
 _DAY = timedelta(days=1)
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC_OFFSET)
@@ -198,48 +193,14 @@ def _parts(
     days: DaySpan,
 ) -> Iterator[RevenuePart]:
     for line in lines:
-        for part in parts_of(line, prices.get(line.price_id), used.get(line.id), policy, days.zone, days):
+        within = days.first, days.after
+        for part in parts_of(line, prices.get(line.price_id), used.get(line.id), policy, days.zone, within):
             if days.holds(part.day):
                 yield RevenuePart(line, part, line.adjustment)
 
 
 def _taken_back(line: RevenueLine, revert: RevenueRevert, day: date) -> RevenuePart:
     return RevenuePart(line, DayPart(day, reverted_figures(revert), False), RevenueSource.REVERT)
-
-
-def parts_of(
-    line: RevenueLine,
-    price: RatedPrice | None,
-    used: Sequence[UsageThrough] | None,
-    policy: AllocationPolicy,
-    zone: ZoneInfo,
-    within: DaySpan | None = None,
-) -> Iterator[DayPart]:
-    """What a line earns on each day; days that are not `within` may be left out.
-
-    Rule: docs/rules/reporting.md#days-of-a-line
-    """
-    figures = line.figures(price)
-    if used and price is not None and any(point.usage for point in used):
-        yield from by_usage(figures, price, used, line.digits)
-        return
-    if not line.has_period or line.period_start is None or line.period_end is None:
-        at = line.dated_at if line.period_start is None else line.period_start
-        yield from on_one_day(figures, to_local(at, zone).date(), is_allocated=False)
-        return
-    last_day = to_local(line.period_end - _INSTANT, zone).date()
-    if line.is_metered:
-        yield from on_one_day(figures, last_day, is_allocated=bool(figures.net_amount))
-        return
-    days = days_of(line.period_start, line.period_end, zone)
-    if policy is AllocationPolicy.AMORTIZED and line.adjustment is None and days.count <= MOST_DAYS_OF_A_LINE:
-        wanted = None if within is None else days.part_between(within.first, within.after)
-        yield from evenly(figures, days, line.digits, wanted)
-        return
-    booked = (
-        to_local(line.period_start, zone).date() if line.booked_in_advance and line.adjustment is None else last_day
-    )
-    yield from on_one_day(figures, booked, is_allocated=True)
 
 
 def _by_source(

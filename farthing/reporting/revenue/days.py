@@ -8,16 +8,16 @@ Rule: docs/rules/reporting.md#days-of-a-line
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 from farthing.calendar.zones import to_local
-from farthing.core.money import EXACT, ZERO, round_to
+from farthing.core.money import EXACT, ZERO, share
 from farthing.rating.pricing.cost import price_quantity
 from farthing.rating.pricing.price import RatedPrice
 from farthing.reporting.revenue.figures import RevenueFigures, figures_of_usage, list_rate
@@ -53,6 +53,14 @@ class UsageThrough:
 
 
 @dataclass(frozen=True, slots=True)
+class Recognized:
+    """An amount that is recognized on a day."""
+
+    day: date
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class DaysInARow:
     """So many days from the first on."""
 
@@ -72,6 +80,27 @@ def days_of(start: datetime, end: datetime, zone: ZoneInfo) -> DaysInARow:
     return DaysInARow(first, min(count, (last - first).days + 1))
 
 
+def amounts_evenly(
+    net: Decimal, days: DaysInARow, digits: int, edges: Sequence[date] | None = None
+) -> Iterator[Recognized]:
+    """What `evenly` lays of the net on each day.
+
+    `edges`: the days, in order, before which it is asked what there was until then; what lies between two of them is
+    laid on the last day before the later one. None is every day.
+    """
+    if edges is None:
+        counts = list(range(1, days.count))
+    else:
+        asked = edges[bisect_right(edges, days.first) : bisect_left(edges, days.first + _DAY * days.count)]
+        counts = [(edge - days.first).days for edge in asked]
+    before = ZERO
+    for count in counts:
+        through = share(net, Decimal(count), Decimal(days.count), digits)
+        yield Recognized(days.first + _DAY * (count - 1), EXACT.subtract(through, before))
+        before = through
+    yield Recognized(days.first + _DAY * (days.count - 1), EXACT.subtract(net, before))
+
+
 def evenly(figures: RevenueFigures, days: DaysInARow, digits: int, wanted: range | None = None) -> Iterator[DayPart]:
     """The same on every day; amounts are rounded to the currency through each day, and the last day has the rest.
 
@@ -81,7 +110,7 @@ def evenly(figures: RevenueFigures, days: DaysInARow, digits: int, wanted: range
     def through(count: int) -> RevenueFigures:
         if count in {0, days.count}:
             return figures if count else RevenueFigures()
-        return _scaled(figures, Fraction(count, days.count), digits)
+        return _scaled(figures, Decimal(count), Decimal(days.count), digits)
 
     asked = range(days.count) if wanted is None else wanted
     before = through(asked.start) if asked else RevenueFigures()
@@ -104,26 +133,43 @@ def by_usage(
     Without usage there is nothing to go by, and all of it lies on the last day.
     """
     covered, rate = figures.entitlement_qty, list_rate(price)
-    costs = [_cost(price, point, covered) for point in through_days]
-    whole = costs[-1] if costs else ZERO
     raw = EXACT.add(figures.billable_qty, covered)
     before = RevenueFigures()
-    for number, (point, cost) in enumerate(zip(through_days, costs, strict=True), start=1):
-        if number == len(through_days):
+    for point, (part, whole) in zip(through_days, _shares(price, through_days, covered), strict=True):
+        if point is through_days[-1]:
             through = figures
         else:
             used = point.usage if raw else ZERO
-            share = Fraction(cost) / Fraction(whole) if whole else _share(point, through_days[-1])
             through = figures_of_usage(
-                round_to(Fraction(figures.net_amount) * share, digits),
+                share(figures.net_amount, part, whole, digits),
                 used,
                 min(used, covered),
                 rate,
-                round_to(Fraction(figures.line_discount) * share, digits),
-                round_to(Fraction(figures.invoice_discount) * share, digits),
+                share(figures.line_discount, part, whole, digits),
+                share(figures.invoice_discount, part, whole, digits),
             )
         yield DayPart(point.day, through - before, False)
         before = through
+
+
+def amounts_by_usage(
+    net: Decimal, covered: Decimal, price: RatedPrice, through_days: Sequence[UsageThrough], digits: int
+) -> Iterator[Recognized]:
+    """What `by_usage` lays of the net on each of the days; `covered` is how much of the usage is included."""
+    before = ZERO
+    for point, (part, whole) in zip(through_days, _shares(price, through_days, covered), strict=True):
+        through = net if point is through_days[-1] else share(net, part, whole, digits)
+        yield Recognized(point.day, EXACT.subtract(through, before))
+        before = through
+
+
+def _shares(
+    price: RatedPrice, through_days: Sequence[UsageThrough], covered: Decimal
+) -> Iterator[tuple[Decimal, Decimal]]:
+    """How much has come through each day, and of how much: by what it costs, or by usage where all costs nothing."""
+    costs = [_cost(price, point, covered) for point in through_days]
+    for point, cost in zip(through_days, costs, strict=True):
+        yield (cost, costs[-1]) if costs[-1] else (point.usage, through_days[-1].usage)
 
 
 def _cost(price: RatedPrice, point: UsageThrough, covered: Decimal) -> Decimal:
@@ -132,18 +178,14 @@ def _cost(price: RatedPrice, point: UsageThrough, covered: Decimal) -> Decimal:
     return price_quantity(price, max(EXACT.subtract(point.usage, covered), ZERO))
 
 
-def _share(point: UsageThrough, last: UsageThrough) -> Fraction:
-    return Fraction(point.usage) / Fraction(last.usage) if last.usage else Fraction(0)
-
-
-def _scaled(figures: RevenueFigures, share: Fraction, digits: int) -> RevenueFigures:
+def _scaled(figures: RevenueFigures, part: Decimal, whole: Decimal, digits: int) -> RevenueFigures:
     """A share of the figures, each amount rounded to the currency, quantities to their digits."""
 
     def amount(value: Decimal) -> Decimal:
-        return round_to(Fraction(value) * share, digits)
+        return share(value, part, whole, digits)
 
     def quantity(value: Decimal) -> Decimal:
-        return round_to(Fraction(value) * share, 15)
+        return share(value, part, whole, 15)
 
     discounts = amount(figures.line_discount), amount(figures.invoice_discount)
     included = amount(figures.entitlement_amount)

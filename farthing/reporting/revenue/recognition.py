@@ -20,8 +20,7 @@ from farthing.calendar.zones import to_local
 from farthing.core.money import EXACT, ZERO, round_to, share
 from farthing.core.slices import collect
 from farthing.rating.pricing.price import RatedPrice
-from farthing.reporting.revenue.breakdown import parts_of
-from farthing.reporting.revenue.days import AllocationPolicy, UsageThrough
+from farthing.reporting.revenue.days import Recognized, UsageThrough
 from farthing.reporting.revenue.lines import (
     LineCondition,
     LineSelection,
@@ -32,7 +31,8 @@ from farthing.reporting.revenue.lines import (
     reverts_of,
 )
 from farthing.reporting.revenue.open_periods import provisional_lines
-from farthing.reporting.revenue.schedule import LineSchedule, Recognized, RevertOfLine, with_reverts
+from farthing.reporting.revenue.schedule import LineSchedule, RevertOfLine, with_reverts
+from farthing.reporting.revenue.spreading import amounts_of
 from farthing.reporting.revenue.usage_by_day import WantedDays, usage_by_day
 from farthing.reporting.turns import owner_of_reports
 from farthing.storage.postgres import scope_of
@@ -79,7 +79,8 @@ async def schedules(
 ) -> list[RecognizedLine]:
     """Every line with something left to recognize, bill or take back in `[since, until)`; open periods among them.
 
-    `edges` are the days before which it will be asked what was recognized; in between, usage may lie on a later day.
+    `edges` are the days before which it will be asked what was recognized; in between, what is recognized may lie on a
+    later day.
     """
     values = {**among.values, "since": since, "until": until}
     lines = await read_lines(session, LineSelection(), now, f"({LIVE}) AND ({among.text})", values)
@@ -90,13 +91,15 @@ async def schedules(
     for revert in await reverts_of(session, lines):
         day = to_local(revert.at, zone).date()
         reverts[revert.line_id].append(RevertOfLine(day, revert.at, revert.net))
+    lines = [line for line in lines if line.net or line.id in reverts]
     metered = [line for line in lines if line.is_metered]
-    used = await usage_by_day(session, metered, prices, zone, WantedDays(edges, frozenset(reverts)))
+    wanted = WantedDays(edges, frozenset(reverts))
+    used = await usage_by_day(session, metered, prices, zone, wanted)
     owner = owner_of_reports(session)
     amounts: defaultdict[str, list[Recognized]] = defaultdict(list)
 
     def by_line() -> Iterator[None]:
-        for line_id, amount in few_at_once(_amounts(lines, prices, used, zone)):
+        for line_id, amount in few_at_once(_amounts(lines, prices, used, zone, wanted)):
             amounts[line_id].append(amount)
             yield
 
@@ -109,11 +112,13 @@ def _amounts(
     prices: Mapping[str, RatedPrice],
     used: Mapping[str, Sequence[UsageThrough]],
     zone: ZoneInfo,
+    wanted: WantedDays,
 ) -> Iterator[tuple[str, Recognized]]:
     """What is recognized of each line on each day, by the line's id."""
     for line in lines:
-        for part in parts_of(line, prices.get(line.price_id), used.get(line.id), AllocationPolicy.AMORTIZED, zone):
-            yield line.id, Recognized(part.day, part.figures.net_amount)
+        edges = None if line.id in wanted.in_full else wanted.in_order
+        for amount in amounts_of(line, prices.get(line.price_id), used.get(line.id), zone, edges):
+            yield line.id, amount
 
 
 def _recognized(line: RevenueLine, amounts: Sequence[Recognized], reverts: Sequence[RevertOfLine]) -> RecognizedLine:
@@ -147,10 +152,14 @@ async def _less_given_credits(session: AsyncSession, lines: Sequence[RevenueLine
         return list(lines)
     given = {(invoice_id, reason): Decimal(amount) for invoice_id, reason, amount in rows}
     prepaid: defaultdict[str, Decimal] = defaultdict(lambda: ZERO)
+    with_credits = {invoice_id for invoice_id, _ in given}
     for line in lines:
         prepaid[line.invoice_id] = EXACT.add(prepaid[line.invoice_id], line.prepaid)
     lowered = []
     for line in lines:
+        if line.invoice_id not in with_credits:
+            lowered.append(line)
+            continue
         adjusted = given.get((line.invoice_id, "CREDIT_ADJUSTMENT"), ZERO)
         paid = given.get((line.invoice_id, "INVOICE_PAYMENT"), ZERO)
         off = EXACT.add(

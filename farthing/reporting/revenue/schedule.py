@@ -10,18 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from fractions import Fraction
 from itertools import accumulate
 
-from farthing.core.money import EXACT, ZERO, exact_sum, round_to
-
-
-@dataclass(frozen=True, slots=True)
-class Recognized:
-    """An amount that is recognized on a day."""
-
-    day: date
-    amount: Decimal
+from farthing.core.money import EXACT, ZERO, exact_sum, share
+from farthing.reporting.revenue.days import Recognized
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +91,7 @@ def _lowered(coming: Sequence[Recognized], to_come: Decimal, by: Decimal, digits
     lowered, through, before = [], ZERO, ZERO
     for number, part in enumerate(coming, start=1):
         through = EXACT.add(through, part.amount)
-        now = (
-            left if number == len(coming) else round_to(Fraction(through) * Fraction(left) / Fraction(to_come), digits)
-        )
+        now = left if number == len(coming) else share(through, left, to_come, digits)
         lowered.append(Recognized(part.day, EXACT.subtract(now, before)))
         before = now
     return lowered

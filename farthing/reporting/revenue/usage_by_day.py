@@ -6,7 +6,7 @@ Rule: docs/rules/reporting.md#days-of-a-line
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -38,6 +38,7 @@ MOST_DAYS_MEASURED = 60_000
 DAYS_AT_ONCE = 1_000
 """For how many before other requests have their turn; a line is not parted."""
 
+_DAY = timedelta(days=1)
 _INSTANT = timedelta(microseconds=1)
 _ADDS_UP_BY_DAY = frozenset({AggregationType.COUNT, AggregationType.SUM, AggregationType.SUM_WITH_MULTIPLIER})
 
@@ -96,6 +97,7 @@ async def usage_by_day(
     nothing costs nothing, so that all of such a line lies on its last day, whatever was there before.
     """
     metered = [line for line in lines if line.is_metered and line.subscription_id]
+    metered.sort(key=lambda line: line.subscription_id)  # a subscription is loaded for one part of them
     if not metered:
         return {}
     rows = await session.scalars(select(MeterRow).where(in_array(MeterRow.id, {line.meter_id for line in metered})))
@@ -171,9 +173,9 @@ def _window(line: RevenueLine) -> Period:
     return Period(line.period_start, line.period_end)
 
 
-def _edges(line: RevenueLine, wanted: WantedDays | None) -> frozenset[date] | None:
-    """The days with whose beginning something is asked of a line; None: every day matters."""
-    return None if wanted is None or line.id in wanted.in_full else wanted.edges
+def _edges(line: RevenueLine, wanted: WantedDays | None) -> Sequence[date] | None:
+    """The days with whose beginning something is asked of a line, in order; None: every day matters."""
+    return None if wanted is None or line.id in wanted.in_full else wanted.in_order
 
 
 def _count_of_days(line: RevenueLine, meters: Mapping[str, Meter], zone: ZoneInfo, wanted: WantedDays | None) -> int:
@@ -182,20 +184,23 @@ def _count_of_days(line: RevenueLine, meters: Mapping[str, Meter], zone: ZoneInf
         return 0
     window = _window(line)
     first, last = to_local(window.start, zone).date(), to_local(window.end - _INSTANT, zone).date()
-    if wanted is None or _edges(line, wanted) is None:
+    edges = _edges(line, wanted)
+    if edges is None:
         return (last - first).days + 1
-    return bisect_right(wanted.in_order, last) - bisect_right(wanted.in_order, first) + 1
+    return bisect_right(edges, last) - bisect_right(edges, first) + 1
 
 
-def _days(window: Period, zone: ZoneInfo, edges: frozenset[date] | None) -> Iterator[tuple[date, datetime]]:
+def _days(window: Period, zone: ZoneInfo, edges: Sequence[date] | None) -> Iterator[tuple[date, datetime]]:
     """The days that a window touches, each with the instant at which it, or the window, ends; of them those before an
     edge and the last, if edges are given."""
-    day, last = to_local(window.start, zone).date(), to_local(window.end - _INSTANT, zone).date()
-    while day <= last:
-        following = date.fromordinal(day.toordinal() + 1)
-        if edges is None or following in edges or day == last:
-            yield day, min(first_instant_at(datetime.combine(following, time()), zone), window.end)
-        day = following
+    first, last = to_local(window.start, zone).date(), to_local(window.end - _INSTANT, zone).date()
+    if edges is None:
+        days: Iterable[date] = (date.fromordinal(day) for day in range(first.toordinal(), last.toordinal()))
+    else:
+        days = (edge - _DAY for edge in edges[bisect_right(edges, first) : bisect_right(edges, last)])
+    for day in days:
+        yield day, first_instant_at(datetime.combine(day + _DAY, time()), zone)
+    yield last, window.end
 
 
 def _cut(spread: Spread, start: datetime | None, end: datetime) -> Spread:

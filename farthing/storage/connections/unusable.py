@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 
 import psycopg
-from alembic.util.exc import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
 UNREACHABLE = "the database cannot be reached"
 NOT_OURS = "the database cannot be brought to this release's schema"
+
+
+class MigrationRefused(RuntimeError):
+    """A database is at a revision from which this release knows no way."""
 
 
 class UnusableDatabase(RuntimeError):
@@ -20,7 +23,7 @@ class UnusableDatabase(RuntimeError):
         """What `error` of a driver or of a migration says to an operator, without the URL and its password."""
         cause = getattr(error, "orig", None) or error
         reason = _first_line(cause)
-        if isinstance(cause, CommandError):
+        if isinstance(cause, MigrationRefused):
             revision = re.search(r"identified by '(.+)'", reason)
             if revision is not None:
                 reason = f"it is at revision {revision[1]}, which a later release made; run that release"

@@ -11,7 +11,8 @@ import pytest
 
 from farthing.core.money import plain
 from farthing.reporting.revenue import usage_by_day
-from farthing.reporting.revenue.schedule import Recognized, RevertOfLine, with_reverts
+from farthing.reporting.revenue.days import Recognized
+from farthing.reporting.revenue.schedule import RevertOfLine, with_reverts
 from tests.billing.office import ARREAR
 from tests.reporting.ledger import Ledger
 from tests.subscriptions.shop import at, fixed

@@ -14,7 +14,8 @@ from rich.console import Console
 
 from farthing.doctor.examination import examine
 from farthing.health import Health
-from farthing.serving.server import Engine, opened
+from farthing.serving.engine import Engine
+from farthing.serving.server import opened
 from farthing.storage.capacity import ConnectionGrant, Demand, TooFewConnections, demand_of, fitted, granted
 from farthing.storage.embedded import EmbeddedPostgres
 from farthing.storage.postgres import Database

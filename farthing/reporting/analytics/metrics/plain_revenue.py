@@ -1,7 +1,8 @@
 """Revenue of lines that the database can add up: final ones of which nothing was taken back or given for free.
 
-Such a line is earned on one day, or evenly on each of its days; one of usage is told from its events only where a day
-that is asked about lies within its period. All others have schedules of their own (`recognized`). A line is either.
+Such a line is earned on one day, or evenly on each of its days; one of usage is told from its events only where it
+comes to something and a day that is asked about lies within its period. All others have schedules of their own
+(`recognized`). A line is either.
 Rule: docs/rules/reporting.md#recognition
 """
 
@@ -35,6 +36,7 @@ def _is_known(moment: str) -> str:
     return f"({moment} >= :first_day AND {moment} < :after_days)"
 
 
+_NET = "(l.amount - l.line_item_discount - l.invoice_level_discount)"
 _START = _day_of("coalesce(l.period_start, i.finalized_at)")
 _LAST = _day_of("greatest(l.period_end - interval '1 microsecond', l.period_start)")
 _HAS_PERIOD = "coalesce(l.period_end > l.period_start, false)"
@@ -59,7 +61,7 @@ _IS_PLAIN = f"""
         i.invoice_status = 'FINALIZED' AND i.finalized_at IS NOT NULL AND i.voided_at IS NULL
         AND {_is_known("coalesce(l.period_start, i.finalized_at)")}
         AND (NOT {_HAS_PERIOD} OR {_is_known("l.period_end")})
-        AND NOT ({_IS_METERED}
+        AND NOT ({_IS_METERED} AND {_NET} <> 0
             AND width_bucket({_START}, CAST(:marks AS int[])) <> width_bucket({_LAST}, CAST(:marks AS int[])))
         AND i.id NOT IN ({_TAKEN_BACK})
         AND i.id NOT IN ({_WITH_CREDITS}),
@@ -68,7 +70,7 @@ _IS_PLAIN = f"""
 """
 # a line's first day, and on how many days in a row it is earned
 _PLAIN = f"""
-    SELECT i.finalized_at, l.amount - l.line_item_discount - l.invoice_level_discount AS net,
+    SELECT i.finalized_at, {_NET} AS net,
         {currency_digits("i.currency")} AS digits,
         CASE WHEN {_IS_METERED} OR {_IS_ADJUSTMENT} AND {_HAS_PERIOD} THEN {_LAST} ELSE {_START} END AS start_day,
         CASE WHEN {_IS_METERED} OR {_IS_ADJUSTMENT} OR NOT {_HAS_PERIOD} THEN 1
