@@ -96,9 +96,7 @@ def _by(size: WindowSize, zone: ZoneInfo, month_day: int) -> Callable[[datetime]
 
 
 @pytest.mark.slow
-@settings(
-    max_examples=30,
-)
+@settings(max_examples=examples(15, 60))
 @given(
     arrivals=st.lists(st.lists(events, max_size=12), max_size=4),
     asked=selections(),
@@ -153,7 +151,7 @@ async def test_every_query_answers_what_the_model_says(
 
 
 @pytest.mark.slow
-@settings(max_examples=20)
+@settings(max_examples=examples(10, 40))
 @given(sent=st.lists(events, min_size=1, max_size=15), asked=selections())
 async def test_groups_are_the_same_query_narrowed_to_each_of_them(
     each_store: Database, sent: list[UsageEvent], asked: Selection
