@@ -26,7 +26,7 @@ from farthing.invoices.figures.computation import compute, published_lines
 from farthing.invoices.figures.derivation import differences, total_differences
 from farthing.invoices.figures.settlement import settle
 from farthing.invoices.lifecycle import edits, marking, one_off, transitions
-from farthing.invoices.lifecycle.overdue import notify_overdue
+from farthing.invoices.lifecycle.due_dates import notify_overdue
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.requests import (
     AddLineItemRequest,

@@ -24,6 +24,7 @@ from farthing.metering.meter import Aggregation, AggregationType, Meter, ResetUs
 from farthing.metering.model import Selection
 from farthing.storage.postgres import Database
 from tests.events.books import opened
+from tests.thorough import examples
 
 T = AggregationType
 METERS = [
