@@ -60,7 +60,7 @@ unit: install engine
 thorough: install engine
 	FARTHING_THOROUGH=1 $(BIN)/pytest -n 3 --dist worksteal $(ARGS)
 
-# what needs neither database nor browser nor patience: a minute or two
+# what needs neither database nor browser nor patience: about a minute
 quick: install
 	$(BIN)/pytest -n 2 --dist worksteal -m "not database and not browser and not slow" $(ARGS)
 
