@@ -114,8 +114,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Give each xdist worker the run's PostgreSQL."""
-    node.workerinput["sockets"] = _start_postgres(node.config)
+    """Give each xdist worker the run's PostgreSQL, unless the run is of what needs none."""
+    if "not database" not in node.config.option.markexpr:
+        node.workerinput["sockets"] = _start_postgres(node.config)
 
 
 _COSTLY_PASSWORDS = {name: getattr(passwords, name) for name in ("_hasher", "NOBODY")}
