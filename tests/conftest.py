@@ -51,6 +51,7 @@ _FAST = {
     "full_page_writes": "off",
     "shared_buffers": "128MB",
     "max_connections": "1000",  # each worker has the pools of several servers
+    "autovacuum_naptime": "5min",  # each of some hundred databases is looked at once in that time
 }
 _TEMPLATE = "farthing_template"
 

@@ -41,6 +41,7 @@ from farthing.storage.queries.rows import lock_row
 from tests.account import Account
 from tests.invoices.desk import Desk, fixed, usage
 from tests.invoices.lifecycle.test_lifecycle import WalletHooks
+from tests.thorough import examples
 
 CURRENCIES = ("usd", "jpy", "kwd")
 START = datetime(2025, 1, 1, tzinfo=UTC)
@@ -246,9 +247,7 @@ async def open_books(account: Account) -> Callable[[], Books]:
 
 
 @pytest.mark.slow
-@settings(
-    max_examples=30,
-)
+@settings(max_examples=examples(15, 60))
 @given(sequence=sequences())
 @example(
     sequence=[
