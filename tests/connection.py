@@ -1,4 +1,4 @@
-"""HTTP/1.1 to a server of the tests: the wire is the same, and a request costs a millisecond less than by the usual way.
+"""HTTP/1.1 to a server of the tests: the wire is the same, and a request costs a millisecond less than usually.
 
 The suite sends some hundred thousand requests, and the usual transport spends as much on one that is refused as the
 server does. It still carries what is sent piece by piece.
