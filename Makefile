@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ENGINE := $(VENV)/.engine
 
-.PHONY: install engine serve test browser lint format types check-imports unit quick audit bench lock clean screenshots
+.PHONY: install engine serve test browser lint format types check-imports unit thorough quick audit bench lock clean screenshots
 
 install: $(STAMP)
 
@@ -58,7 +58,11 @@ check-imports: install
 unit: install engine
 	$(BIN)/pytest -n 3 --dist worksteal $(ARGS)
 
-# what needs neither database nor browser nor patience: a minute or two
+# everything in every place, which the everyday run tries in some: an hour or more
+thorough: install engine
+	FARTHING_THOROUGH=1 $(BIN)/pytest -n 3 --dist worksteal $(ARGS)
+
+# what needs neither database nor browser nor patience: about a minute
 quick: install
 	$(BIN)/pytest -n 2 --dist worksteal -m "not database and not browser and not slow" $(ARGS)
 

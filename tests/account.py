@@ -20,6 +20,7 @@ from farthing.identity.tables import Environment, EnvironmentType, SecretType, U
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM, Scope
+from tests.connection import PlainTransport
 from tests.waiting import PATIENCE_SECONDS
 
 
@@ -54,7 +55,9 @@ class Account:
     def client(self, key: str | None = None, headers: Mapping[str, str] | None = None) -> httpx.AsyncClient:
         """A client of paths under /v1; without a key it is anonymous."""
         given = {**({"x-api-key": key} if key else {}), **(headers or {})}
-        return httpx.AsyncClient(base_url=f"{self.base_url}/v1", headers=given, timeout=2 * PATIENCE_SECONDS)
+        return httpx.AsyncClient(
+            base_url=f"{self.base_url}/v1", headers=given, timeout=2 * PATIENCE_SECONDS, transport=PlainTransport()
+        )
 
     def sdk(self, key: str | None = None) -> Flexprice:
         """The published client, with this tenant's key. Use its `*_async` methods."""

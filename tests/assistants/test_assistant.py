@@ -299,6 +299,7 @@ async def test_an_answer_is_never_endless(account: Account) -> None:
         assert "next_line_offset" not in last
 
 
+@pytest.mark.slow
 def test_what_a_start_needs_is_said_in_one_line() -> None:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("FARTHING_", "API_KEY"))}
     no_key = run_farthing(["mcp"], clean)

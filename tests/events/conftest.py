@@ -36,9 +36,11 @@ async def clickhouse_server(
 
 
 @pytest.fixture(params=["postgres", "clickhouse"])
-def each_store(request: pytest.FixtureRequest) -> Database:
+def each_store(request: pytest.FixtureRequest, database: Database) -> Database:
     """This worker's database, once for each store."""
-    found: Database = request.getfixturevalue("database" if request.param == "postgres" else "in_clickhouse")
+    if request.param == "postgres":
+        return database
+    found: Database = request.getfixturevalue("in_clickhouse")
     return found
 
 

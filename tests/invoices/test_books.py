@@ -26,7 +26,7 @@ from farthing.invoices.figures.computation import compute, published_lines
 from farthing.invoices.figures.derivation import differences, total_differences
 from farthing.invoices.figures.settlement import settle
 from farthing.invoices.lifecycle import edits, marking, one_off, transitions
-from farthing.invoices.lifecycle.overdue import notify_overdue
+from farthing.invoices.lifecycle.due_dates import notify_overdue
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType, PaymentStatus
 from farthing.invoices.requests import (
     AddLineItemRequest,
@@ -41,6 +41,7 @@ from farthing.storage.queries.rows import lock_row
 from tests.account import Account
 from tests.invoices.desk import Desk, fixed, usage
 from tests.invoices.lifecycle.test_lifecycle import WalletHooks
+from tests.thorough import examples
 
 CURRENCIES = ("usd", "jpy", "kwd")
 START = datetime(2025, 1, 1, tzinfo=UTC)
@@ -246,9 +247,7 @@ async def open_books(account: Account) -> Callable[[], Books]:
 
 
 @pytest.mark.slow
-@settings(
-    max_examples=30,
-)
+@settings(max_examples=examples(15, 60))
 @given(sequence=sequences())
 @example(
     sequence=[

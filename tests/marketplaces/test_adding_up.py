@@ -16,6 +16,7 @@ from tests.billing.counter import opened
 from tests.marketplaces.documented_markets import Market
 from tests.marketplaces.seller import AWS, Seller, agree, connection_to, recorded
 from tests.subscriptions.shop import fixed
+from tests.thorough import examples
 
 _LIVES = count(1)
 DAY, CENTS = datetime(2026, 1, 1, tzinfo=UTC), 3
@@ -51,7 +52,7 @@ def told(usages: list[Usage], runs: list[int]) -> int:
     return recorded
 
 
-@settings(max_examples=5)
+@settings(max_examples=examples(2, 10))
 @given(
     usages=st.lists(
         st.builds(Usage, st.integers(0, 22), st.integers(0, 9), st.none() | st.integers(0, 4)), min_size=1, max_size=12

@@ -58,6 +58,7 @@ def test_a_life_of_the_key(tmp_path: Path) -> None:
     assert _open_to_others(folder) == set()
 
 
+@pytest.mark.database
 def test_what_an_earlier_release_left_open_is_closed_and_a_shared_folder_keeps_its_mode(tmp_path: Path) -> None:
     own, shared = tmp_path / "own", tmp_path / "shared"
     for folder in (own, shared):
@@ -74,6 +75,7 @@ def test_what_an_earlier_release_left_open_is_closed_and_a_shared_folder_keeps_i
     shutil.rmtree(own / "postgres")
 
 
+@pytest.mark.database
 def test_a_server_starts_whose_killed_predecessor_was_not_reaped_yet(tmp_path: Path) -> None:
     """As in a container, where nobody may have asked yet how the killed process ended."""
     predecessor, successor = EmbeddedPostgres(tmp_path / "data"), EmbeddedPostgres(tmp_path / "data")

@@ -7,6 +7,7 @@ import re
 import httpx
 
 from tests.account import Account
+from tests.connection import PlainTransport
 from tests.web.stage import PASSWORD, Stage
 
 FORM_TOKEN = re.compile(r'name="form_token" value="([0-9a-f]+)"')
@@ -17,7 +18,7 @@ class Visitor:
     """A browser without a screen: it keeps cookies and reads tokens out of forms."""
 
     def __init__(self, account: Account) -> None:
-        self.http = httpx.AsyncClient(base_url=account.base_url, timeout=60)
+        self.http = httpx.AsyncClient(base_url=account.base_url, timeout=60, transport=PlainTransport())
 
     async def token(self, path: str = "/clock") -> str:
         found = FORM_TOKEN.search((await self.http.get(path)).text)

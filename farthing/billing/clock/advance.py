@@ -48,7 +48,7 @@ from farthing.credits.ledger.expiry import expire_due
 from farthing.credits.wallets.evaluation import any_is_looked_at, evaluate_due
 from farthing.identity.credentials import keys
 from farthing.identity.tables import Environment, EnvironmentType
-from farthing.invoices.lifecycle.overdue import notify_overdue
+from farthing.invoices.lifecycle.due_dates import notify_overdue
 from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.processing.reconciliation import reconcile

@@ -1,6 +1,7 @@
-"""When an invoice is due, by the terms of its subscription.
+"""When an invoice is due, by the terms of its subscription, and telling, once per due date, that it is overdue.
 
 Rule: docs/rules/invoices-and-payments.md#due-date
+Rule: docs/rules/customer-summary.md#overdue-event
 """
 
 from __future__ import annotations
@@ -8,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.due import DueTerms, due_date, is_issued_late
 from farthing.calendar.zones import zone
 from farthing.identity.settings.catalogue import InvoiceConfig
 from farthing.identity.settings.current import read
+from farthing.invoices import events
+from farthing.invoices.events import InvoiceEvent
+from farthing.invoices.receivable import UNPAID
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.tables import Subscription
@@ -50,3 +54,24 @@ def derive_due_date(invoice: Invoice, due_terms: DueTerms, issued_at: datetime) 
 def is_due_date_open(invoice: Invoice, issued_at: datetime) -> bool:
     """Whether issuing an invoice at that instant may move the due date that its draft has."""
     return invoice.derives_due_date and (invoice.due_date is None or is_issued_late(invoice.reference_date, issued_at))
+
+
+async def notify_overdue(session: AsyncSession, now: datetime, batch: int) -> int:
+    """Record up to `batch` invoices that are overdue at `now` and were not announced; how many.
+
+    Invoices that another transaction holds are left for the next run. A due date that moves arms the event again;
+    a payment does not.
+    """
+    found = await session.scalars(
+        select(Invoice)
+        .where(text(UNPAID), Invoice.due_date < now, Invoice.overdue_notified_at.is_(None))
+        .order_by(Invoice.due_date, Invoice.id)
+        .limit(batch)
+        .with_for_update(skip_locked=True)
+        .execution_options(populate_existing=True)
+    )
+    overdue = list(found)
+    for invoice in overdue:
+        invoice.overdue_notified_at = now
+    await events.record_invoice_events(session, InvoiceEvent.OVERDUE, overdue)
+    return len(overdue)

@@ -31,7 +31,7 @@ from farthing.events.upkeep.backfill import backfill
 from farthing.events.upkeep.reconcile import reconcile as reconcile_usage
 from farthing.events.upkeep.retention import retention
 from farthing.events.upkeep.unfinished import finish_writes
-from farthing.invoices.lifecycle.overdue import notify_overdue
+from farthing.invoices.lifecycle.due_dates import notify_overdue
 from farthing.invoices.ports import InvoicePorts
 from farthing.jobs.duties.duty import Counts, Duty, environments, everywhere, rotated
 from farthing.jobs.duties.shared_billing import ENVIRONMENT_LIMIT, Pass, SharedBilling

@@ -31,7 +31,7 @@ from farthing.payments.integrations.gateways import Gateways, connection_to
 from farthing.payments.locks import lock_payment
 from farthing.payments.ports import PaymentPorts
 from farthing.payments.processing import outcomes
-from farthing.payments.processing.asking import find_payer, lookup_of
+from farthing.payments.processing.asking import find_account_and_method, find_payer, lookup_of, title_of
 from farthing.payments.processing.creation import (
     AT_ONCE,
     CreatedPayment,
@@ -276,7 +276,7 @@ async def _charge(session: AsyncSession, gateways: Gateways, payment: Payment, c
     provider, connection = await _provider(session, gateways, payment, Capability.SAVED_METHODS)
     if provider is None or connection is None:
         await _give_up(session, payment_id, "No payment provider is connected", clock, tried=True)
-    account, method_id = await _who_and_what(session, provider, connection, payment)
+    account, method_id = await find_account_and_method(session, provider, connection, payment)
     if not method_id:
         await _give_up(session, payment_id, "The customer has no saved payment method", clock, tried=True)
     try:
@@ -329,22 +329,6 @@ async def _ask(
         key=payment.id,
     )
     return await finish(session, gateways, payment.id, result, clock)
-
-
-async def _who_and_what(
-    session: AsyncSession, provider: Provider, connection: Connection, payment: Payment
-) -> tuple[Account | None, str]:
-    """The payer's account at the provider, and the method to charge: the one given, or the default one saved."""
-    customer_id = await find_payer(session, payment)
-    account = await saved_methods.account_at(session, provider, connection, customer_id)
-    await commit_midway(session)  # the account is mapped; no connection waits for the provider
-    if payment.payment_method_id or account is None:
-        return account, payment.payment_method_id
-    saved = await provider.list_methods(account)
-    if isinstance(saved, (Declined, Retryable, Fatal)):
-        return account, ""
-    chargeable = [method for method in saved if method.active and method.chargeable]
-    return account, chargeable[0].id if chargeable else ""
 
 
 async def _provider(
@@ -444,11 +428,6 @@ async def _apply(
         await outcomes.wait_on(session, invoice, payment, charge)
 
 
-def _title_of(invoice: Invoice | None) -> str:
-    """What a payer reads above the amount."""
-    return f"Invoice {invoice.invoice_number}" if invoice is not None and invoice.invoice_number else "Payment"
-
-
 async def _open_link(session: AsyncSession, gateways: Gateways, payment: Payment, clock: Clock) -> Payment:
     """Make the hosted page of a link payment; a second call finds the same page."""
     if payment.payment_status is PaymentStatus.PENDING:
@@ -468,7 +447,7 @@ async def _open_link(session: AsyncSession, gateways: Gateways, payment: Payment
         payment.id,
         account,
         Urls(payment.success_url, payment.cancel_url),
-        title=_title_of(invoice),
+        title=title_of(invoice),
         options=payment.gateway_metadata,
         save_method=payment.save_card_and_make_default,
         key=payment.id,

@@ -1,10 +1,15 @@
-"""Requests that no honest client sends, to every route: refused in the one error body, and nothing is changed."""
+"""Requests that no honest client sends, to every route: refused in the one error body, and nothing is changed.
+
+Every route and every field meets some of each family of bad values, every value meets fields of every type and a route
+of every folder. A thorough run tries each value everywhere.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import httpx
@@ -14,6 +19,7 @@ from tests.account import Account
 from tests.api.books import Books
 from tests.api.endpoints import ENDPOINTS, Endpoint, branches
 from tests.api.tour.building import QUESTION
+from tests.thorough import THOROUGH
 
 LIMITED = {"login", "signUp"}
 """Refused after ten requests a minute, whatever they hold."""
@@ -111,23 +117,65 @@ def named(path: list[str | int], details: dict[str, Any]) -> bool:
     )
 
 
-@pytest.mark.parametrize("endpoint", [pytest.param(endpoint, id=endpoint.name) for endpoint in WITH_BODY])
-async def test_a_wrong_type_in_any_field_is_refused_by_its_name(caller: httpx.AsyncClient, endpoint: Endpoint) -> None:
-    assert endpoint.body is not None
-    tried = 0
-    for path, schema in fields(endpoint.body):
+def folder(endpoint: Endpoint) -> str:
+    return endpoint.path.split("/")[2]
+
+
+def some_of(endpoints: Sequence[Endpoint], turn: int, of: int) -> Iterator[Endpoint]:
+    """One route of each folder, and those whose turn it is among all: one in `of`, others at each `turn`."""
+    folders: set[str] = set()
+    for number, endpoint in enumerate(endpoints):
+        if THOROUGH or folder(endpoint) not in folders or number % of == turn % of:
+            folders.add(folder(endpoint))
+            yield endpoint
+
+
+def what_decodes(schema: dict[str, Any]) -> str:
+    """The type of a field, without what is said about it: fields of one type are read by the same decoder."""
+    said = ("description", "example", "examples", "title", "default", "deprecated")
+    return json.dumps([{key: part[key] for key in sorted(part) if key not in said} for part in branches(schema)])
+
+
+Field = tuple[Endpoint, list[str | int], dict[str, Any], bool, int]
+
+
+@cache
+def all_fields() -> list[Field]:
+    """Every field of every body, whether it is the first of its type, and its number."""
+    types: set[str] = set()
+    found: list[Field] = []
+    for endpoint in WITH_BODY:
+        assert endpoint.body is not None
+        for path, schema in fields(endpoint.body):
+            type = what_decodes(schema)
+            found.append((endpoint, path, schema, type not in types, len(found)))
+            types.add(type)
+    return found
+
+
+def some_values(values: Sequence[Any], field: Field, of: int) -> Sequence[Any]:
+    """All values for the first field of a type; one in `of` of them for any other, never those of its neighbour."""
+    *_, is_first, number = field
+    return values if is_first or THOROUGH else values[number % min(of, len(values)) :: of]
+
+
+@pytest.mark.parametrize("name", sorted({folder(endpoint) for endpoint in WITH_BODY}))
+async def test_a_wrong_type_in_any_field_is_refused_by_its_name(caller: httpx.AsyncClient, name: str) -> None:
+    for field in all_fields():
+        endpoint, path, schema, *_ = field
         accepted = json_types(schema)
-        if not accepted:
+        if folder(endpoint) != name or not accepted:
             continue
-        for kind, value in SAMPLES.items():
-            if kind in accepted or (kind in {"integer", "number"} and decimal(schema)):
-                continue
-            if kind == "integer" and "number" in accepted:
-                continue
+        wrong = [
+            value
+            for kind, value in SAMPLES.items()
+            if kind not in accepted
+            and not (kind in {"integer", "number"} and decimal(schema))
+            and not (kind == "integer" and "number" in accepted)
+        ]
+        for value in some_values(wrong, field, len(SAMPLES)):
             answer = await caller.request(endpoint.method, endpoint.url(), json=planted(path, value))
-            assert named(path, check(answer).get("details", {})), f"{path} {value!r}: {answer.text}"
-            tried += 1
-    assert tried or not any(True for _ in fields(endpoint.body)), "no field was tried"
+            assert named(path, check(answer).get("details", {})), f"{endpoint.name} {path} {value!r}: {answer.text}"
 
 
 def nested(depth: int) -> bytes:
@@ -153,9 +201,10 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("body", [pytest.param(body, id=name) for name, body in BROKEN.items()])
-async def test_a_body_that_is_not_an_object_of_json_is_refused(caller: httpx.AsyncClient, body: bytes) -> None:
-    for endpoint in WITH_BODY:
+@pytest.mark.parametrize("name", BROKEN)
+async def test_a_body_that_is_not_an_object_of_json_is_refused(caller: httpx.AsyncClient, name: str) -> None:
+    body = BROKEN[name]
+    for endpoint in some_of(WITH_BODY, list(BROKEN).index(name), 5):
         if not body and (endpoint.body_optional or not _demands(endpoint)):
             continue
         answer = await caller.request(endpoint.method, endpoint.url(), content=body, headers=JSON)
@@ -176,14 +225,12 @@ STRANGE_TEXTS = {
 }
 
 
-@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in STRANGE_TEXTS.items()])
-async def test_text_that_cannot_be_stored_is_refused_in_every_field(caller: httpx.AsyncClient, text: str) -> None:
-    """Alone and with everything else the body demands, so that nothing but the text is wrong."""
-    for endpoint in WITH_BODY:
-        assert endpoint.body is not None
-        for path, schema in fields(endpoint.body):
-            if not any(part.get("type") == "string" and "enum" not in part for part in branches(schema)):
-                continue
+async def test_text_that_cannot_be_stored_is_refused_in_every_field(caller: httpx.AsyncClient) -> None:
+    for field in all_fields():
+        endpoint, path, schema, *_ = field
+        if not any(part.get("type") == "string" and "enum" not in part for part in branches(schema)):
+            continue
+        for text in some_values(list(STRANGE_TEXTS.values()), field, len(STRANGE_TEXTS)):
             body = json.dumps(planted(path, "@@")).replace("@@", text).encode()
             check(await caller.request(endpoint.method, endpoint.url(), content=body, headers=JSON))
 
@@ -207,47 +254,43 @@ NUMBERS = ["1e400", "-1e400", "1" + "0" * 30, "9" * 5000, "1e99999999999", "0." 
 WORDS = ["NaN", "Infinity", "-Infinity", "sNaN", "1,000", "1 000", "0x10", "1e400", "ten", "1" * 5000]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("written", ["number", "text"])
 async def test_a_number_beyond_limits_is_refused_in_every_field(caller: httpx.AsyncClient, written: str) -> None:
-    for endpoint in WITH_BODY:
-        assert endpoint.body is not None
-        for path, schema in fields(endpoint.body):
-            accepted = json_types(schema)
-            if not decimal(schema) and not accepted & {"integer", "number"}:
-                continue
-            if path[-1] in CLAMPED:
-                continue
-            texts = NUMBERS if written == "number" else [json.dumps(word) for word in WORDS]
-            for text in texts:
-                body = json.dumps(planted(path, "@@")).replace('"@@"', text).encode()
-                answer = await caller.request(endpoint.method, endpoint.url(), content=body, headers=JSON)
-                check(answer)
+    texts = NUMBERS if written == "number" else [json.dumps(word) for word in WORDS]
+    for field in all_fields():
+        endpoint, path, schema, *_ = field
+        if not decimal(schema) and not json_types(schema) & {"integer", "number"}:
+            continue
+        if path[-1] in CLAMPED:
+            continue
+        for text in some_values(texts, field, 5):
+            body = json.dumps(planted(path, "@@")).replace('"@@"', text).encode()
+            check(await caller.request(endpoint.method, endpoint.url(), content=body, headers=JSON))
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        pytest.param("2026-01-01T00:00:00", id="naive"),
-        pytest.param("2026-01-01", id="a date"),
-        pytest.param("yesterday", id="a word"),
-        pytest.param("2026-02-30T00:00:00Z", id="a day that is not"),
-        pytest.param("0001-01-01T00:00:00+23:59", id="before the first year in UTC"),
-        pytest.param("9999-12-31T23:59:59-23:59", id="after the last year in UTC"),
-        pytest.param("99999-01-01T00:00:00Z", id="five digits"),
-        pytest.param("", id="empty"),
-    ],
-)
-async def test_a_time_that_is_none_is_refused_in_every_field(caller: httpx.AsyncClient, text: str) -> None:
+NO_TIMES = [
+    "2026-01-01T00:00:00",
+    "2026-01-01",
+    "yesterday",
+    "2026-02-30T00:00:00Z",
+    "0001-01-01T00:00:00+23:59",
+    "9999-12-31T23:59:59-23:59",
+    "99999-01-01T00:00:00Z",
+    "",
+]
+"""Without a zone, a date, a word, no day of the calendar, before its first, after its last in UTC, too long, empty."""
+
+
+async def test_a_time_that_is_none_is_refused_in_every_field(caller: httpx.AsyncClient) -> None:
     tried = 0
-    for endpoint in WITH_BODY:
-        assert endpoint.body is not None
-        for path, schema in fields(endpoint.body):
-            if any(part.get("format") == "date-time" for part in branches(schema)):
-                answer = await caller.request(endpoint.method, endpoint.url(), json=planted(path, text))
-                check(answer)
-                tried += 1
-    assert tried > 20
+    for field in all_fields():
+        endpoint, path, schema, *_ = field
+        if not any(part.get("format") == "date-time" for part in branches(schema)):
+            continue
+        for text in some_values(NO_TIMES, field, 4):
+            check(await caller.request(endpoint.method, endpoint.url(), json=planted(path, text)))
+            tried += 1
+    assert tried > 200
 
 
 async def test_a_body_over_the_cap_is_refused_on_every_route(caller: httpx.AsyncClient) -> None:
@@ -275,14 +318,14 @@ async def test_events_have_a_cap_of_their_own(caller: httpx.AsyncClient, declare
     assert "body" in body["details"]
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["text/plain", "application/xml", "application/x-www-form-urlencoded", "", "multipart/form-data; boundary=x"],
-)
+KINDS = ["text/plain", "application/xml", "application/x-www-form-urlencoded", "", "multipart/form-data; boundary=x"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 async def test_whatever_its_declared_type_a_body_is_read_as_json_or_refused(
     caller: httpx.AsyncClient, kind: str
 ) -> None:
-    for endpoint in WITH_BODY:
+    for endpoint in some_of(WITH_BODY, KINDS.index(kind), len(KINDS)):
         answer = await caller.request(
             endpoint.method, endpoint.url(), content=b"name=x", headers={"content-type": kind}
         )
@@ -338,14 +381,23 @@ async def test_a_wrong_value_in_any_query_parameter_is_refused_by_its_name(calle
                 assert name in check(answer).get("details", {}), f"{endpoint.name} {name}: {answer.text}"
 
 
-@pytest.mark.slow
-async def test_an_unknown_or_repeated_query_parameter_never_breaks_a_route(caller: httpx.AsyncClient) -> None:
-    for endpoint in ENDPOINTS:
-        if endpoint.method == "GET" and not endpoint.public:
-            long = "&".join(f"x{n}=%F0%9F%98%80" for n in range(2000))
-            for query in (long, "limit=1&limit=2&offset=0&offset=0", "&&&===&%", "a=" + "b" * 50_000):
-                answer = await caller.get(f"{endpoint.url()}?{query}")
-                assert answer.status_code < 500, f"{endpoint.name}: {answer.text}"
+ODD_QUERIES = {
+    "repeated": "limit=1&limit=2&offset=0&offset=0",
+    "many": "&".join(f"x{n}=%F0%9F%98%80" for n in range(2000)),
+    "signs": "&&&===&%",
+    "long": "a=" + "b" * 50_000,
+}
+
+
+@pytest.mark.parametrize("name", ODD_QUERIES)
+async def test_an_unknown_or_repeated_query_parameter_never_breaks_a_route(
+    caller: httpx.AsyncClient, name: str
+) -> None:
+    turn = list(ODD_QUERIES).index(name)
+    asked = [endpoint for endpoint in ENDPOINTS if endpoint.method == "GET" and not endpoint.public]
+    for endpoint in some_of(asked, turn, 1 if name == "repeated" else 3):
+        answer = await caller.get(f"{endpoint.url()}?{ODD_QUERIES[name]}")
+        assert answer.status_code < 500, f"{endpoint.name}: {answer.text}"
 
 
 async def test_an_url_beyond_the_servers_limit_is_refused(account: Account) -> None:
@@ -372,9 +424,7 @@ STRANGE_IDS = [
 
 @pytest.mark.parametrize("id", STRANGE_IDS)
 async def test_a_strange_id_is_refused_or_unknown_on_every_route(caller: httpx.AsyncClient, id: str) -> None:
-    for endpoint in ENDPOINTS:
-        if not endpoint.path_parameters:
-            continue
+    for endpoint in some_of([endpoint for endpoint in ENDPOINTS if endpoint.path_parameters], STRANGE_IDS.index(id), 3):
         body: dict[str, Any] | None = {} if endpoint.body is not None else None
         answer = await caller.request(endpoint.method, endpoint.url(id), json=body)
         assert 400 <= answer.status_code < 500 or not _named_rows(answer), f"{endpoint.name}: {answer.text}"

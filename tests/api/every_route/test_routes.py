@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
-from tests.api.endpoints import DOCUMENT, ENDPOINTS, SCHEMAS, Endpoint, branches
-
-ENTRIES = [pytest.param(endpoint, id=endpoint.name) for endpoint in ENDPOINTS]
+from tests.api.endpoints import DOCUMENT, ENDPOINTS, SCHEMAS, branches
 
 
-@pytest.mark.parametrize("endpoint", ENTRIES)
-def test_every_route_is_guarded_or_public_by_name(endpoint: Endpoint) -> None:
-    assert len(endpoint.guards) == (0 if endpoint.public else 1)
+def test_every_route_is_guarded_or_public_by_name() -> None:
+    wrong = [endpoint.name for endpoint in ENDPOINTS if len(endpoint.guards) != (0 if endpoint.public else 1)]
+    assert wrong == []
 
 
-@pytest.mark.parametrize("endpoint", ENTRIES)
-def test_a_route_that_reads_demands_no_body(endpoint: Endpoint) -> None:
-    if endpoint.method == "GET":
-        assert endpoint.body is None
+def test_a_route_that_reads_demands_no_body() -> None:
+    assert [endpoint.name for endpoint in ENDPOINTS if endpoint.method == "GET" and endpoint.body is not None] == []
 
 
 def test_every_operation_has_its_own_id() -> None:

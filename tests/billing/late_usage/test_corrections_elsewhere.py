@@ -6,10 +6,10 @@ from decimal import Decimal
 from typing import Any
 
 from tests.account import Account
-from tests.billing.charges.test_conversion import Bureau
+from tests.billing.charges.bureau import Bureau
 from tests.billing.counter import cancel, opened, owed
+from tests.billing.late_usage.corrections import correct, preview, void
 from tests.billing.late_usage.lateness import send, settled
-from tests.billing.late_usage.test_corrections import correct, preview, void
 from tests.reporting.reconciliation import unreconciled
 from tests.subscriptions.shop import fixed
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import random
-import signal
-import subprocess
-import sys
 import time
 from calendar import monthrange
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from multiprocessing.connection import Connection
 from typing import Any
 
 import pytest
@@ -32,6 +31,7 @@ from farthing.wiring import wire
 from tests.account import Account
 from tests.billing.billed_company import ROLLED, books_are_right
 from tests.billing.office import ARREAR, Office
+from tests.processes import ForkedProcess
 from tests.statements import statements_sent
 from tests.subscriptions.shop import fixed
 
@@ -213,27 +213,21 @@ async def test_figures_are_what_their_sources_say(office: Office) -> None:
             assert await differences(session, found) == []
 
 
-_WORKER = """
-import asyncio, sys
-from datetime import datetime
-from farthing.billing.run.passes import Run
-from farthing.catalogue.entitlements.tables import Entitlement
-from farthing.storage.postgres import Database
-from farthing.storage.scope import Scope
-from farthing.wiring import wire
-
-async def main(url, tenant, environment, batch):
+async def _bill(url: str, scope: Scope, batch: int, connection: Connection) -> None:
     database = Database(url, wire())
-    def told(name, count):
-        print(name, count, flush=True)
-    for now in sys.stdin:
-        at = datetime.fromisoformat(now.strip())
-        done = await Run(database, Scope(tenant, environment), at, batch=int(batch), progress=told).all()
-        assert done.failed == {}, done.failed
-        print("done", done.rolled, done.finalized, flush=True)
 
-asyncio.run(main(*sys.argv[1:]))
-"""
+    def told(name: str, count: int) -> None:
+        connection.send((name, count))
+
+    while True:
+        done = await Run(database, scope, connection.recv(), batch=batch, progress=told).all()
+        assert done.failed == {}, done.failed
+        connection.send(("done", done.rolled, done.finalized))
+
+
+def _work(url: str, scope: Scope, batch: int, connection: Connection) -> None:
+    asyncio.run(_bill(url, scope, batch, connection))
+
 
 DRAFTED = datetime(2026, 2, 1, 0, 5, tzinfo=UTC)
 """When periods have ended, but their drafts wait for late usage."""
@@ -243,26 +237,26 @@ class Worker:
     """A process that bills what is due at the times it is told, and says after each batch how far it is."""
 
     def __init__(self, url: str, scope: Scope, batch: int) -> None:
-        arguments = [sys.executable, "-c", _WORKER, url, scope.tenant_id, scope.environment_id, str(batch)]
-        self.process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._connection, theirs = multiprocessing.Pipe()
+        self.process = ForkedProcess(_work, url, scope, batch, theirs, environment={})
+        theirs.close()
 
     def bill(self, now: datetime) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{now.isoformat()}\n")
-        self.process.stdin.flush()
+        self._connection.send(now)
 
-    def line(self) -> list[str]:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().split()
+    def word(self) -> tuple[Any, ...]:
+        """What it says next. Raises EOFError if it has ended by itself."""
+        said: tuple[Any, ...] = self._connection.recv()
+        return said
 
     def finished(self) -> tuple[int, int]:
         """How many it rolled and finalized, once it is done with what it was told."""
-        while (words := self.line())[:1] != ["done"]:
-            assert words, "it ended by itself"
-        return int(words[1]), int(words[2])
+        while (said := self.word())[0] != "done":
+            pass
+        return said[1], said[2]
 
     def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
+        self.process.kill()
         self.process.wait()
 
 
@@ -328,7 +322,7 @@ def _run_and_kill(url: str, scope: Scope, now: datetime, at_random: random.Rando
     worker = Worker(url, scope, batch=30)
     worker.bill(now)
     for _ in range(at_random.randint(2, 6)):
-        worker.line()
+        worker.word()
     time.sleep(at_random.random() / 20)
     worker.kill()
 

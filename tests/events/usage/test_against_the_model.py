@@ -24,6 +24,7 @@ from farthing.metering.meter import Aggregation, AggregationType, Meter, ResetUs
 from farthing.metering.model import Selection
 from farthing.storage.postgres import Database
 from tests.events.books import opened
+from tests.thorough import examples
 
 T = AggregationType
 METERS = [
@@ -96,9 +97,7 @@ def _by(size: WindowSize, zone: ZoneInfo, month_day: int) -> Callable[[datetime]
 
 
 @pytest.mark.slow
-@settings(
-    max_examples=30,
-)
+@settings(max_examples=examples(15, 60))
 @given(
     arrivals=st.lists(st.lists(events, max_size=12), max_size=4),
     asked=selections(),
@@ -153,7 +152,7 @@ async def test_every_query_answers_what_the_model_says(
 
 
 @pytest.mark.slow
-@settings(max_examples=20)
+@settings(max_examples=examples(10, 40))
 @given(sent=st.lists(events, min_size=1, max_size=15), asked=selections())
 async def test_groups_are_the_same_query_narrowed_to_each_of_them(
     each_store: Database, sent: list[UsageEvent], asked: Selection

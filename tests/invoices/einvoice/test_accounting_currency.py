@@ -12,8 +12,8 @@ from farthing.invoices.einvoice.assembly import assemble
 from farthing.invoices.einvoice.formats.cii import cii
 from farthing.invoices.einvoice.formats.ubl import ubl
 from farthing.invoices.einvoice.model import Format
-from tests.invoices.einvoice.official_rules import violations
 from tests.invoices.einvoice.papers import figures, issued, line, seller, vat
+from tests.invoices.einvoice.rules.official_rules import violations
 
 TAXED = figures("119.00", line("100", vat("19"), tax="19"))
 

@@ -11,7 +11,7 @@ from lxml import etree
 from farthing.invoices.einvoice.model import Format
 from tests.account import Account
 from tests.invoices.einvoice.exporter import NAMESPACES, SELLER, Exporter, totals_of
-from tests.invoices.einvoice.nations import SELLERS, buyer_of
+from tests.invoices.einvoice.rules.nations import SELLERS, buyer_of
 
 
 def texts(content: bytes, path: str) -> list[str]:

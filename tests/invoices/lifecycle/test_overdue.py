@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from farthing.invoices.lifecycle.overdue import notify_overdue
+from farthing.invoices.lifecycle.due_dates import notify_overdue
 from farthing.invoices.tables import Invoice
 from farthing.storage.record.outbox import SystemEvent
 from tests.account import Account

@@ -66,6 +66,7 @@ def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedP
         yield server
 
 
+@pytest.mark.database
 def test_the_tightest_of_the_servers_the_roles_and_the_databases_limit_is_found(small_server: EmbeddedPostgres) -> None:
     url = small_server.url()
     assert granted(url) == ConnectionGrant(MOST - RESERVED, "max_connections less what is reserved", in_use=0)
@@ -82,6 +83,7 @@ def test_the_tightest_of_the_servers_the_roles_and_the_databases_limit_is_found(
         admin.execute("ALTER DATABASE farthing CONNECTION LIMIT -1")
 
 
+@pytest.mark.database
 async def test_a_server_that_grants_few_serves_every_summary(small_server: EmbeddedPostgres) -> None:
     """The pools are made to fit; then connections are taken away, and reads go on with what is left."""
     engine = Engine(small_server.url())

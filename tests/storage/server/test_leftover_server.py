@@ -29,6 +29,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.database
 def test_a_server_that_has_ended_and_that_nobody_reaps_keeps_no_start_waiting(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     unreaped = EmbeddedPostgres(folder, {"fsync": "off"})

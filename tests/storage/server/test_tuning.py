@@ -49,6 +49,7 @@ def test_the_size_of_data_is_what_its_files_take(tmp_path: Path) -> None:
     assert size_mb(tmp_path / "nowhere") == 0
 
 
+@pytest.mark.database
 def test_a_server_has_what_suits_it_unless_the_operator_chose(tmp_path: Path) -> None:
     chosen = load({"FARTHING_POSTGRES_SETTINGS": '{"work_mem": "7MB", "max_connections": 31, "jit": true}'})
     with (

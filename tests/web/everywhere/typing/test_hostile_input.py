@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 from urllib.parse import quote
 
 import pytest
 
+from farthing.settings import Settings
+from farthing.storage.postgres import Database
+from tests.account import Account
 from tests.application import routed_application
 from tests.invoices.desk import Desk, usage
 from tests.web.everywhere.every_form import FORMS
@@ -41,11 +45,20 @@ READS = sorted(
 )
 
 
+@pytest.fixture(scope="module")
+async def reader(base_url: str, settings: Settings, database: Database) -> AsyncIterator[Visitor]:
+    """Somebody signed in who only reads, and so may read for all tests."""
+    async with Account(base_url, settings, database) as account:
+        visitor = await Visitor(account).sign_in(await Stage(account).admit())
+        yield visitor
+        await visitor.http.aclose()
+
+
 @pytest.mark.parametrize("path", READS)
-async def test_no_address_makes_a_page_fail(own: Stage, inside: Visitor, path: str) -> None:
+async def test_no_address_makes_a_page_fail(reader: Visitor, path: str) -> None:
     for hostile in HOSTILE:
         target = re.sub(r"\{[^}]+\}", quote(hostile[:200], safe=""), path)
-        answer = await inside.http.get(target, params=dict.fromkeys(PARAMETERS, hostile[:1000]))
+        answer = await reader.http.get(target, params=dict.fromkeys(PARAMETERS, hostile[:1000]))
         assert answer.status_code < 500, (target, answer.text)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from farthing.invoices.einvoice.model import Format
 from tests.invoices.einvoice.exporter import Exporter, totals_of, xml_of
-from tests.invoices.einvoice.official_rules import EMPTY_DELIVERY, violations
+from tests.invoices.einvoice.rules.official_rules import EMPTY_DELIVERY, violations
 
 
 async def issued_documents(exporter: Exporter) -> dict[str, str]:

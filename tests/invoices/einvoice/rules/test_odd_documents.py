@@ -15,8 +15,8 @@ from farthing.invoices.einvoice.files import written_file
 from farthing.invoices.einvoice.mapping import CarriedRate, IssuedFigures, IssuedLine
 from farthing.invoices.einvoice.model import Format
 from tests.invoices.einvoice.exporter import xml_of
-from tests.invoices.einvoice.official_rules import EMPTY_DELIVERY, violations
 from tests.invoices.einvoice.papers import buyer, figures, issued, line, vat
+from tests.invoices.einvoice.rules.official_rules import EMPTY_DELIVERY, violations
 
 CENT = Decimal("0.01")
 GERMAN, REDUCED, ZERO = vat("19"), vat("7"), vat("0", "Z")

@@ -14,10 +14,10 @@ from farthing.invoices.einvoice.files import written_file
 from farthing.invoices.einvoice.formats.cii import cii
 from farthing.invoices.einvoice.mapping import IssuedFigures
 from farthing.invoices.einvoice.model import Format, PrecedingInvoice, TradeDocument, TypeCode
-from tests.invoices.einvoice.nations import NATIONS, buyer_of, rates_of, seller_of
-from tests.invoices.einvoice.official_rules import EMPTY_DELIVERY, german_violations, violations
 from tests.invoices.einvoice.papers import issued, line, vat
-from tests.invoices.einvoice.test_odd_documents import STRANGE, taxed
+from tests.invoices.einvoice.rules.nations import NATIONS, buyer_of, rates_of, seller_of
+from tests.invoices.einvoice.rules.official_rules import EMPTY_DELIVERY, german_violations, violations
+from tests.invoices.einvoice.rules.test_odd_documents import STRANGE, taxed
 
 MARK = {"mark": "400001234567890", "mark_url": "https://mydata.example/400001234567890"}
 PRECEDING = PrecedingInvoice("INV-202610-00009", date(2026, 10, 31))
