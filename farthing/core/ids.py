@@ -6,6 +6,9 @@ The table of prefixes is the only one. Ids are opaque to clients, time-ordered f
 from __future__ import annotations
 
 import hashlib
+import os
+import threading
+import time
 from enum import StrEnum
 
 from ulid import ULID
@@ -98,7 +101,7 @@ class Kind(StrEnum):
 
 def new_id(kind: Kind) -> str:
     """A fresh id such as `inv_01JF0Z...`; later ids sort after earlier ones to the millisecond."""
-    return f"{kind.value}_{ULID()}"
+    return f"{kind.value}_{new_ulid()}"
 
 
 def stable_id(kind: Kind, *parts: str) -> str:
@@ -111,5 +114,30 @@ def stable_id(kind: Kind, *parts: str) -> str:
 
 
 def new_ulid() -> str:
-    """A bare ULID, as request ids use."""
-    return str(ULID())
+    """A bare ULID, as request ids use: a millisecond and 80 random bits, five bits to a character.
+
+    Those of a process sort in the order in which they were made: within a millisecond each is the next number.
+    """
+    global _latest
+    millisecond = time.time_ns() // 1_000_000
+    with _making:
+        same = millisecond == _latest >> 80
+        _latest = number = _latest + 1 if same else millisecond << 80 | int.from_bytes(os.urandom(10))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
+
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+_SHIFTS = range(120, -1, -10)
+"""26 characters are 13 pairs of ten bits, the two highest bits of which are none of the 128."""
+_making = threading.Lock()
+_latest = 0
+
+
+def _begin_anew() -> None:
+    """A process that was just forked has random numbers of its own, even in the millisecond in which it was."""
+    global _making, _latest
+    _making, _latest = threading.Lock(), 0
+
+
+os.register_at_fork(after_in_child=_begin_anew)
