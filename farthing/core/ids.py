@@ -116,13 +116,9 @@ def stable_id(kind: Kind, *parts: str) -> str:
 def new_ulid() -> str:
     """A bare ULID, as request ids use: a millisecond and 80 random bits, five bits to a character.
 
-    Those of a process sort in the order in which they were made: within a millisecond each is the next number.
+    Those of a process sort in the order in which they were made.
     """
-    global _latest
-    millisecond = time.time_ns() // 1_000_000
-    with _making:
-        same = millisecond == _latest >> 80
-        _latest = number = _latest + 1 if same else millisecond << 80 | int.from_bytes(os.urandom(10))
+    number = _numbers.next()
     return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
 
 
@@ -130,14 +126,26 @@ _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _SHIFTS = range(120, -1, -10)
 """26 characters are 13 pairs of ten bits, the two highest bits of which are none of the 128."""
-_making = threading.Lock()
-_latest = 0
 
 
-def _begin_anew() -> None:
-    """A process that was just forked has random numbers of its own, even in the millisecond in which it was."""
-    global _making, _latest
-    _making, _latest = threading.Lock(), 0
+class _Numbers:
+    """ULIDs as numbers: within a millisecond each is one more than that before."""
+
+    def __init__(self) -> None:
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Go on from nothing, as a process that was just forked must: the other goes on from where both were."""
+        self.latest = 0
+        self._lock = threading.Lock()
+
+    def next(self) -> int:
+        millisecond = time.time_ns() // 1_000_000
+        with self._lock:
+            same = millisecond == self.latest >> 80
+            self.latest = number = self.latest + 1 if same else millisecond << 80 | int.from_bytes(os.urandom(10))
+        return number
 
 
-os.register_at_fork(after_in_child=_begin_anew)
+_numbers = _Numbers()
+os.register_at_fork(after_in_child=_numbers.begin_anew)

@@ -57,7 +57,7 @@ def _insertion(rows: str, dimensions: str) -> str:
     """
     columns = [f"${number}::{kind}{dimensions}" for number, kind in enumerate((*_KINDS, *_MEASURED_KINDS), 2)]
     arrivals, measured = ", ".join(columns[: len(_KINDS)]), ", ".join(columns[len(_KINDS) :])
-    arrived_at, customers = len(columns) + 2, len(columns) + 3
+    arrived_at, customers = f"${len(columns) + 2}::timestamptz", f"${len(columns) + 3}::text[]"
     return f"""
     WITH added AS (
         INSERT INTO events (sequence, environment_id, {COLUMNS})
@@ -69,7 +69,7 @@ def _insertion(rows: str, dimensions: str) -> str:
         {COUNT.format(environment="$1::text")}
         FROM {rows.format(measured)} AS m (place, meter_id, quantity, key, error) JOIN added AS e USING (place)
     ), noticed AS (
-        {NOTICE.format(environment="$1::text", arrived_at=f"${arrived_at}::timestamptz", customers=f"${customers}::text[]")}
+        {NOTICE.format(environment="$1::text", arrived_at=arrived_at, customers=customers)}
         WHERE EXISTS (SELECT FROM added)
     )
     SELECT array_agg(place) FROM added
