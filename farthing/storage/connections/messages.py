@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 import psycopg
+from psycopg import adapt
 from psycopg._preparing import Prepare
-from psycopg.abc import PQGen
-from psycopg.adapt import PyFormat, Transformer
+from psycopg.abc import PQGen, Transformer
 from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.rows import TupleRow
@@ -57,7 +57,7 @@ async def send_together(connection: Connection, statements: Sequence[Statement])
         transformer = _transformers.get(connection)
         if transformer is None:
             # of what the connection has registered, not of itself, which it would keep alive
-            transformer = _transformers[connection] = Transformer(connection.adapters)
+            transformer = _transformers[connection] = adapt.Transformer(connection.adapters)
         queries = [_query_of(statement, transformer) for statement in statements]
         return await connection.wait(_carry_out(connection, queries, transformer))
 
@@ -70,7 +70,7 @@ def _query_of(statement: Statement, transformer: Transformer) -> _Query:
             _texts[statement.sql] = text
     if not statement.parameters:
         return _Query(text, (), None, None)
-    parameters = transformer.dump_sequence(statement.parameters, [PyFormat.AUTO] * len(statement.parameters))
+    parameters = transformer.dump_sequence(statement.parameters, [adapt.PyFormat.AUTO] * len(statement.parameters))
     return _Query(text, transformer.types or (), parameters, transformer.formats)
 
 
