@@ -54,7 +54,7 @@ async def require_listed_as_read(account: Account, path: str, **narrowed: str) -
     return len(rows)
 
 
-async def _all_of(account: Account, path: str, **narrowed: str) -> list[dict[str, Any]]:
+async def _all_of(account: Account, path: str, **narrowed: Any) -> list[dict[str, Any]]:
     """All rows of a list, page by page; its total stays the same and is theirs."""
     rows: list[dict[str, Any]] = []
     totals = set()
