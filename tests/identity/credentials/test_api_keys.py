@@ -243,7 +243,7 @@ async def test_those_who_ask_at_once_with_a_key_wait_for_one_look_up(account: Ac
         reads.append(given)
         return await read(*given)
 
-    authenticator._valid = counted  # type: ignore[method-assign]  # nothing else tells look-ups from one another
+    authenticator._valid = counted  # type: ignore[method-assign, assignment]  # nothing else tells look-ups from one another
 
     async def ask() -> Any:
         return await authenticator(Asking(), needs_environment=True)  # type: ignore[arg-type]  # only headers are read
