@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import bindparam, select, text
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.types import String
 
 from farthing.core.ids import Kind, new_id
@@ -185,6 +185,16 @@ async def test_what_a_rollback_makes_the_driver_forget_is_prepared_again(account
                 await ask_together(session, [FAILING, Statement("SELECT 'never prepared'")])
             await session.rollback()
         assert await ask_together(session, [Statement("SELECT 'never prepared'")]) == [[("never prepared",)]]
+
+
+async def test_a_connection_that_ends_in_the_middle_of_a_message(account: Account) -> None:
+    ends = Statement("SELECT pg_terminate_backend(pg_backend_pid())")
+    async with account.database.session(account.scope) as session:
+        with pytest.raises(DBAPIError) as failure:
+            await ask_together(session, [Statement("SELECT 1"), ends, Statement("SELECT 2")])
+        assert failure.value.connection_invalidated
+    async with account.transaction() as session:
+        assert await ask_together(session, [Statement("SELECT 3")]) == [[(3,)]]
 
 
 async def test_more_statements_than_a_connection_remembers(account: Account) -> None:

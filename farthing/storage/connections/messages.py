@@ -43,6 +43,9 @@ class _Query(NamedTuple):
 
 _transformers: WeakKeyDictionary[Connection, Transformer] = WeakKeyDictionary()
 _texts: dict[str, bytes] = {}
+_MOST_TEXTS = 2000
+"""Statements of the program whose texts are kept as they are sent: there are some hundreds."""
+_AS_TUPLE: Any = tuple
 
 
 async def send_together(connection: Connection, statements: Sequence[Statement]) -> list[list[TupleRow]]:
@@ -74,10 +77,6 @@ def _query_of(statement: Statement, transformer: Transformer) -> _Query:
     return _Query(text, transformer.types or (), parameters, transformer.formats)
 
 
-_MOST_TEXTS = 2000
-"""Statements of the program whose texts are kept as they are sent: there are some hundreds."""
-
-
 def _carry_out(connection: Connection, queries: Sequence[_Query], transformer: Transformer) -> PQGen[Any]:
     """Send all queries, wait for all of them, and return their rows."""
     prepared: Any = connection._prepared
@@ -94,7 +93,7 @@ def _carry_out(connection: Connection, queries: Sequence[_Query], transformer: T
                 pgconn.exit_pipeline_mode()
             except psycopg.OperationalError:
                 pgconn.finish()  # nobody knows what it would answer next
-    return _rows_of(results, added, prepared, transformer, connection)
+    return _rows_of(results, added, prepared, transformer)
 
 
 def _send(pgconn: PGconn, prepared: Any, query: _Query) -> tuple[Any, Prepare, bytes] | None:
@@ -123,13 +122,12 @@ def _results(pgconn: PGconn) -> Generator[Wait, Ready, list[PGresult]]:
                 pass
             pgconn.consume_input()
         result = pgconn.get_result()
-        if result is None:  # the end of one statement
-            continue
-        if result.status == ExecStatus.PIPELINE_SYNC:
-            return results
-        results.append(result)
+        if result is not None:
+            if result.status == ExecStatus.PIPELINE_SYNC:
+                return results
+            results.append(result)
         if pgconn.status == ConnStatus.BAD:
-            return results
+            return results  # it ended in the middle, and there is no more to come
 
 
 def _rows_of(
@@ -137,7 +135,6 @@ def _rows_of(
     added: Sequence[tuple[Any, Prepare, bytes] | None],
     prepared: Any,
     transformer: Transformer,
-    connection: Connection,
 ) -> list[list[TupleRow]]:
     """The rows of each statement. Raises the error of the first that failed."""
     rows: list[list[TupleRow]] = []
@@ -150,8 +147,10 @@ def _rows_of(
             prepared.validate(key, prepare, name, [] if result is None else [result])
             if result is not None and result.status == ExecStatus.COMMAND_OK:
                 result = next(remaining, None)
-        if result is None or failed is not None:
+        if failed is not None:
             continue
+        if result is None:
+            raise psycopg.OperationalError("the connection was lost")
         if result.status == ExecStatus.TUPLES_OK:
             transformer.set_pgresult(result)
             rows.append(cast("list[TupleRow]", transformer.load_rows(0, result.ntuples, _AS_TUPLE)))
@@ -162,6 +161,3 @@ def _rows_of(
     if failed is not None:
         raise psycopg.errors.error_from_result(failed, encoding="utf-8")
     return rows
-
-
-_AS_TUPLE: Any = tuple
