@@ -33,7 +33,7 @@ from farthing.events.ingest.arrival import MOST_IN_ONE_TRANSACTION
 from farthing.events.ingest.contents import read, written
 from farthing.events.ingest.measuring import UNMEASURED, Measurements, measure_events, measure_if_cheap
 from farthing.events.ingest.meters import MeterMemory, MeterSet
-from farthing.events.ingest.parameters import array, as_text, text_array
+from farthing.events.ingest.parameters import arrays, single_row, text_array
 from farthing.metering.event import UsageEvent, same_content
 from farthing.storage.connections.messages import Statement, send_together
 from farthing.storage.postgres import clock_of
@@ -294,10 +294,11 @@ Placed = tuple[int, Arrival]
 
 def _insertion(environment: str, batch: _Batch) -> Sequence[Statement]:
     """What answers the places of the new events, and the ids of void ones."""
+    values = (batch.columns(), batch.measured(), batch.notice())
     inserting = (
-        Statement(statements.INSERT_ONE, [environment, *batch.single_row()])
+        Statement(statements.INSERT_ONE, [environment, *single_row(*values)])
         if batch.is_of_one
-        else Statement(statements.INSERT, [environment, *batch.arrays()])
+        else Statement(statements.INSERT, [environment, *arrays(*values)])
     )
     # a statement of its own, so that it sees the void of an event that the insert has waited for
     return inserting, Statement(statements.VOID, (environment, text_array(batch.ids())))
@@ -373,32 +374,6 @@ class _Batch:
             [quantity.key for _, _, quantity in counted],
             [quantity.quantity_error for _, _, quantity in counted],
         ]
-
-    def arrays(self) -> list[str]:
-        """All columns of both and the notice, as the insertion of several takes them."""
-        places, timestamps, arrived, *texts, senders = self.columns()
-        counted_places, meters, quantities, keys, errors = self.measured()
-        at, customers = self.notice()
-        return [
-            array(places),
-            array(timestamps),
-            array(arrived),
-            *map(text_array, texts),
-            array(senders),
-            array(counted_places),
-            text_array(meters),
-            array(quantities),
-            text_array(keys),
-            text_array(errors),
-            at.isoformat(),
-            text_array(customers),
-        ]
-
-    def single_row(self) -> list[str | None]:
-        """The same where it `is_of_one`."""
-        at, customers = self.notice()
-        columns = [*self.columns(), *self.measured()]
-        return [*(as_text(value) for (value,) in columns), at.isoformat(), text_array(customers)]
 
     def notice(self) -> list[Any]:
         """When the first of them came, and whose they are."""
