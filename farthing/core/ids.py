@@ -137,9 +137,12 @@ class _Numbers:
     def begin_anew(self) -> None:
         """Go on from nothing, as a process that was just forked must: the other goes on from where both were."""
         self.latest = 0
+        self._process = os.getpid()
         self._lock = threading.Lock()
 
     def next(self) -> int:
+        if os.getpid() != self._process:
+            self.begin_anew()
         millisecond = time.time_ns() // 1_000_000
         with self._lock:
             same = millisecond == self.latest >> 80
@@ -148,4 +151,3 @@ class _Numbers:
 
 
 _numbers = _Numbers()
-os.register_at_fork(after_in_child=_numbers.begin_anew)

@@ -42,9 +42,6 @@ class _Query(NamedTuple):
 
 
 _transformers: WeakKeyDictionary[Connection, Transformer] = WeakKeyDictionary()
-_texts: dict[str, bytes] = {}
-_MOST_TEXTS = 2000
-"""Statements of the program whose texts are kept as they are sent: there are some hundreds."""
 _AS_TUPLE: Any = tuple
 
 
@@ -66,11 +63,7 @@ async def send_together(connection: Connection, statements: Sequence[Statement])
 
 
 def _query_of(statement: Statement, transformer: Transformer) -> _Query:
-    text = _texts.get(statement.sql)
-    if text is None:
-        text = statement.sql.encode()
-        if len(_texts) < _MOST_TEXTS:
-            _texts[statement.sql] = text
+    text = statement.sql.encode()
     if not statement.parameters:
         return _Query(text, (), None, None)
     parameters = transformer.dump_sequence(statement.parameters, [adapt.PyFormat.AUTO] * len(statement.parameters))
