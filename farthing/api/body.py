@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import msgspec
+from litestar.connection import ASGIConnection
 from litestar.dto import AbstractDTO
 from litestar.dto.data_structures import DTOFieldDefinition
 from litestar.typing import FieldDefinition
@@ -14,6 +15,8 @@ from farthing.api.ignored_fields import MOST_NAMED, note_ignored_fields
 from farthing.core.encoding.decoding import UNREADABLE, holds_nul, json_decoder, unreadable
 from farthing.core.encoding.shapes import BodyShape, shape_of, unknown_paths
 from farthing.core.errors import ValidationFailed
+
+Connection = ASGIConnection[Any, Any, Any, Any]
 
 STREAMED_PATHS = frozenset({"/v1/tasks/uploads", "/tasks/imports", "/attachments", "/customer-portal/logo"})
 """Where a file is sent, which the handler takes as it comes."""
@@ -49,19 +52,27 @@ class JsonBody(AbstractDTO[Any]):
 
     def decode_bytes(self, value: bytes) -> Any:
         connection = self.asgi_connection
-        handler_id = connection.route_handler.handler_id
-        if not value.strip():
-            raise ValidationFailed.of("body", "is required")
-        try:
-            if not value.isascii():
-                value.decode()  # the decoder does not look into fields that it skips
-            decoded = self._readers[handler_id](value)
-        except UNREADABLE as error:
-            raise unreadable(error, value, self._shapes[handler_id].annotation) from error
-        own = getattr(decoded, "unknown_fields", None)
-        paths = own(value) if own else unknown_paths(value, self._shapes[handler_id], MOST_NAMED)
-        note_ignored_fields(connection, paths)
-        return decoded
+        return self.reader_of(connection.route_handler.handler_id)(connection, value)
+
+    @classmethod
+    def reader_of(cls, handler_id: str) -> Callable[[Connection, bytes], Any]:
+        """What decodes the bodies of a handler."""
+        reader, shape = cls._readers[handler_id], cls._shapes[handler_id]
+
+        def read(connection: Connection, value: bytes) -> Any:
+            if not value.strip():
+                raise ValidationFailed.of("body", "is required")
+            try:
+                if not value.isascii():
+                    value.decode()  # the decoder does not look into fields that it skips
+                decoded = reader(value)
+            except UNREADABLE as error:
+                raise unreadable(error, value, shape.annotation) from error
+            own = getattr(decoded, "unknown_fields", None)
+            note_ignored_fields(connection, own(value) if own else unknown_paths(value, shape, MOST_NAMED))
+            return decoded
+
+        return read
 
     @classmethod
     def create_openapi_schema(cls, field_definition: FieldDefinition, handler_id: str, schema_creator: Any) -> Any:

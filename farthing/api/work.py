@@ -146,6 +146,12 @@ class UnitOfWork:
         return session
 
     @property
+    def holds_something(self) -> bool:
+        """Whether there is a transaction to end, or a lock, a connection or a turn to give back."""
+        held = (self._session, self._pinned, self.claim_lock, self.admission.tenant_id)
+        return any(each is not None for each in held)
+
+    @property
     def token(self) -> str | None:
         """A text that a repeat of this request gets too, and no other request; None without an idempotency key."""
         return None if self.progress is None else self.progress.token

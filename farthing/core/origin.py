@@ -91,7 +91,8 @@ def begin_request(source: ChangeSource, *, request_id: str, ip: str, user_agent:
 
 def admit(actor: Actor, source: ChangeSource) -> None:
     """The request that goes on turns out to be of this actor."""
-    _current.set(replace(_current.get(), actor=actor, source=source))
+    begun = _current.get()
+    _current.set(ChangeOrigin(actor, source, begun.request_id, begun.ip, begun.user_agent))
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
 from farthing.api.queries.expand import expansions
-from farthing.api.queries.lists import page, read_query
+from farthing.api.queries.lists import page, read_query, reader
+from farthing.api.work import UnitOfWork, unit_of_work
 from farthing.calendar.period import Period
 from farthing.core.clock import Clock, instant
 from farthing.core.composition import Composition
@@ -24,6 +25,7 @@ from farthing.credits.ledger.tables import Wallet, WalletTransaction
 from farthing.credits.ports import CreditPorts
 from farthing.credits.reads import ledger
 from farthing.credits.reads.real_time import real_time_balances
+from farthing.credits.reads.shapes import WALLETS, read_transactions
 from farthing.credits.reads.statement import WalletStatement, as_csv, statement_of
 from farthing.credits.reads.statement_pdf import as_pdf
 from farthing.credits.rules.conversion import value_of
@@ -63,7 +65,8 @@ from farthing.customers.tables import Customer
 from farthing.identity.schemas import UserResponse
 from farthing.identity.tables import User
 from farthing.storage.postgres import ports_of
-from farthing.storage.queries.listing import by_id
+from farthing.storage.queries.listing import by_id, select_entities
+from farthing.storage.queries.pages import read_answers, rows_of
 from farthing.storage.queries.rows import find, in_array
 
 READ, WRITE = needs("wallet", "read"), needs("wallet", "write")
@@ -84,21 +87,21 @@ class Wallets(Controller):
         return wallet_answer(await lifecycle.create(session, data, clock.now()))
 
     @get("/", operation_id="listWallets", guards=[READ], opt={"query": WalletListQuery})
-    async def browse(self, request: HttpRequest, session: AsyncSession) -> ListWalletsResponse:
+    async def browse(self, request: HttpRequest) -> ListWalletsResponse:
         """List wallets."""
-        return await _wallets_page(session, read_query(request, WalletListQuery))
+        return await _wallets_page(unit_of_work(request), read_query(request, WalletListQuery))
 
     @post("/search", operation_id="queryWallet", guards=[READ], status_code=200)
-    async def search(self, session: AsyncSession, data: WalletListQuery | None = None) -> ListWalletsResponse:
+    async def search(self, request: HttpRequest, data: WalletListQuery | None = None) -> ListWalletsResponse:
         """Search wallets."""
-        return await _wallets_page(session, data or WalletListQuery())
+        return await _wallets_page(unit_of_work(request), data or WalletListQuery())
 
     @post("/transactions/search", operation_id="queryWalletTransaction", guards=[READ], status_code=200)
     async def search_transactions(
-        self, session: AsyncSession, data: WalletTransactionQuery | None = None
+        self, request: HttpRequest, data: WalletTransactionQuery | None = None
     ) -> ListWalletTransactionsResponse:
         """Search the transactions of all wallets."""
-        return await _transactions_page(session, data or WalletTransactionQuery())
+        return await _transactions_page(unit_of_work(request), data or WalletTransactionQuery())
 
     @get("/{id:str}", operation_id="getWallet", guards=[READ])
     async def read(self, id: str, session: AsyncSession, expand: str | None = None) -> WalletResponse:
@@ -229,13 +232,14 @@ class Wallets(Controller):
         guards=[READ],
         opt={"query": WalletTransactionQuery},
     )
-    async def transactions(
-        self, id: str, request: HttpRequest, session: AsyncSession
-    ) -> ListWalletTransactionsResponse:
+    async def transactions(self, id: str, request: HttpRequest) -> ListWalletTransactionsResponse:
         """List the transactions of a wallet, newest first."""
         query = read_query(request, WalletTransactionQuery)
-        query.id = (await find(session, Wallet, id)).id
-        return await _transactions_page(session, query)
+        query.id, work = id, unit_of_work(request)
+        found = await _transactions_page(work, query)
+        if not found.pagination.total:  # one that has a transaction is there
+            await find(await work.admitted_session(), Wallet, id)
+        return found
 
 
 class CustomerWallets(Controller):
@@ -277,18 +281,27 @@ class CustomerWallets(Controller):
         return await _wallet_answers(session, await ledger.active_wallets(session, customer.id), expand)
 
 
-async def _wallets_page(session: AsyncSession, query: WalletListQuery) -> ListWalletsResponse:
-    wallets, total = await ledger.wallets_page(session, query)
-    answers = await _wallet_answers(session, wallets, query.expand)
-    answer: ListWalletsResponse = page(answers, total, query.list_query(), next_offset=True)
+async def _wallets_page(work: UnitOfWork, query: WalletListQuery) -> ListWalletsResponse:
+    asked, statements = query.list_query(), ledger.page_of_wallets(query)
+    if expansions(query.expand, EXPANDABLE):
+        session = await work.admitted_session()
+        wallets, total = await select_entities(session, Wallet, statements)
+        answers = await _wallet_answers(session, wallets, query.expand)
+    else:
+        answers, total = await read_answers(await reader(work, asked), WALLETS, statements)
+    answer: ListWalletsResponse = page(answers, total, asked, next_offset=True)
     return answer
 
 
-async def _transactions_page(session: AsyncSession, query: WalletTransactionQuery) -> ListWalletTransactionsResponse:
+async def _transactions_page(work: UnitOfWork, query: WalletTransactionQuery) -> ListWalletTransactionsResponse:
     wanted = expansions(query.expand, EXPANDABLE_OF_TRANSACTIONS)
-    transactions, total = await ledger.transactions_page(session, query)
-    answers = await _transaction_answers(session, transactions)
-    await _expand(session, answers, wanted)
+    statements = ledger.page_of_transactions(query)
+    if wanted:
+        session = await work.admitted_session()
+        answers, total = await read_transactions(rows_of(session), statements)
+        await _expand(session, answers, wanted)
+    else:
+        answers, total = await read_transactions(await reader(work, query), statements)
     answer: ListWalletTransactionsResponse = page(answers, total, query, next_offset=True)
     return answer
 

@@ -15,7 +15,7 @@ from farthing.customers.shapes import CUSTOMER
 from farthing.customers.tables import Customer, ExternalIdTenure
 from farthing.storage.queries.kept import KeptRows, RowLock, answer_to, kept_rows
 from farthing.storage.queries.listing import one_of, page_statements
-from farthing.storage.queries.pages import PageShape, Read, read_page
+from farthing.storage.queries.pages import PageShape, Read, read_answers
 from farthing.storage.queries.rows import missing
 
 SEARCHABLE = (
@@ -97,8 +97,7 @@ async def customers_page(
 ) -> tuple[list[CustomerResponse], int]:
     """One page of the customers that meet all of `query` and carry all of `metadata`, and how many there are."""
     statements = page_statements(Customer, query, SEARCHABLE, _narrowed(query, metadata))
-    found = await read_page(read, _CUSTOMERS, statements)
-    return found.rows, found.total
+    return await read_answers(read, _CUSTOMERS, statements)
 
 
 def _narrowed(query: CustomerQuery, metadata: Mapping[str, str] | None) -> Select[Customer]:

@@ -7,6 +7,7 @@ Rule: docs/rules/identity.md#credentials
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Mapping
@@ -99,6 +100,7 @@ class HeaderAuthenticator:
         self._publishable_full = settings.publishable_keys_full_access
         self._remembered: dict[str, tuple[Caller, float, datetime | None]] = {}
         self._forgotten = 0
+        self._looking: dict[tuple[str, int], asyncio.Task[Caller | None]] = {}
         self._used: set[str] = set()
         self._rehashed: dict[str, str] = {}
         self.hasher = KeyHasher(self.keys.current)
@@ -154,6 +156,15 @@ class HeaderAuthenticator:
         if remembered is not None and remembered[1] > time.monotonic():
             caller, _, expires_at = remembered
             return caller if expires_at is None or expires_at > now else None
+        # those who ask at once, as when it is no longer remembered, wait for one look-up; not for one before a change
+        asked = (digest, self._forgotten)
+        looking = self._looking.get(asked)
+        if looking is None:
+            looking = self._looking[asked] = asyncio.create_task(self._look_up(key, digest, now), name="look up a key")
+            looking.add_done_callback(lambda _: self._looking.pop(asked))
+        return await asyncio.shield(looking)
+
+    async def _look_up(self, key: str, digest: str, now: datetime) -> Caller | None:
         forgotten = self._forgotten
         async with self._database.transaction(SYSTEM) as session:
             secret = await by_hashes(session, [KeyHasher(master).hash(key) for master in self.keys.accepted(now)])

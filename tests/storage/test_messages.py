@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from sqlalchemy import bindparam, select, text
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.types import String
 
 from farthing.core.ids import Kind, new_id
 from farthing.customers.tables import Customer, TaxTreatment
+from farthing.events.ingest.parameters import array, text_array
 from farthing.storage.connections.messages import Statement
 from farthing.storage.postgres import ask_together, send_with_commit
 from farthing.storage.queries.kept import answer_to, answers_to, kept
@@ -172,6 +175,53 @@ async def test_a_last_statement_of_what_was_undone_is_forgotten(account: Account
         (await lock_row(session, Customer, known)).name = "Renamed"
         await session.commit()
     assert await names(account, "known") == ["Renamed"]
+
+
+async def test_what_a_rollback_makes_the_driver_forget_is_prepared_again(account: Account, known: str) -> None:
+    async with account.database.session(account.scope) as session:
+        for _ in range(2):
+            assert await ask_together(session, [NAMED.with_values(external_id="known")]) == [[("Known",)]]
+            with pytest.raises(DataError, match="division by zero"):
+                await ask_together(session, [FAILING, Statement("SELECT 'never prepared'")])
+            await session.rollback()
+        assert await ask_together(session, [Statement("SELECT 'never prepared'")]) == [[("never prepared",)]]
+
+
+async def test_a_connection_that_ends_in_the_middle_of_a_message(account: Account) -> None:
+    ends = Statement("SELECT pg_terminate_backend(pg_backend_pid())")
+    async with account.database.session(account.scope) as session:
+        with pytest.raises(DBAPIError) as failure:
+            await ask_together(session, [Statement("SELECT 1"), ends, Statement("SELECT 2")])
+        assert failure.value.connection_invalidated
+    async with account.transaction() as session:
+        assert await ask_together(session, [Statement("SELECT 3")]) == [[(3,)]]
+
+
+async def test_more_statements_than_a_connection_remembers(account: Account) -> None:
+    async with account.transaction() as session:
+        for first in (0, 70, 140, 0):
+            numbers = range(first, first + 70)
+            rows = await ask_together(session, [Statement(f"SELECT {number}") for number in numbers])
+            assert rows == [[(number,)] for number in numbers]
+
+
+async def test_a_message_larger_than_what_lies_between_us_and_the_database(account: Account) -> None:
+    text = "x" * 2**20
+    async with account.transaction() as session:
+        answers = await ask_together(session, [Statement("SELECT $1::text", (text,)) for _ in range(24)])
+    assert all(answer == [(text,)] for answer in answers)
+
+
+async def test_arrays_written_by_hand_are_read_as_what_they_were(account: Account) -> None:
+    texts = ["", "NULL", None, 'a"b', "c\\d\\", "{e,f}", " g ", "\n", "ü€😀", '{"k": "\\"v\\""}']
+    numbers = [0, None, Decimal("-1.50"), Decimal("1E+5"), 2**62]
+    moment = datetime(2026, 1, 31, 9, 30, 0, 123000, tzinfo=UTC)
+    asked = Statement(
+        "SELECT $1::text[], $2::numeric[], $3::timestamptz[]", (text_array(texts), array(numbers), array([moment]))
+    )
+    async with account.transaction() as session:
+        ((row,),) = await ask_together(session, [asked])
+    assert row == (texts, numbers, [moment])
 
 
 FAILING = Statement("SELECT 1 / 0")

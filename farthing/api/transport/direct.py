@@ -41,6 +41,8 @@ class _Endpoint:
     template: str
     fn: Callable[..., Awaitable[Any]]
     guards: tuple[Callable[[Any, Any], Awaitable[None]], ...]
+    read: Callable[[HttpRequest, bytes], Any]
+    """Decodes the body."""
     provided: tuple[tuple[str, Provided], ...]
     """What it takes besides the body, and what makes it; a coroutine is awaited."""
     status: int
@@ -74,7 +76,7 @@ def handled_directly(
         try:
             for guard in endpoint.guards:
                 await guard(request, endpoint.handler)
-            given = {"data": JsonBody(request).decode_bytes(scope[KEY].body)}
+            given = {"data": endpoint.read(request, scope[KEY].body)}
             for name, provide in endpoint.provided:
                 given[name] = await provide(request) if name == session else provide(request)
             result = await endpoint.fn(**given)
@@ -109,6 +111,7 @@ def direct_endpoints(
             route.path,
             handler.fn,
             tuple(handler.resolve_guards()),  # type: ignore[arg-type]  # all of them are coroutine functions
+            JsonBody.reader_of(handler.handler_id),
             tuple(
                 (name, provided.get(name) or _provider(handler.resolve_dependencies()[name], provided))
                 for name in handler.parsed_fn_signature.parameters

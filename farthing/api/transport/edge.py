@@ -44,13 +44,14 @@ ALLOWED_HEADERS = (
     b"*, Authorization, Content-Type, x-api-key, X-Environment-ID, X-Request-ID, X-Session-Token, Idempotency-Key, "
     b"Farthing-Strict"
 )
-_SECURITY: tuple[tuple[bytes, bytes], ...] = (
+_EVERYWHERE: tuple[tuple[bytes, bytes], ...] = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
     (b"permissions-policy", b"geolocation=(), microphone=(), camera=()"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
-_CSP = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+"""Headers of every answer that does not say otherwise."""
 
 
 Json = dict[str, Any]
@@ -146,7 +147,8 @@ class _Exchange:
         finally:
             # a client that hangs up must not leave a transaction open
             self._edge.bodies.memory.let_go(self._kept)
-            await asyncio.shield(self._close())
+            if self._work.holds_something:
+                await asyncio.shield(self._close())
             self._record(time.perf_counter() - began)
 
     async def _close(self) -> None:
@@ -211,15 +213,13 @@ class _Exchange:
         extra = [
             (b"x-request-id", self.request_id.encode()),
             *self._edge.cors(self._headers.get(b"origin")),
-            *_SECURITY,
+            *_EVERYWHERE,
         ]
         if self._work.progress is not None and self._work.progress.point is not None:
             extra.append((b"idempotent-replayed", b"true"))  # it went on where an earlier run was interrupted
         if self._work.ignored_fields:
             named = ignored_fields.header_value(self._work.ignored_fields)
             extra.append((ignored_fields.HEADER.lower().encode(), named))
-        if b"content-security-policy" not in names:
-            extra.append(_CSP)
         return [(name, value) for name, value in extra if name not in names]
 
     async def _reply(self, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest, values
@@ -31,8 +32,19 @@ def known_method(method: str) -> str:
 
 def observe(method: str, route: str, status: int, seconds: float) -> None:
     """Count one answered request; `method` is a known one and `route` the template, so that labels are few."""
-    _REQUESTS.labels(method, route, str(status)).inc()
-    _SECONDS.labels(method, route).observe(seconds)
+    _answers_of(method, route, status).inc()
+    _seconds_of(method, route).observe(seconds)
+
+
+@cache
+def _answers_of(method: str, route: str, status: int) -> Counter:
+    """The counter with these labels, which are few; the library looks for it under a lock."""
+    return _REQUESTS.labels(method, route, str(status))
+
+
+@cache
+def _seconds_of(method: str, route: str) -> Histogram:
+    return _SECONDS.labels(method, route)
 
 
 def add_up_counts(folder: Path, place: int) -> None:

@@ -29,7 +29,7 @@ from farthing.core.errors import AlreadyExists, NotFound, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.metering.meter import AggregationType
 from farthing.storage.postgres import ports_of
-from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.listing import PageStatements, one_of, page_statements
 from farthing.storage.queries.rows import find, lock_row, unique
 from farthing.storage.record.outbox import record_event
 
@@ -242,18 +242,18 @@ async def archive(session: AsyncSession, entitlement_id: str) -> None:
     await _tell(session, "entitlement.deleted", entitlement)
 
 
-async def search(session: AsyncSession, query: EntitlementQuery) -> tuple[list[Entitlement], int]:
+def page_of_entitlements(query: EntitlementQuery) -> PageStatements:
     """One page of the entitlements that meet all of `query`, and how many there are."""
     statement = select(Entitlement)
     if query.entity_type is not None:
         statement = statement.where(Entitlement.entity_type == query.entity_type)
     if query.entity_ids:
-        statement = statement.where(Entitlement.entity_id.in_(query.entity_ids))
+        statement = statement.where(one_of(Entitlement.entity_id, query.entity_ids))
     if query.plan_ids:
         of_plan = Entitlement.entity_type == EntitlementOwner.PLAN
-        statement = statement.where(of_plan, Entitlement.entity_id.in_(query.plan_ids))
+        statement = statement.where(of_plan, one_of(Entitlement.entity_id, query.plan_ids))
     if query.feature_ids:
-        statement = statement.where(Entitlement.feature_id.in_(query.feature_ids))
+        statement = statement.where(one_of(Entitlement.feature_id, query.feature_ids))
     if query.feature_type is not None:
         statement = statement.where(Entitlement.feature_type == query.feature_type)
     if query.is_enabled is not None:
@@ -261,7 +261,7 @@ async def search(session: AsyncSession, query: EntitlementQuery) -> tuple[list[E
     if query.has_grant_config is not None:
         none = Entitlement.grant_measure.is_(None)
         statement = statement.where(none if not query.has_grant_config else ~none)
-    return await select_page(session, Entitlement, query, SEARCHABLE, statement)
+    return page_statements(Entitlement, query, SEARCHABLE, statement)
 
 
 async def entitlements_of(

@@ -20,7 +20,7 @@ from farthing.core.enums import Status
 from farthing.core.errors import AlreadyExists, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.storage.postgres import ports_of
-from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.listing import PageStatements, one_of, page_statements
 from farthing.storage.queries.rows import lock_row, unique
 
 SEARCHABLE = ("id", "name", "lookup_key", "description", "display_order", "status", "created_at", "updated_at")
@@ -78,18 +78,16 @@ async def archive(session: AsyncSession, plan_id: str) -> None:
     await session.flush()
 
 
-async def search(
-    session: AsyncSession, query: PlanQuery, metadata: dict[str, str] | None = None
-) -> tuple[list[Plan], int]:
+def page_of_plans(query: PlanQuery, metadata: dict[str, str] | None = None) -> PageStatements:
     """One page of plans and the count of all that match; `metadata` demands all its pairs."""
     statement = select(Plan)
     if query.plan_ids:
-        statement = statement.where(Plan.id.in_(query.plan_ids))
+        statement = statement.where(one_of(Plan.id, query.plan_ids))
     if query.lookup_key:
         statement = statement.where(Plan.lookup_key == query.lookup_key)
     if metadata:
         statement = statement.where(Plan.meta.contains(metadata))
-    return await select_page(session, Plan, query, SEARCHABLE, statement)
+    return page_statements(Plan, query, SEARCHABLE, statement)
 
 
 def refusing_duplicates(session: AsyncSession, lookup_key: str) -> AbstractAsyncContextManager[None]:

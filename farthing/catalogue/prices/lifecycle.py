@@ -30,7 +30,7 @@ from farthing.core.errors import (
 )
 from farthing.core.ids import Kind, new_id
 from farthing.rating.pricing.price import BillingModel
-from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.listing import PageStatements, one_of, page_statements
 from farthing.storage.queries.rows import lock_row, violated
 
 SEARCHABLE = (
@@ -203,7 +203,7 @@ async def by_lookup_key(session: AsyncSession, key: str, now: datetime) -> Price
     return price
 
 
-async def search(session: AsyncSession, query: PriceQuery, now: datetime) -> tuple[list[Price], int]:
+def page_of_prices(query: PriceQuery, now: datetime) -> PageStatements:
     """One page of prices and the count of all that match; those to come are listed, those past only if asked for."""
     statement = select(Price)
     if not query.allow_expired_prices:
@@ -216,11 +216,12 @@ async def search(session: AsyncSession, query: PriceQuery, now: datetime) -> tup
     ]
     for column, values in memberships:
         if values:
-            statement = statement.where(column.in_(values))
+            statement = statement.where(one_of(column, values))
     if query.entity_type:
         statement = statement.where(Price.entity_type == query.entity_type)
     if query.plan_ids:
-        statement = statement.where(Price.entity_type == PriceEntityType.PLAN, Price.entity_id.in_(query.plan_ids))
+        of_plans = one_of(Price.entity_id, query.plan_ids)
+        statement = statement.where(Price.entity_type == PriceEntityType.PLAN, of_plans)
     if query.subscription_id:
         statement = statement.where(
             Price.entity_type == PriceEntityType.SUBSCRIPTION, Price.entity_id == query.subscription_id
@@ -229,4 +230,4 @@ async def search(session: AsyncSession, query: PriceQuery, now: datetime) -> tup
         statement = statement.where(Price.parent_price_id == query.parent_price_id)
     if query.start_date_lt:
         statement = statement.where(Price.start_date < query.start_date_lt)
-    return await select_page(session, Price, query, SEARCHABLE, statement)
+    return page_statements(Price, query, SEARCHABLE, statement)

@@ -30,7 +30,7 @@ from farthing.core.errors import AlreadyExists, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.core.money import plain
 from farthing.storage.postgres import ports_of
-from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.listing import PageStatements, one_of, page_statements
 from farthing.storage.queries.rows import find, lock_row, violated
 from farthing.storage.record.outbox import record_event
 
@@ -175,21 +175,21 @@ async def clone(session: AsyncSession, feature_id: str, request: CloneFeatureReq
     return feature
 
 
-async def search(session: AsyncSession, query: FeatureQuery) -> tuple[list[Feature], int]:
+def page_of_features(query: FeatureQuery) -> PageStatements:
     """One page of features and the count of all that match; archived ones too unless a status is asked for."""
     statement = select(Feature)
     if query.feature_ids:
-        statement = statement.where(Feature.id.in_(query.feature_ids))
+        statement = statement.where(one_of(Feature.id, query.feature_ids))
     if query.meter_ids:
-        statement = statement.where(Feature.meter_id.in_(query.meter_ids))
+        statement = statement.where(one_of(Feature.meter_id, query.meter_ids))
     if query.lookup_key:
         statement = statement.where(Feature.lookup_key == query.lookup_key)
     if query.lookup_keys:
-        statement = statement.where(Feature.lookup_key.in_(query.lookup_keys))
+        statement = statement.where(one_of(Feature.lookup_key, query.lookup_keys))
     if query.name_contains:
         statement = statement.where(Feature.name.icontains(query.name_contains, autoescape=True))
     both = (Status.PUBLISHED, Status.ARCHIVED)
-    return await select_page(session, Feature, query, SEARCHABLE, statement, statuses=both)
+    return page_statements(Feature, query, SEARCHABLE, statement, statuses=both)
 
 
 def _reporting_unit(request: ReportingUnitRequest | None) -> dict[str, Any] | None:

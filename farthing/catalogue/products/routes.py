@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
 from farthing.api.queries.expand import expansions
-from farthing.api.queries.lists import page, read_query
+from farthing.api.queries.lists import page, read_query, reader
+from farthing.api.work import UnitOfWork, unit_of_work
 from farthing.catalogue.products import features, groups, meters
 from farthing.catalogue.products.answers import feature_answers, group_answer, meter_answer
 from farthing.catalogue.products.schemas import (
@@ -30,8 +31,11 @@ from farthing.catalogue.products.schemas import (
     UpdateFeatureRequest,
     UpdateMeterRequest,
 )
+from farthing.catalogue.products.shapes import FEATURES
 from farthing.catalogue.products.tables import Feature, GroupRow, MeterRow
 from farthing.core.encoding.wire import Message
+from farthing.storage.queries.listing import select_entities
+from farthing.storage.queries.pages import read_answers, rows_of
 from farthing.storage.queries.rows import find
 
 EXPANDABLE = {"meters": frozenset[str]()}
@@ -123,14 +127,14 @@ class Features(Controller):
         return await _whole(session, await features.create(session, data))
 
     @get("/", operation_id="listFeatures", guards=[needs("feature", "read")], opt={"query": FeatureQuery})
-    async def browse(self, request: Request[Any, Any, Any], session: AsyncSession) -> ListFeaturesResponse:
+    async def browse(self, request: Request[Any, Any, Any]) -> ListFeaturesResponse:
         """List features, archived ones included unless a status is given."""
-        return await _page(session, read_query(request, FeatureQuery))
+        return await _page(unit_of_work(request), read_query(request, FeatureQuery))
 
     @post("/search", operation_id="queryFeature", guards=[needs("feature", "read")], status_code=200)
-    async def search(self, session: AsyncSession, data: FeatureFilter | None = None) -> ListFeaturesResponse:
+    async def search(self, request: Request[Any, Any, Any], data: FeatureFilter | None = None) -> ListFeaturesResponse:
         """Search features, archived ones included unless a status is given."""
-        return await _page(session, data or FeatureFilter())
+        return await _page(unit_of_work(request), data or FeatureFilter())
 
     @get("/{id:str}", operation_id="getFeature", guards=[needs("feature", "read")])
     async def read(self, id: str, session: AsyncSession) -> FeatureResponse:
@@ -158,9 +162,16 @@ async def _whole(session: AsyncSession, feature: Feature) -> FeatureResponse:
     return (await feature_answers(session, [feature], meters=True, groups=True))[0]
 
 
-async def _page(session: AsyncSession, query: FeatureQuery) -> ListFeaturesResponse:
+async def _page(work: UnitOfWork, query: FeatureQuery) -> ListFeaturesResponse:
     wanted = expansions(query.expand, EXPANDABLE)
-    found, total = await features.search(session, query)
-    items = await feature_answers(session, found, meters="meters" in wanted)
+    statements = features.page_of_features(query)
+    if "meters" in wanted:
+        session = await work.admitted_session()
+        found, total = await select_entities(session, Feature, statements)
+        items = await feature_answers(session, found, meters=True)
+    else:
+        # the best plan for a part of a name hangs on the part
+        read = rows_of(await work.admitted_session()) if query.name_contains else await reader(work, query)
+        items, total = await read_answers(read, FEATURES, statements)
     answer: ListFeaturesResponse = page(items, total, query, next_offset=True)
     return answer

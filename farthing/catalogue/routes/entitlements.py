@@ -9,13 +9,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
 from farthing.api.queries.expand import expansions
-from farthing.api.queries.lists import page, read_query
+from farthing.api.queries.lists import page, read_query, reader
+from farthing.api.work import UnitOfWork, unit_of_work
 from farthing.catalogue.answers.entitlements import EXPANDABLE, entitlement_answers
 from farthing.catalogue.answers.schemas import (
     CreateBulkEntitlementResponse,
     EntitlementResponse,
     ListEntitlementsResponse,
 )
+from farthing.catalogue.answers.shapes import ENTITLEMENTS
 from farthing.catalogue.entitlements import lifecycle
 from farthing.catalogue.entitlements.enums import EntitlementOwner
 from farthing.catalogue.entitlements.schemas import (
@@ -28,7 +30,8 @@ from farthing.catalogue.entitlements.schemas import (
 from farthing.catalogue.entitlements.tables import Entitlement
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.core.encoding.wire import Message
-from farthing.storage.queries.listing import LARGEST_LIMIT
+from farthing.storage.queries.listing import LARGEST_LIMIT, select_entities
+from farthing.storage.queries.pages import read_answers
 from farthing.storage.queries.rows import find
 
 
@@ -53,14 +56,16 @@ class Entitlements(Controller):
         return CreateBulkEntitlementResponse(items=await entitlement_answers(session, made, set()))
 
     @get("/", operation_id="listEntitlements", guards=[needs("entitlement", "read")], opt={"query": EntitlementQuery})
-    async def browse(self, request: Request[Any, Any, Any], session: AsyncSession) -> ListEntitlementsResponse:
+    async def browse(self, request: Request[Any, Any, Any]) -> ListEntitlementsResponse:
         """List entitlements."""
-        return await _page(session, read_query(request, EntitlementQuery))
+        return await _page(unit_of_work(request), read_query(request, EntitlementQuery))
 
     @post("/search", operation_id="queryEntitlement", guards=[needs("entitlement", "read")], status_code=200)
-    async def search(self, session: AsyncSession, data: EntitlementFilter | None = None) -> ListEntitlementsResponse:
+    async def search(
+        self, request: Request[Any, Any, Any], data: EntitlementFilter | None = None
+    ) -> ListEntitlementsResponse:
         """Search entitlements."""
-        return await _page(session, data or EntitlementFilter())
+        return await _page(unit_of_work(request), data or EntitlementFilter())
 
     @get("/{id:str}", operation_id="getEntitlement", guards=[needs("entitlement", "read")])
     async def read(self, id: str, session: AsyncSession) -> EntitlementResponse:
@@ -93,7 +98,7 @@ class PlanEntitlements(Controller):
     async def browse(self, id: str, request: Request[Any, Any, Any], session: AsyncSession) -> ListEntitlementsResponse:
         """List what a plan includes, up to 1000 at once unless asked for fewer."""
         await find(session, Plan, id)
-        return await _of_owner(session, read_query(request, EntitlementQuery), EntitlementOwner.PLAN, id)
+        return await _of_owner(unit_of_work(request), read_query(request, EntitlementQuery), EntitlementOwner.PLAN, id)
 
 
 class AddonEntitlements(Controller):
@@ -108,21 +113,26 @@ class AddonEntitlements(Controller):
     async def browse(self, id: str, request: Request[Any, Any, Any], session: AsyncSession) -> ListEntitlementsResponse:
         """List what an addon includes, up to 1000 at once unless asked for fewer."""
         await find(session, Addon, id)
-        return await _of_owner(session, read_query(request, EntitlementQuery), EntitlementOwner.ADDON, id)
+        return await _of_owner(unit_of_work(request), read_query(request, EntitlementQuery), EntitlementOwner.ADDON, id)
 
 
 async def _of_owner(
-    session: AsyncSession, query: EntitlementQuery, entity_type: EntitlementOwner, entity_id: str
+    work: UnitOfWork, query: EntitlementQuery, entity_type: EntitlementOwner, entity_id: str
 ) -> ListEntitlementsResponse:
     query.entity_type, query.entity_ids = entity_type, [entity_id]
     query.limit = query.limit or LARGEST_LIMIT
     query.expand = query.expand or "features"
-    return await _page(session, query)
+    return await _page(work, query)
 
 
-async def _page(session: AsyncSession, query: EntitlementQuery) -> ListEntitlementsResponse:
+async def _page(work: UnitOfWork, query: EntitlementQuery) -> ListEntitlementsResponse:
     wanted = set(expansions(query.expand, EXPANDABLE))
-    found, total = await lifecycle.search(session, query)
-    answers = await entitlement_answers(session, found, wanted)
+    statements = lifecycle.page_of_entitlements(query)
+    if wanted:
+        session = await work.admitted_session()
+        found, total = await select_entities(session, Entitlement, statements)
+        answers = await entitlement_answers(session, found, wanted)
+    else:
+        answers, total = await read_answers(await reader(work, query), ENTITLEMENTS, statements)
     answer: ListEntitlementsResponse = page(answers, total, query, next_offset=True)
     return answer

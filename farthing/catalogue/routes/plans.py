@@ -9,9 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
 from farthing.api.queries.expand import expansions
-from farthing.api.queries.lists import page, read_query
+from farthing.api.queries.lists import page, read_query, reader
+from farthing.api.work import UnitOfWork, unit_of_work
 from farthing.catalogue.answers.plans import EVERYTHING, EXPANDABLE, addon_answers, plan_answers
 from farthing.catalogue.answers.schemas import AddonResponse, ListAddonsResponse, ListPlansResponse, PlanResponse
+from farthing.catalogue.answers.shapes import PLANS
 from farthing.catalogue.plans import addons, plans
 from farthing.catalogue.plans.cloning import clone
 from farthing.catalogue.plans.schemas import (
@@ -28,6 +30,8 @@ from farthing.catalogue.plans.schemas import (
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.core.clock import Clock
 from farthing.core.encoding.wire import Message
+from farthing.storage.queries.listing import select_entities
+from farthing.storage.queries.pages import read_answers, rows_of
 from farthing.storage.queries.rows import find
 
 
@@ -46,15 +50,15 @@ class Plans(Controller):
         return (await plan_answers(session, [plan], {"prices": set()}, clock.now()))[0]
 
     @get("/", operation_id="listPlans", guards=[needs("plan", "read")], opt={"query": PlanQuery})
-    async def browse(self, request: Request[Any, Any, Any], session: AsyncSession, clock: Clock) -> ListPlansResponse:
+    async def browse(self, request: Request[Any, Any, Any]) -> ListPlansResponse:
         """List plans."""
-        return await _plans_page(session, read_query(request, PlanQuery), clock)
+        return await _plans_page(unit_of_work(request), read_query(request, PlanQuery))
 
     @post("/search", operation_id="queryPlan", guards=[needs("plan", "read")], status_code=200)
-    async def search(self, session: AsyncSession, clock: Clock, data: PlanFilter | None = None) -> ListPlansResponse:
+    async def search(self, request: Request[Any, Any, Any], data: PlanFilter | None = None) -> ListPlansResponse:
         """Search plans."""
         query = data or PlanFilter()
-        return await _plans_page(session, query, clock, query.metadata)
+        return await _plans_page(unit_of_work(request), query, query.metadata)
 
     @get("/{id:str}", operation_id="getPlan", guards=[needs("plan", "read")])
     async def read(self, id: str, session: AsyncSession) -> PlanResponse:
@@ -123,12 +127,16 @@ class Addons(Controller):
         return Message(message="addon deleted successfully")
 
 
-async def _plans_page(
-    session: AsyncSession, query: PlanQuery, clock: Clock, metadata: dict[str, str] | None = None
-) -> ListPlansResponse:
+async def _plans_page(work: UnitOfWork, query: PlanQuery, metadata: dict[str, str] | None = None) -> ListPlansResponse:
     wanted = expansions(query.expand, EXPANDABLE)
-    found, total = await plans.search(session, query, metadata)
-    items = await plan_answers(session, found, wanted, live_at=clock.now())
+    statements = plans.page_of_plans(query, metadata)
+    if wanted:
+        session = await work.admitted_session()
+        found, total = await select_entities(session, Plan, statements)
+        items = await plan_answers(session, found, wanted, live_at=work.clock.now())
+    else:
+        read = rows_of(await work.admitted_session()) if metadata else await reader(work, query)
+        items, total = await read_answers(read, PLANS, statements)
     answer: ListPlansResponse = page(items, total, query, next_offset=True)
     return answer
 

@@ -9,9 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
 from farthing.api.queries.expand import expansions
-from farthing.api.queries.lists import page, read_query
+from farthing.api.queries.lists import page, read_query, reader
+from farthing.api.work import UnitOfWork, unit_of_work
 from farthing.catalogue.answers.prices import EXPANDABLE, WHOLE, price_answer, price_answers
 from farthing.catalogue.answers.schemas import CreateBulkPriceResponse, ListPricesResponse, PriceResponse
+from farthing.catalogue.answers.shapes import PRICES
 from farthing.catalogue.prices import lifecycle, units, versions
 from farthing.catalogue.prices.schemas import (
     CreateBulkPriceRequest,
@@ -30,6 +32,8 @@ from farthing.catalogue.prices.schemas import (
 from farthing.catalogue.prices.tables import Price, PriceUnit
 from farthing.core.clock import Clock
 from farthing.core.encoding.wire import Message
+from farthing.storage.queries.listing import select_entities
+from farthing.storage.queries.pages import read_answers
 from farthing.storage.queries.rows import find
 
 
@@ -53,14 +57,14 @@ class Prices(Controller):
         return CreateBulkPriceResponse(items=await price_answers(session, prices, WHOLE))
 
     @get("/", operation_id="listPrices", guards=[needs("price", "read")], opt={"query": PriceQuery})
-    async def browse(self, request: Request[Any, Any, Any], session: AsyncSession, clock: Clock) -> ListPricesResponse:
+    async def browse(self, request: Request[Any, Any, Any]) -> ListPricesResponse:
         """List prices."""
-        return await _page(session, read_query(request, PriceQuery), clock)
+        return await _page(unit_of_work(request), read_query(request, PriceQuery))
 
     @post("/search", operation_id="queryPrice", guards=[needs("price", "read")], status_code=200)
-    async def search(self, session: AsyncSession, clock: Clock, data: PriceFilter | None = None) -> ListPricesResponse:
+    async def search(self, request: Request[Any, Any, Any], data: PriceFilter | None = None) -> ListPricesResponse:
         """Search prices."""
-        return await _page(session, data or PriceFilter(), clock)
+        return await _page(unit_of_work(request), data or PriceFilter())
 
     @get("/lookup/{lookup_key:str}", operation_id="getPriceByLookupKey", guards=[needs("price", "read")])
     async def read_by_lookup_key(self, lookup_key: str, session: AsyncSession, clock: Clock) -> PriceResponse:
@@ -130,10 +134,16 @@ class PriceUnits(Controller):
         return Message(message="Price unit deleted successfully")
 
 
-async def _page(session: AsyncSession, query: PriceQuery, clock: Clock) -> ListPricesResponse:
+async def _page(work: UnitOfWork, query: PriceQuery) -> ListPricesResponse:
     wanted = frozenset(expansions(query.expand, EXPANDABLE))
-    found, total = await lifecycle.search(session, query, clock.now())
-    answer: ListPricesResponse = page(await price_answers(session, found, wanted), total, query, next_offset=True)
+    statements = lifecycle.page_of_prices(query, work.clock.now())
+    if wanted:
+        session = await work.admitted_session()
+        found, total = await select_entities(session, Price, statements)
+        items = await price_answers(session, found, wanted)
+    else:
+        items, total = await read_answers(await reader(work, query), PRICES, statements)
+    answer: ListPricesResponse = page(items, total, query, next_offset=True)
     return answer
 
 

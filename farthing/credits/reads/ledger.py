@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
-from sqlalchemy import func, select
+from sqlalchemy import Boolean, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.money import ZERO
@@ -15,7 +15,7 @@ from farthing.credits.ledger.tables import Wallet, WalletConsumption, WalletTran
 from farthing.credits.rules.lots import Consumption
 from farthing.credits.schemas import WalletListQuery, WalletTransactionQuery
 from farthing.invoices.tables import Invoice
-from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.listing import PageStatements, one_of, page_statements
 from farthing.storage.queries.rows import in_array
 
 WALLET_FIELDS = ("id", "name", "customer_id", "currency", "wallet_type", "balance", "created_at", "updated_at")
@@ -41,17 +41,17 @@ TRANSACTION_FIELDS = (
 )
 
 
-async def wallets_page(session: AsyncSession, query: WalletListQuery) -> tuple[list[Wallet], int]:
+def page_of_wallets(query: WalletListQuery) -> PageStatements:
     """One page of wallets and how many match."""
     statement = select(Wallet)
     if query.wallet_ids:
-        statement = statement.where(in_array(Wallet.id, query.wallet_ids))
+        statement = statement.where(one_of(Wallet.id, query.wallet_ids))
     if query.status is not None:
         statement = statement.where(Wallet.wallet_status == query.status)
     if query.alert_enabled is not None:
-        enabled = func.coalesce(Wallet.alert_settings["alert_enabled"].as_boolean(), False)
+        enabled = literal_column("coalesce((alert_settings ->> 'alert_enabled')::boolean, false)", Boolean)
         statement = statement.where(enabled.is_(query.alert_enabled))
-    return await select_page(session, Wallet, query.list_query(), WALLET_FIELDS, statement)
+    return page_statements(Wallet, query.list_query(), WALLET_FIELDS, statement)
 
 
 async def active_wallets(session: AsyncSession, customer_id: str) -> list[Wallet]:
@@ -60,9 +60,7 @@ async def active_wallets(session: AsyncSession, customer_id: str) -> list[Wallet
     return list(await session.scalars(query.order_by(Wallet.created_at, Wallet.id)))
 
 
-async def transactions_page(
-    session: AsyncSession, query: WalletTransactionQuery
-) -> tuple[list[WalletTransaction], int]:
+def page_of_transactions(query: WalletTransactionQuery) -> PageStatements:
     """One page of transactions, newest first, and how many match."""
     row = WalletTransaction
     statement = select(row)
@@ -84,7 +82,7 @@ async def transactions_page(
         statement = statement.where(row.expiry_date >= query.expiry_date_after)
     if query.credits_available_gt is not None:
         statement = statement.where(row.credits_available > query.credits_available_gt)
-    return await select_page(session, row, query, TRANSACTION_FIELDS, statement)
+    return page_statements(row, query, TRANSACTION_FIELDS, statement)
 
 
 async def available_by_class(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -171,16 +172,23 @@ class AcceptedTimes:
     @classmethod
     def at(cls, now: datetime, terms: RequestTerms) -> AcceptedTimes:
         """Those of events that arrive at `now`."""
-        try:
-            day = add_months(now.date(), 12 * terms.event_years_ahead, now.day)
-        except (ValueError, OverflowError):
-            return cls(terms.earliest_event_time, LAST_INSTANT)
-        return cls(terms.earliest_event_time, datetime.combine(day, now.timetz()))
+        day = _years_after(now.date(), terms.event_years_ahead)
+        last = LAST_INSTANT if day is None else datetime.combine(day, now.timetz())
+        return cls(terms.earliest_event_time, last)
 
     def require(self, moment: datetime) -> None:
         """Raises BadField for a time that is not accepted."""
         if not self.first <= moment <= self.last:
             raise BadField("timestamp", f"must be from {instant(self.first)} to {instant(self.last)}")
+
+
+@lru_cache
+def _years_after(day: date, years: int) -> date | None:
+    """The same day so many years later; None after the end of the calendar."""
+    try:
+        return add_months(day, 12 * years, day.day)
+    except (ValueError, OverflowError):
+        return None
 
 
 def arrival_of(

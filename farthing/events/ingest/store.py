@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -32,7 +33,9 @@ from farthing.events.ingest.arrival import MOST_IN_ONE_TRANSACTION
 from farthing.events.ingest.contents import read, written
 from farthing.events.ingest.measuring import UNMEASURED, Measurements, measure_events, measure_if_cheap
 from farthing.events.ingest.meters import MeterMemory, MeterSet
+from farthing.events.ingest.parameters import arrays, single_row, text_array
 from farthing.metering.event import UsageEvent, same_content
+from farthing.storage.connections.messages import Statement, send_together
 from farthing.storage.postgres import clock_of
 from farthing.storage.scope import Scope
 
@@ -49,6 +52,7 @@ class Sender(msgspec.Struct, frozen=True):
 _DEPLOYMENT = Sender(None, corrects_all=True)
 
 
+@lru_cache(maxsize=10_000)
 def sender_named(name: str, *, corrects_all: bool) -> Sender:
     """The sender with this name: events keep a number of eight bytes, which costs ingest next to nothing."""
     digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
@@ -237,12 +241,17 @@ async def _append(
     latest, rewritten = last_of_each(enumerate(arrivals))
     batch = _Batch(latest, measured)
     at_once = measured.version >= 0 and environment not in memory.filtering
-    async with connection.pipeline():
-        await connection.execute("BEGIN")
-        await connection.execute(statements.BEGIN, (scope.tenant_id, environment, environment))
-        rules = await connection.execute(statements.RULES, (environment, scope.tenant_id, environment))
-        stored = await _insert(connection, environment, batch) if at_once else None
-        ((version, rule),) = await rules.fetchall()
+    within = (scope.tenant_id, environment)
+    _, _, rules, *stored = await send_together(
+        connection,
+        [
+            Statement("BEGIN"),
+            Statement(statements.CONFINE, within),
+            Statement(statements.RULES, within),
+            *(_insertion(environment, batch) if at_once else ()),
+        ],
+    )
+    ((version, rule),) = rules
     if (version or 0) != measured.version:
         await memory.at(connection, environment, version or 0)
         raise MetersChanged
@@ -251,20 +260,18 @@ async def _append(
         memory.filtering.discard(environment)
     else:
         memory.filtering.add(environment)
-        if stored is not None:
+        if stored:
             raise _Filtered
         latest, rewritten = last_of_each(taken)
         batch = _Batch(latest, measured)
         if not latest:
             return Appended(refused=len(arrivals))
-    if stored is None:
-        async with connection.pipeline():
-            stored = await _insert(connection, environment, batch)
-    added_rows, void = stored
-    row, refused = await added_rows.fetchone(), await void.fetchall()
+    if not stored:
+        stored = await send_together(connection, _insertion(environment, batch))
+    ((places,),), refused = stored
     if refused:
         raise VoidedEvents(event_id for (event_id,) in refused)
-    added: Sequence[int] = (row and row[0]) or ()
+    added: Sequence[int] = places or ()
     done = Appended(added=len(added), refused=len({arrival.event.id for arrival in arrivals}) - len(latest))
     if len(added) < len(latest):
         known = set(added)
@@ -284,23 +291,17 @@ async def _append(
 Placed = tuple[int, Arrival]
 """An arrival with its place among those that came together."""
 
-Cursor = psycopg.AsyncCursor[TupleRow]
 
-
-async def _insert(
-    connection: psycopg.AsyncConnection[TupleRow], environment: str, batch: _Batch
-) -> tuple[Cursor, Cursor]:
-    """The places of the new events, and the ids of void ones, once the connection's pipeline has brought them."""
-    statement, columns, measured = statements.INSERT, batch.columns(), batch.measured()
-    if batch.is_of_one:
-        statement = statements.INSERT_ONE
-        columns, measured = [value for (value,) in columns], [value for (value,) in measured]
-    parameters = [environment, *columns, environment, *measured, environment, *batch.notice()]
-    # a statement of its own, so that it sees the void of an event that the insert has waited for
-    return (
-        await connection.execute(statement, parameters, prepare=True),
-        await connection.execute(statements.VOID, (environment, batch.ids()), prepare=True),
+def _insertion(environment: str, batch: _Batch) -> Sequence[Statement]:
+    """What answers the places of the new events, and the ids of void ones."""
+    values = (batch.columns(), batch.measured(), batch.notice())
+    inserting = (
+        Statement(statements.INSERT_ONE, [environment, *single_row(*values)])
+        if batch.is_of_one
+        else Statement(statements.INSERT, [environment, *arrays(*values)])
     )
+    # a statement of its own, so that it sees the void of an event that the insert has waited for
+    return inserting, Statement(statements.VOID, (environment, text_array(batch.ids())))
 
 
 def admitted(arrivals: Sequence[Arrival], rule: Mapping[str, Any] | None) -> list[Placed] | None:

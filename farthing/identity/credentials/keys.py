@@ -54,7 +54,7 @@ class KeyHasher:
 
     def hash(self, key: str) -> str:
         """Lower-case hex HMAC-SHA-256."""
-        return hmac.new(self._key, key.encode(), hashlib.sha256).hexdigest()
+        return hmac.digest(self._key, key.encode(), "sha256").hex()
 
 
 def draw(type: SecretType) -> str:

@@ -98,6 +98,11 @@ async def select_page(
 ) -> tuple[list[Row], int]:
     """One page of `statement` and the count of all that match, as `page_statements` says them."""
     statements = page_statements(table, query, fields, statement, time_range=time_range, statuses=statuses)
+    return await select_entities(session, table, statements)
+
+
+async def select_entities(session: AsyncSession, table: type[Row], statements: PageStatements) -> tuple[list[Row], int]:
+    """The entities of a page, for what is read of them besides, and the count of all that match."""
     total = (await session.execute(statements.count)).scalar_one()
     return list((await session.scalars(statements.page)).all()), total
 

@@ -102,6 +102,12 @@ async def read_page(read: Read, listing: PageShape[Answer], statements: PageStat
     return await _arranged(listing, await read(kept.prepared, *arguments))
 
 
+async def read_answers(read: Read, listing: PageShape[Answer], statements: PageStatements) -> tuple[list[Answer], int]:
+    """The rows of a page to which nothing belongs, and how many there are."""
+    found = await read_page(read, listing, statements)
+    return found.rows, found.total
+
+
 def rows_of(session: AsyncSession) -> Read:
     """Reads in the transaction of a session, in whose snapshot others read what belongs to the page."""
 

@@ -101,7 +101,7 @@ class RowShape(Generic[Answer]):
     @cached_property
     def _times(self) -> tuple[str, ...]:
         hints = typing.get_type_hints(self.answer, include_extras=True)
-        return tuple(name for name in self.fields if hints[name] in (Timestamp, Timestamp | None))
+        return tuple(name for name in self.fields if _is_time(hints[name]))
 
     @cached_property
     def _json(self) -> tuple[str, ...]:
@@ -127,13 +127,23 @@ class RowShape(Generic[Answer]):
         return made
 
 
+def _is_time(hint: Any) -> bool:
+    return Timestamp in _kinds(hint)
+
+
 def _is_text(hint: Any) -> bool:
-    kinds = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, UnionType) else (hint,)
     return all(
         typing.get_origin(kind) is typing.Literal
-        or (isinstance(kind, type) and issubclass(kind, (str, type(None))) and typing.get_origin(kind) is None)
-        for kind in kinds
+        or (isinstance(kind, type) and issubclass(kind, _TEXT_OR_NONE) and typing.get_origin(kind) is None)
+        for kind in _kinds(hint)
     )
+
+
+_TEXT_OR_NONE = (str, type(None), msgspec.UnsetType)
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, UnionType) else (hint,)
 
 
 def merged(document: Any, more: Mapping[str, str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
 from farthing.customers.tables import Customer
-from farthing.storage.queries.listing import select_page
+from farthing.storage.queries.listing import PageStatements, one_of, page_statements, select_page
 from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.subscriptions.schemas.responses import SubscriptionLineItemFilter, SubscriptionQuery
 from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
@@ -73,9 +73,9 @@ ITEMS_SEARCHABLE = (
 )
 
 
-async def search(session: AsyncSession, query: SubscriptionQuery) -> tuple[Sequence[Subscription], int]:
+def page_of_subscriptions(query: SubscriptionQuery) -> PageStatements:
     """One page of the subscriptions that meet all of `query`, and how many there are."""
-    return await select_page(session, Subscription, query, SEARCHABLE, _narrowed(query))
+    return page_statements(Subscription, query, SEARCHABLE, _narrowed(query))
 
 
 def _narrowed(query: SubscriptionQuery) -> Select[Subscription]:
@@ -92,7 +92,7 @@ def _narrowed(query: SubscriptionQuery) -> Select[Subscription]:
         (table.billing_period, query.billing_period),
     ):
         if wanted:
-            statement = statement.where(column.in_(wanted))
+            statement = statement.where(one_of(column, wanted))
     if query.customer_id:
         statement = statement.where(table.customer_id == query.customer_id)
     if query.plan_id:

@@ -14,13 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
 from farthing.api.queries.expand import expansions
-from farthing.api.queries.lists import page, read_query
+from farthing.api.queries.lists import page, read_query, reader
+from farthing.api.work import UnitOfWork, unit_of_work
 from farthing.core.clock import Clock
 from farthing.core.encoding.wire import Response
 from farthing.core.errors import ValidationFailed
 from farthing.customers import lookup as customers
 from farthing.customers.tables import Customer
-from farthing.storage.queries.listing import ListQuery
+from farthing.storage.queries.listing import ListQuery, select_entities
 from farthing.storage.queries.rows import find
 from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.changes.tables import SubscriptionSchedule
@@ -39,6 +40,7 @@ from farthing.subscriptions.reads.answers import (
     subscription_answers,
 )
 from farthing.subscriptions.reads.entitlements import entitlements_of, entitlements_of_customer
+from farthing.subscriptions.reads.shapes import read_subscriptions
 from farthing.subscriptions.schemas.requests import UpdateSubscriptionRequest
 from farthing.subscriptions.schemas.responses import (
     CancelScheduleRequest,
@@ -77,18 +79,16 @@ class Subscriptions(Controller):
     tags = ("Subscriptions",)
 
     @get("/", operation_id="listSubscriptions", guards=MAY_READ, opt={"query": SubscriptionQuery})
-    async def browse(
-        self, request: Request[Any, Any, Any], session: AsyncSession, clock: Clock
-    ) -> ListSubscriptionsResponse:
+    async def browse(self, request: Request[Any, Any, Any]) -> ListSubscriptionsResponse:
         """List subscriptions."""
-        return await _page(session, read_query(request, SubscriptionQuery), clock)
+        return await _page(unit_of_work(request), read_query(request, SubscriptionQuery))
 
     @post("/search", operation_id="querySubscription", guards=MAY_READ, status_code=200)
     async def search(
-        self, session: AsyncSession, clock: Clock, data: SubscriptionFilter | None = None
+        self, request: Request[Any, Any, Any], data: SubscriptionFilter | None = None
     ) -> ListSubscriptionsResponse:
         """Search subscriptions."""
-        return await _page(session, data or SubscriptionFilter(), clock)
+        return await _page(unit_of_work(request), data or SubscriptionFilter())
 
     @post("/lineitems/search", operation_id="querySubscriptionLineItems", guards=MAY_READ, status_code=200)
     async def search_items(
@@ -273,11 +273,12 @@ class CustomerSubscriptions(Controller):
         guards=MAY_READ,
     )
     async def of_customer(
-        self, external_id: str, session: AsyncSession, clock: Clock, expand: str | None = None
+        self, external_id: str, request: Request[Any, Any, Any], session: AsyncSession, expand: str | None = None
     ) -> ListSubscriptionsResponse:
         """List the subscriptions of the published customer with this external id."""
         customer = await customers.by_external_id(session, external_id)
-        return await _page(session, SubscriptionFilter(customer_id=customer.id, expand=expand, limit=1000), clock)
+        query = SubscriptionFilter(customer_id=customer.id, expand=expand, limit=1000)
+        return await _page(unit_of_work(request), query)
 
     @get("/{id:str}/entitlements", operation_id="getCustomerEntitlements", guards=MAY_READ)
     async def entitlements(
@@ -328,15 +329,21 @@ def split(given: list[str] | None) -> list[str]:
     return [value for text in given or () for value in text.split(",") if value]
 
 
-async def _page(session: AsyncSession, query: SubscriptionQuery, clock: Clock) -> ListSubscriptionsResponse:
+async def _page(work: UnitOfWork, query: SubscriptionQuery) -> ListSubscriptionsResponse:
     wanted = expansions(query.expand, EXPANDABLE)
     wanted.setdefault("plan", set())
     if query.with_line_items:
         wanted.setdefault("subscription_line_items", set())
     if query.with_coupon_associations:
         wanted.setdefault("coupon_associations", set())
-    rows, total = await lookup.search(session, query)
-    answers: Sequence[SubscriptionResponse] = await subscription_answers(session, rows, wanted, clock.now())
+    statements = lookup.page_of_subscriptions(query)
+    answers: Sequence[SubscriptionResponse]
+    if wanted == {"plan": set()}:
+        answers, total = await read_subscriptions(await reader(work, query), statements)
+    else:
+        session = await work.admitted_session()
+        rows, total = await select_entities(session, Subscription, statements)
+        answers = await subscription_answers(session, rows, wanted, work.clock.now())
     answer: ListSubscriptionsResponse = page(answers, total, query, next_offset=True)
     return answer
 

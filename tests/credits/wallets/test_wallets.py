@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from farthing.credits.reads.derivation import ledger_differences
 from tests.account import Account
 from tests.customers.conftest import new_customer
+from tests.invoices.listed import require_listed_as_read
 
 FREE, DIRECT = "FREE_CREDIT_GRANT", "PURCHASED_CREDIT_DIRECT"
 
@@ -193,3 +194,33 @@ async def test_what_is_not_there_yet_is_refused_by_name(account: Account) -> Non
     wallet = await new_wallet(account)
     invoiced = "PURCHASED_CREDIT_INVOICED"
     await top_up(account, wallet, "1", expect=501, transaction_reason=invoiced, force_sync_invoice=True)
+
+
+async def test_wallets_and_transactions_are_listed_as_they_are_answered_alone(account: Account) -> None:
+    low = {"threshold": "1500", "condition": "below"}
+    wallet = await new_wallet(account, alert_settings={"alert_enabled": True, "critical": low})
+    auto = {"enabled": True, "threshold": 20, "amount": 100, "invoicing": True, "monthly_limit": 500}
+    cooldown = {"value": 2, "unit": "day"}
+    await account.put(f"/wallets/{wallet['id']}", {"auto_topup": {**auto, "cooldown": cooldown}})
+    of_customer = {"customer_id": wallet["customer_id"], "currency": "EUR"}
+    await account.post("/wallets", of_customer, expect=200)
+    assert await require_listed_as_read(account, "wallets") == 2
+    for alert_enabled, count in (("true", 1), ("false", 1)):
+        assert await require_listed_as_read(account, "wallets", alert_enabled=alert_enabled) == count
+    given = [(await top_up(account, wallet, credits))["wallet_transaction"] for credits in ("5", "4")]
+    taken = await account.post(f"/wallets/transactions/{given[0]['id']}/void", {}, expect=200)
+    listed = {row["id"]: row for row in await movements(account, wallet)}
+    for answered in (given[1], taken["wallet_transaction"]):
+        assert listed[answered["id"]] == answered
+    assert listed[taken["wallet_transaction"]["id"]]["consumption_breakdown"]
+    carrying = await account.get(f"/wallets/{wallet['id']}/transactions", expand="wallet")
+    assert [{**row, "wallet": None} for row in carrying["items"][::-1]] == [
+        {**row, "wallet": None} for row in listed.values()
+    ]
+
+
+async def test_transactions_of_a_wallet_that_is_not_there(account: Account, stranger: Account) -> None:
+    wallet = await new_wallet(account)
+    assert (await account.get(f"/wallets/{wallet['id']}/transactions"))["items"] == []
+    await account.get("/wallets/wallet_x/transactions", expect=404)
+    await stranger.get(f"/wallets/{wallet['id']}/transactions", expect=404)

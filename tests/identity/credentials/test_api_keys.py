@@ -231,6 +231,33 @@ async def test_last_use_is_written_off_the_request_path_once_a_minute(account: A
     assert (await account.get(KEYS))["items"][0]["last_used_at"] > after["last_used_at"]
 
 
+async def test_those_who_ask_at_once_with_a_key_wait_for_one_look_up(account: Account) -> None:
+    authenticator = HeaderAuthenticator(account.database, account.settings)
+
+    class Asking:
+        scope = {"headers": [(b"x-api-key", account.key.encode())]}
+
+    read, reads = authenticator._valid, []
+
+    async def counted(*given: Any) -> Any:
+        reads.append(given)
+        return await read(*given)
+
+    authenticator._valid = counted  # type: ignore[method-assign, assignment]  # nothing else tells look-ups from one another
+
+    async def ask() -> Any:
+        return await authenticator(Asking(), needs_environment=True)  # type: ignore[arg-type]  # only headers are read
+
+    callers = await asyncio.gather(*(ask() for _ in range(20)))
+    assert (len(reads), {caller.tenant_id for caller in callers}) == (1, {account.tenant_id})
+    authenticator.forget()
+    earlier = asyncio.create_task(ask())
+    await asyncio.sleep(0)
+    authenticator.forget()  # who asks after a change waits for no look-up that began before it
+    await asyncio.gather(earlier, ask())
+    assert len(reads) == 3
+
+
 async def test_a_key_read_before_a_change_is_not_remembered_after_it(account: Account) -> None:
     """The look-up and the deletion overlap; what was read must not outlive the deletion."""
     authenticator = HeaderAuthenticator(account.database, account.settings)

@@ -16,6 +16,7 @@ from farthing.events.ingest import statements
 from farthing.events.ingest.arrival import FIRST_SEQUENCE, MOST_IN_ONE_TRANSACTION
 from farthing.events.ingest.measuring import Counted, Measurements
 from farthing.events.ingest.meters import MeterMemory
+from farthing.events.ingest.parameters import text_array
 from farthing.events.ingest.store import (
     Appended,
     Arrival,
@@ -41,6 +42,7 @@ from farthing.events.stores.clickhouse.writes.pending import (
     unlock_writes,
 )
 from farthing.metering.event import same_content
+from farthing.storage.connections.messages import Statement, send_together
 from farthing.storage.scope import Scope
 
 _SCOPE = "SELECT set_config('farthing.tenant_id', %s, true), set_config('farthing.environment_id', %s, true)"
@@ -87,9 +89,10 @@ async def _decide(
 ) -> tuple[Appended, EventWrite | None]:
     """What an append does, recorded in the connection's transaction; None where it changes nothing."""
     environment = scope.environment_id
-    await connection.execute(statements.BEGIN, (scope.tenant_id, environment, environment))
-    cursor = await connection.execute(statements.RULES, (environment, scope.tenant_id, environment))
-    ((version, rule),) = await cursor.fetchall()
+    within = (scope.tenant_id, environment)
+    _, ((version, rule),) = await send_together(
+        connection, [Statement(statements.CONFINE, within), Statement(statements.RULES, within)]
+    )
     if (version or 0) != measured.version:
         await memory.at(connection, environment, version or 0)
         raise MetersChanged
@@ -98,8 +101,8 @@ async def _decide(
     if not latest:
         return Appended(refused=len(arrivals)), None
     ids = [arrival.event.id for _, arrival in latest]
-    cursor = await connection.execute(statements.VOID, (environment, ids))
-    if refused := await cursor.fetchall():
+    (refused,) = await send_together(connection, [Statement(statements.VOID, (environment, text_array(ids)))])
+    if refused:
         raise VoidedEvents(event_id for (event_id,) in refused)
     stored = await find_stored(clickhouse, environment, ids)
     changed = _changed(latest, stored, rewritten)
