@@ -157,9 +157,9 @@ class Store:
             arrivals, measured = [value for (value,) in arrivals], [value for (value,) in measured]
         here = SCOPE.environment_id
         with self.connection.pipeline(), self.connection.transaction():
-            self.connection.execute(statements.BEGIN, (SCOPE.tenant_id, here, here))
-            given = [here, *arrivals, here, *measured, here, now, list(set(customers))]
-            self.connection.execute(statement, given, prepare=True)
+            cursor = psycopg.RawCursor(self.connection)
+            cursor.execute(statements.CONFINE, (SCOPE.tenant_id, here))
+            cursor.execute(statement, [here, *arrivals, *measured, now, list(set(customers))], prepare=True)
         self.appended += count
 
     def size(self) -> tuple[int, int]:

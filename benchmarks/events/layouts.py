@@ -6,6 +6,7 @@ promises it instead, by a digest of 16 bytes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -49,8 +50,8 @@ def layouts() -> Sequence[Layout]:
             "by month",
             "farthing_months",
             _IDS + _partitioned("events", _EVENT_INDEXES) + _partitioned("meter_usage", _USAGE_INDEXES),
-            _claiming(statements.INSERT, f"unnest({statements.ARRIVALS})"),
-            _claiming(statements.INSERT_ONE, f"(VALUES ({statements.ARRIVALS.replace('[]', '')}))"),
+            _claiming(statements.INSERT),
+            _claiming(statements.INSERT_ONE),
             has_ids=True,
         ),
     )
@@ -91,16 +92,17 @@ def _partitioned(table: str, indexes: str) -> str:
     """
 
 
-def _claiming(insertion: str, arrivals: str) -> str:
+def _claiming(insertion: str) -> str:
     """An insertion of ingest that takes an event's id first: whose was taken already is not inserted."""
     _, conflict, rest = insertion.partition("ON CONFLICT (environment_id, id) DO NOTHING")
-    if not conflict or arrivals not in insertion:
+    arrivals = re.search(r"FROM (\S.*) AS a \(place", insertion)
+    if not conflict or arrivals is None:
         raise ValueError("ingest inserts in another way than this benchmark knows")
     columns = statements.COLUMNS
     return f"""
         WITH arrived AS MATERIALIZED (
             SELECT here.environment_id, {DIGEST.format(environment="here.environment_id")} AS key, a.*
-            FROM (SELECT %b::text AS environment_id) AS here, {arrivals} AS a (place, {columns})
+            FROM (SELECT $1::text AS environment_id) AS here, {arrivals[1]} AS a (place, {columns})
         ), claimed AS (
             INSERT INTO event_ids (key, timestamp) SELECT key, timestamp FROM arrived
             ON CONFLICT DO NOTHING RETURNING key
