@@ -149,7 +149,7 @@ class UnitOfWork:
     def holds_something(self) -> bool:
         """Whether there is a transaction to end, or a lock, a connection or a turn to give back."""
         held = (self._session, self._pinned, self.claim_lock, self.admission.tenant_id)
-        return any(each is not None for each in held)
+        return self._holds_long_turn or any(each is not None for each in held)
 
     @property
     def token(self) -> str | None:

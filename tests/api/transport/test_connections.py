@@ -15,6 +15,9 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
+from farthing.api.work import UnitOfWork
+from farthing.core.caller import Caller
+from farthing.core.origin import VISITOR
 from farthing.storage.postgres import LONG_READS_PER_TENANT, Database
 from farthing.wiring import wire
 from tests.account import Account
@@ -197,6 +200,24 @@ async def test_reports_of_one_tenant_leave_processors_and_connections_to_others(
             assert deployment.waiting() == LONG_READS_PER_TENANT
             holder.rollback()
             assert Counter(answer.status_code for answer in await asyncio.gather(*crowd)) == {200: MANY + 1}
+    await database.close()
+
+
+async def test_a_report_given_up_while_it_waits_for_a_connection_gives_its_turn_back(deployment: Deployment) -> None:
+    database = Database(deployment.url, wire(), pool_size=4, overflow=2)
+    requests = database.for_requests(database.timeouts, tenant_connections=1)
+    assert requests.shares is not None
+    assert requests.long_reads is not None
+    tenant = deployment.account.tenant_id
+    await requests.shares.acquire(tenant)
+    for _ in range(LONG_READS_PER_TENANT):
+        work = UnitOfWork(requests, "given-up")
+        work.begin(Caller(tenant, "", "", "", VISITOR), read_only=True, is_long=True)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(work.admit(), 0.05)
+        assert work.holds_something, "the edge ends what holds something"
+        await work.release()
+    await asyncio.wait_for(requests.long_reads.acquire(tenant), 5)
     await database.close()
 
 
