@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from farthing.events.stores.clickhouse.queries import tallies
 from tests.account import Account
 from tests.reporting.ledger import Ledger
 
@@ -73,3 +74,21 @@ async def test_events_and_usage_are_told_apart(ledger: Ledger) -> None:
     assert usage == by_customer
     none = [{"field": "meter_id", "op": "eq", "value": ["meter_of_nobody"]}]
     assert await ledger.table("event_count", filters=none) == [["0"]]
+
+
+async def test_too_much_told_apart_is_refused(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """PostgreSQL adds up where the events are; from ClickHouse no more is fetched than a process can hold."""
+    monkeypatch.setattr(tallies, "MOST_COUNTS", 2)
+    await ledger.feature("calls")
+    for name in ("one", "two", "three"):
+        await ledger.customer(external_id=name)
+    await ledger.events([used(name, "01-02") for name in ("one", "two", "three")])
+    definition = {"metrics": ["event_count"], "shape": "breakdown", "dimensions": ["customer_id"]}
+    asked = {"definition": {**definition, "time": {"range": "2026-01-01..2027-01-01"}}}
+    if "postgres" in request.node.name:
+        assert len((await ledger.account.post("/analytics/query", asked, expect=200))["rows"]) == 3
+    else:
+        answer = await ledger.account.post("/analytics/query", asked, expect=400)
+        assert "more than 2" in answer["message"]
