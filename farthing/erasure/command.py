@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from farthing.core.errors import NotFound
 from farthing.erasure.erase import DocumentsChoice, erase
+from farthing.erasure.usage import finish_usage
 from farthing.identity.tables import Environment
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM, Scope
@@ -28,6 +29,8 @@ async def erase_from_command_line(
         raise NotFound(f"There is no environment {environment_id}", {"environment_id": environment_id})
     async with database.session(Scope(environment.tenant_id, environment.id)) as session:
         erasure = await erase(session, customer_id, documents)
+        if does_it:
+            await finish_usage(session)
         await (session.commit() if does_it else session.rollback())
     console.print(f"{'erased' if does_it else 'would be erased'}: {customer_id}, now under {erasure.external_id}")
     for table, count in sorted(erasure.rows.items()):

@@ -33,7 +33,6 @@ from farthing.erasure.documents import (
 from farthing.erasure.personal import PersonalData
 from farthing.erasure.texts import erase_stage
 from farthing.erasure.usage import erase_usage, own_external_ids, rename_records
-from farthing.events.usage.event_store import require_tables
 from farthing.invoices.annotations.annotating import forget_attachments
 from farthing.notifications.activity.actions import CUSTOMER_ERASED
 from farthing.notifications.email.tables import Email
@@ -70,10 +69,9 @@ async def erase(session: AsyncSession, customer_id: str, documents: DocumentsCho
     """Write over everything that names a customer; the books stay whole. Archives it, if it is not yet.
 
     A customer that was erased before is looked through again, with what documents still call it. Raises NotFound, and
-    InvalidOperation as archiving does, also for unpaid invoices: who owes money is not forgotten. Raises
-    NotImplementedHere where events are no tables of the database: they would go on naming the person.
+    InvalidOperation as archiving does, also for unpaid invoices: who owes money is not forgotten. What
+    is to become of events is recorded; `finish_usage` must follow.
     """
-    require_tables(session, "Erasing a person")
     customer = await lock_row(session, Customer, customer_id)
     await nothing_forbids(session, customer.id, require_settled=True)
     now = real_clock_of(session).now()

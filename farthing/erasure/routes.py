@@ -11,6 +11,7 @@ from farthing.core.clock import instant
 from farthing.erasure.documents import KeptDocuments
 from farthing.erasure.erase import erase
 from farthing.erasure.schemas import EraseCustomerRequest, ErasureResponse, KeptDocumentsResponse
+from farthing.erasure.usage import finish_usage
 
 REASON = "Invoices and credit notes that were issued name their buyer for as long as books must be kept"
 
@@ -25,6 +26,7 @@ class CustomerErasure(Controller):
     async def erase(self, id: str, session: AsyncSession, data: EraseCustomerRequest | None = None) -> ErasureResponse:
         """Write over everything that names a customer, archiving it; the books stay whole."""
         erasure = await erase(session, id, (data or EraseCustomerRequest()).documents)
+        await finish_usage(session)
         return ErasureResponse(
             customer_id=erasure.customer_id,
             external_id=erasure.external_id,

@@ -19,6 +19,7 @@ from farthing.customers.tables import ExternalIdTenure
 from farthing.erasure.belongings import PersonalTable
 from farthing.erasure.personal import PersonalData
 from farthing.erasure.texts import erase_rows, text_patterns
+from farthing.events.usage.event_store import EventRewriting, store_of
 from farthing.storage.postgres import scope_of
 
 _EVENTS = PersonalTable("events", ("external_customer_id",), ("customer_id", "source"), ("properties",))
@@ -87,17 +88,26 @@ async def erase_usage(
     if not external_ids:
         return Counter()
     condition, parameters = "external_customer_id = ANY(:external_ids)", {"external_ids": list(external_ids)}
-    counts = Counter(
-        {
-            table.name: await erase_rows(session, table, condition, parameters, personal)
-            for table in (_EVENTS, _VERSIONS)
-        }
-    )
-    await _erase_keys(session, external_ids, personal)
     own = {external_id: name for external_id, name in renamed.items() if external_id in external_ids}
+    counts = Counter({"event_versions": await erase_rows(session, _VERSIONS, condition, parameters, personal)})
+    erasure = store_of(session).erasure
+    if erasure is None:
+        counts["events"] = await erase_rows(session, _EVENTS, condition, parameters, personal)
+        await _erase_keys(session, external_ids, personal)
+    else:
+        rewriting = EventRewriting(external_ids, own, personal.erased_text, personal.erased_document)
+        counts["events"] = await erasure.rewrite(session, rewriting)
     for statement in (*_RENAMINGS, _RENAME_NOTICES):
         await session.execute(statement, _renaming(session, own))
     return counts
+
+
+async def finish_usage(session: AsyncSession) -> None:
+    """Let no event name the person any more; commits where events are no tables of the database. The last thing that
+    an erasure does. Raises ServiceUnavailable where it is recorded, and has to wait."""
+    erasure = store_of(session).erasure
+    if erasure is not None:
+        await erasure.finish(session)
 
 
 async def rename_records(session: AsyncSession, customer_id: str, renamed: Mapping[str, str]) -> None:

@@ -39,10 +39,14 @@ async def opened_clickhouse() -> ClickHouse:
     return found
 
 
+MUTATION = "a mutation"
+
+
 class FaultyClickHouse(ClickHouse):
     """One that goes away when it is told to, before or after it has done what it was asked.
 
-    `breaks_at` is given the table that is inserted into, or "" for anything else, and says whether it is away.
+    `breaks_at` is given the table that is inserted into, `MUTATION` for a command, or "" for what is read, and says
+    whether it is away.
     """
 
     def __init__(self, database: str = "") -> None:
@@ -56,6 +60,11 @@ class FaultyClickHouse(ClickHouse):
     async def rows(self, statement: str, parameters: Any = None) -> Any:
         self._break("", done=False)
         return await super().rows(statement, parameters)
+
+    async def command(self, statement: str, parameters: Any = None) -> None:
+        self._break(MUTATION, done=False)
+        await super().command(statement, parameters)
+        self._break(MUTATION, done=True)
 
     async def insert(self, table: str, columns: Any, rows: Any, token: str) -> None:
         self._break(table, done=False)

@@ -89,11 +89,10 @@ def test_on_one_server_what_is_acknowledged_is_on_disk() -> None:
 
 
 READ_THE_TABLES = {
-    "erasure/usage.py",  # refused where events are elsewhere
+    "erasure/usage.py",
     "events/ingest/statements.py",
     "events/tables.py",
     "events/usage/usage_statement.py",
-    "reporting/analytics/metrics/usage_metrics.py",
     "transfer/exports/selections/events.py",
     "transfer/exports/selections/usage.py",
 }

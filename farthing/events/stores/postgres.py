@@ -34,6 +34,7 @@ from farthing.events.stores.postgres_reads import (
     stream_events,
     stream_usage,
 )
+from farthing.events.stores.postgres_tallies import tally_events
 from farthing.events.stores.postgres_upkeep import add_missing, await_appends, count_up_to, forget, totals, visit
 from farthing.events.usage.event_store import EventChanges, EventReads, EventStore, EventUpkeep, UsageReads
 
@@ -54,6 +55,7 @@ POSTGRES = EventStore(
         watermark=watermark,
         find_late=find_late,
         count_earlier=count_earlier,
+        tally=tally_events,
     ),
     events=EventReads(
         select=select_events,
@@ -84,6 +86,7 @@ POSTGRES = EventStore(
         totals=totals,
         forget=forget,
     ),
+    erasure=None,
     finish_writes=_nothing_left,
 )
 """The store that is used unless `FARTHING_EVENTS_URL` names another."""

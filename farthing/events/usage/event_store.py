@@ -6,7 +6,7 @@ answered whole is never answered in part.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
-from farthing.core.errors import NotImplementedHere
 from farthing.events.changes import EventChange
 from farthing.events.ingest.measuring import Measurements
 from farthing.events.ingest.store import AppendMeasured, Placed, stored_event
 from farthing.events.usage.cuts import Windows
 from farthing.events.usage.ownership import OwnedEvents, Ownership
+from farthing.events.usage.tallies import EventTally, TalliedEvents
 from farthing.events.usage.usage_statement import StatementShape, UsageQuery
 from farthing.metering.event import UsageEvent
 from farthing.metering.filters import Conditions
@@ -160,6 +160,8 @@ class UsageReads:
     """The lines for which something came or went."""
     count_earlier: Callable[[AsyncSession, Sequence[EarlierEvents]], Awaitable[dict[str, int]]]
     """How many events there are of each customer; those without any are left out."""
+    tally: Callable[[AsyncSession, EventTally], Awaitable[TalliedEvents]]
+    """How many events there are, for a statement of PostgreSQL that adds them up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +230,31 @@ class EventUpkeep:
 
 
 @dataclass(frozen=True, slots=True)
+class EventRewriting:
+    """What a person's events are without it: other names for external ids, and texts and properties as erased."""
+
+    external_ids: Collection[str]
+    """Whose events: all that came under these ids."""
+    renamed: Mapping[str, str]
+    text: Callable[[str], str]
+    document: Callable[[Mapping[str, Any]], dict[str, Any]]
+
+    def name_of(self, external_id: str) -> str:
+        """The external id that takes the place of one."""
+        return self.renamed.get(external_id, external_id)
+
+
+@dataclass(frozen=True, slots=True)
+class EventErasure:
+    """Erasing a person where its events are no tables of the database."""
+
+    rewrite: Callable[[AsyncSession, EventRewriting], Awaitable[int]]
+    """Record what is to be written; how many events named the person in their texts."""
+    finish: Callable[[AsyncSession], Awaitable[None]]
+    """Commit, and let nothing else be left when the call returns."""
+
+
+@dataclass(frozen=True, slots=True)
 class EventStore:
     """A store of events."""
 
@@ -239,6 +266,8 @@ class EventStore:
     events: EventReads
     changes: EventChanges
     upkeep: EventUpkeep
+    erasure: EventErasure | None
+    """None where the events are tables of the database, whose texts are written over like all others."""
     finish_writes: Callable[[AsyncSession, datetime], Awaitable[int]]
     """The duty: finish what a process that ended has left half stored; how many such writes there were."""
 
@@ -246,10 +275,3 @@ class EventStore:
 def store_of(session: AsyncSession) -> EventStore:
     """The store that holds the events of a session's deployment."""
     return ports_of(session, EventStore)
-
-
-def require_tables(session: AsyncSession, what: str) -> None:
-    """Refuse what can only be done where events are tables of the database. Raises NotImplementedHere."""
-    store = store_of(session)
-    if not store.in_postgres:
-        raise NotImplementedHere(f"{what} is not available while events are stored in {store.name}")

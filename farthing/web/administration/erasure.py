@@ -9,6 +9,7 @@ from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.customers.tables import Customer
 from farthing.erasure.documents import documents_to_keep
 from farthing.erasure.erase import DocumentsChoice, erase
+from farthing.erasure.usage import finish_usage
 from farthing.storage.postgres import real_clock_of
 from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, form_of, shows
@@ -38,6 +39,7 @@ class ErasurePages(Controller):
                 raise ValidationFailed.of("confirmation", "must be the customer's name, as it stands above")
             choice = DocumentsChoice.ERASE if form.get("documents") == "erase" else DocumentsChoice.KEEP
             await erase(session, customer_id, choice)
+            await finish_usage(session)
         except FarthingError as error:
             return await refused(request, f"/customers/{customer_id}/erasure", error)
         return done(request, f"/customers/{customer_id}", "Erased. Nothing names the person but what is kept.")

@@ -79,6 +79,13 @@ class StoredVersion(msgspec.Struct, frozen=True):
     sent_by: int | None
 
 
+class ErasedRows(msgspec.Struct, frozen=True):
+    """All rows under these external ids that are older than a version: they are deleted, and not replaced."""
+
+    external_ids: list[str]
+    version: int
+
+
 class EventWrite(msgspec.Struct):
     """What one transaction changes: rows for each table, and what is left in PostgreSQL when they are there.
 
@@ -93,6 +100,7 @@ class EventWrite(msgspec.Struct):
     arrived_at: datetime | None = None
     customers: list[str] = []
     withdrawn: list[tuple[str, datetime]] = []
+    erased: ErasedRows | None = None
 
     def notice(self, at: datetime, customers: Iterable[str]) -> None:
         """Say whose usage changes; the earliest of several times counts."""

@@ -9,9 +9,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.events.ingest.arrival import watermark as watermark_of_snapshot
 from farthing.events.stores.clickhouse.client import ClickHouse
-from farthing.events.stores.clickhouse.queries import late, reading, usage
-from farthing.events.stores.clickhouse.writes import appending, correcting, pending, upkeep
-from farthing.events.usage.event_store import EventChanges, EventReads, EventStore, EventUpkeep, UsageReads
+from farthing.events.stores.clickhouse.queries import late, reading, tallies, usage
+from farthing.events.stores.clickhouse.writes import appending, correcting, erasing, pending, upkeep
+from farthing.events.usage.event_store import (
+    EventChanges,
+    EventErasure,
+    EventReads,
+    EventStore,
+    EventUpkeep,
+    UsageReads,
+)
 from farthing.storage.postgres import scope_of
 
 NAME = "ClickHouse"
@@ -41,6 +48,7 @@ def clickhouse_store(clickhouse: ClickHouse) -> EventStore:
             watermark=watermark,
             find_late=partial(late.find_late, clickhouse),
             count_earlier=partial(late.count_earlier, clickhouse),
+            tally=partial(tallies.tally_events, clickhouse),
         ),
         events=EventReads(
             select=partial(reading.select_events, clickhouse),
@@ -71,5 +79,6 @@ def clickhouse_store(clickhouse: ClickHouse) -> EventStore:
             totals=partial(upkeep.totals, clickhouse),
             forget=partial(upkeep.forget, clickhouse),
         ),
+        erasure=EventErasure(rewrite=partial(erasing.rewrite, clickhouse), finish=partial(erasing.finish, clickhouse)),
         finish_writes=partial(pending.finish_writes, clickhouse),
     )

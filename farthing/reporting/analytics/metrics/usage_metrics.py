@@ -6,10 +6,11 @@ Rule: docs/rules/reporting.md#usage
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from sqlalchemy import select, text
+from sqlalchemy import Select, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.windows import WindowSize
@@ -18,13 +19,14 @@ from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
 from farthing.customers.tables import Customer
 from farthing.events.ingest.meters import meter_of
-from farthing.events.usage.event_store import require_tables
+from farthing.events.usage.event_store import store_of
+from farthing.events.usage.tallies import EventTally
 from farthing.events.usage.usage_query import series_of, usage_of
 from farthing.events.usage.usage_statement import UsageQuery
 from farthing.metering.meter import Meter
 from farthing.reporting.analytics.catalogue import METADATA
 from farthing.reporting.analytics.definition import Question
-from farthing.reporting.analytics.metrics.facts import Cells, Group, require_few, scope_parameters, sums
+from farthing.reporting.analytics.metrics.facts import Cells, Group, require_few, sums
 from farthing.reporting.analytics.metrics.recurring import meets
 from farthing.reporting.analytics.periods import Grain, Timeline
 
@@ -37,50 +39,42 @@ _SIZES = {
     Grain.WEEK: WindowSize.WEEK,
     Grain.MONTH: WindowSize.MONTH,
 }
-_OWNED = """
-    JOIN external_id_tenures AS t ON t.environment_id = :environment AND t.external_id = u.external_customer_id
-        AND coalesce(u.owner_sequence, u.sequence) >= t.since_sequence
-        AND (t.until_sequence IS NULL OR coalesce(u.owner_sequence, u.sequence) < t.until_sequence)
-"""
-
-
-def _owners(question: Question) -> str:
-    """The join to who owns an event, where a customer is asked about."""
-    asks = any(name in {"customer_id", "country"} or name.startswith(METADATA) for name in question.fields)
-    return _OWNED if asks else ""
 
 
 async def events_volume(session: AsyncSession, question: Question, timeline: Timeline) -> Cells:
-    """How many events there are. Raises NotImplementedHere where they are no tables of the database."""
-    require_tables(session, "The number of events")
-    owners = _owners(question)
-    facts = f"""
-        SELECT u.timestamp AS at {", t.customer_id" if owners else ""} FROM events AS u {owners}
-        WHERE u.environment_id = :environment AND u.timestamp >= :since AND u.timestamp < :until
-    """
-    return await sums(session, question, facts, timeline, value="count(*)")
+    """How many events there are."""
+    tally = EventTally(edges=timeline.edges, by_customer=_asks_owners(question))
+    tallied = await store_of(session).usage.tally(session, tally)
+    return await sums(session, question, tallied.query, timeline, value="sum(f.events)", given=tallied.given)
 
 
 async def events_metered(session: AsyncSession, question: Question, timeline: Timeline) -> Cells:
-    """How many events a meter counted; an event that several count is one, unless they are told apart.
+    """How many events a meter counted; an event that several count is one, unless they are told apart."""
+    by_feature = "feature_id" in question.dimensions
+    meter_ids = frozenset(await session.scalars(select(MeterRow.id)))
+    features = select(Feature.meter_id, Feature.id).where(Feature.meter_id.is_not(None))
+    tally = EventTally(
+        edges=timeline.edges,
+        meter_ids={meter_id for meter_id, _ in await _things(session, question, meter_ids, features)},
+        by_meter=by_feature or "meter_id" in question.dimensions,
+        by_customer=_asks_owners(question),
+    )
+    tallied = await store_of(session).usage.tally(session, tally)
+    facts, met = tallied.query, {"meter_id", "feature_id"}
+    if by_feature:
+        met.remove("feature_id")  # a meter may be that of several
+        facts = f"""
+            SELECT counted.*, feature.id AS feature_id FROM ({facts}) AS counted JOIN features AS feature
+                ON feature.meter_id = counted.meter_id AND feature.environment_id = :environment
+        """
+    left = tuple(condition for condition in question.conditions if condition.field not in met)
+    asked = replace(question, conditions=left)
+    return await sums(session, asked, facts, timeline, value="sum(f.events)", given=tallied.given)
 
-    Raises NotImplementedHere where events are no tables of the database.
-    """
-    require_tables(session, "The number of metered events")
-    owners = _owners(question)
-    features = "feature_id" in question.fields
-    facts = f"""
-        SELECT u.timestamp AS at, u.sequence, u.meter_id {", t.customer_id" if owners else ""}
-            {", feature.id AS feature_id" if features else ""}
-        FROM meter_usage AS u {owners}
-        {
-        "JOIN features AS feature ON feature.meter_id = u.meter_id AND feature.environment_id = :environment"
-        if features
-        else ""
-    }
-        WHERE u.environment_id = :environment AND u.timestamp >= :since AND u.timestamp < :until
-    """
-    return await sums(session, question, facts, timeline, value="count(DISTINCT f.sequence)")
+
+def _asks_owners(question: Question) -> bool:
+    """Whether something of the customers is asked about."""
+    return any(name in {"customer_id", "country"} or name.startswith(METADATA) for name in question.fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,18 +126,10 @@ async def _sources(session: AsyncSession, question: Question, timeline: Timeline
         row.id: meter_of(row)
         for row in await session.scalars(select(MeterRow).where(MeterRow.status != Status.DELETED))
     }
-    pairs = [(meter_id, "") for meter_id in meters]
-    if "feature_id" in question.fields:
-        rows = await session.execute(
-            select(Feature.meter_id, Feature.id).where(Feature.status != Status.DELETED, Feature.meter_id.is_not(None))
-        )
-        pairs = [(meter_id, feature_id) for meter_id, feature_id in rows if meter_id in meters]
-    of_things = [condition for condition in question.conditions if condition.field != "customer_id"]
-    wanted = sorted(
-        (meter_id, feature_id)
-        for meter_id, feature_id in pairs
-        if all(meets(condition, meter_id if condition.field == "meter_id" else feature_id) for condition in of_things)
+    features = select(Feature.meter_id, Feature.id).where(
+        Feature.status != Status.DELETED, Feature.meter_id.is_not(None)
     )
+    wanted = sorted(await _things(session, question, meters.keys(), features))
     of_customers = [condition for condition in question.conditions if condition.field == "customer_id"]
     if "customer_id" not in question.dimensions and not of_customers:
         return [_UsageSource(meters[meter_id], feature_id, None, "") for meter_id, feature_id in wanted]
@@ -162,22 +148,28 @@ async def _sources(session: AsyncSession, question: Question, timeline: Timeline
     ]
 
 
+async def _things(
+    session: AsyncSession, question: Question, meter_ids: Collection[str], features: Select[str | None, str]
+) -> list[tuple[str, str]]:
+    """The meters that are asked about, each with each of the features that are asked as it; "" where none is."""
+    pairs = [(meter_id, "") for meter_id in meter_ids]
+    if "feature_id" in question.fields:
+        rows = await session.execute(features)
+        pairs = [(meter_id, feature_id) for meter_id, feature_id in rows if meter_id and meter_id in meter_ids]
+    conditions = [condition for condition in question.conditions if condition.field in {"meter_id", "feature_id"}]
+    return [
+        (meter_id, feature_id)
+        for meter_id, feature_id in pairs
+        if all(meets(condition, meter_id if condition.field == "meter_id" else feature_id) for condition in conditions)
+    ]
+
+
 async def _users(session: AsyncSession, meter_ids: set[str], timeline: Timeline) -> dict[str, list[str]]:
-    """Who used each meter in the time. Raises NotImplementedHere where events are no tables of the database."""
-    require_tables(session, "Usage by customer")
-    statement = f"""
-        SELECT DISTINCT u.meter_id, t.customer_id FROM meter_usage AS u {_OWNED}
-        WHERE u.environment_id = :environment AND u.meter_id = ANY(:meters)
-            AND u.timestamp >= :since AND u.timestamp < :until
-        ORDER BY 1, 2
-    """
-    parameters = {
-        **scope_parameters(session),
-        "meters": sorted(meter_ids),
-        "since": timeline.start,
-        "until": timeline.end,
-    }
+    """Who used each meter in the time."""
+    tally = EventTally(edges=(timeline.start, timeline.end), meter_ids=meter_ids, by_meter=True, by_customer=True)
+    tallied = await store_of(session).usage.tally(session, tally)
+    statement = text(f"SELECT DISTINCT meter_id, customer_id FROM ({tallied.query}) AS counted ORDER BY 1, 2")
     users: dict[str, list[str]] = {}
-    for meter_id, customer_id in await session.execute(text(statement), parameters):
+    for meter_id, customer_id in await session.execute(statement, dict(tallied.given)):
         users.setdefault(meter_id, []).append(customer_id)
     return users

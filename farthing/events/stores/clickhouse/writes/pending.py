@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.events.stores.clickhouse.client import ClickHouse
 from farthing.events.stores.clickhouse.records import EventWrite
-from farthing.events.stores.clickhouse.schema import BY_NAME, EVENTS, IDS, USAGE
+from farthing.events.stores.clickhouse.schema import BY_NAME, EVENTS, IDS, USAGE, local_name
 from farthing.storage.postgres import driver_connection, scope_of
 
 LOCK_SPACE = 7010
@@ -37,6 +37,11 @@ _WITHDRAW = """
     INSERT INTO events_withdrawn (environment_id, external_customer_id, timestamp, sequence)
     SELECT %s, o.customer, o.timestamp, %s FROM unnest(%s::text[], %s::timestamptz[]) AS o (customer, timestamp)
 """
+
+_ERASE = (
+    "ALTER TABLE {table} DELETE WHERE environment_id = %(environment)s AND external_customer_id IN %(customers)s "
+    "AND version < %(version)s SETTINGS mutations_sync = 2"
+)
 
 Connection = psycopg.AsyncConnection[TupleRow]
 
@@ -73,6 +78,14 @@ async def carry_out(clickhouse: ClickHouse, environment: str, write: EventWrite)
         token = f"{environment} {write.sequence} {table}"
         columns = BY_NAME[table].column_names
         await clickhouse.insert(table, columns, [msgspec.structs.astuple(row) for row in rows], token)
+    if write.erased is not None:
+        given = {
+            "environment": environment,
+            "customers": write.erased.external_ids,
+            "version": write.erased.version,
+        }
+        for table in BY_NAME:
+            await clickhouse.command(_ERASE.replace("{table}", local_name(table, clickhouse.address)), given)
 
 
 async def cross_out(connection: Connection, environment: str, write: EventWrite) -> None:
