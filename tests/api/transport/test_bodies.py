@@ -202,6 +202,12 @@ async def test_lists_of_requests_are_bounded(account: Account, path: str, body: 
     assert re.search("at most|<= 1000", answer["details"][field])
 
 
+@pytest.mark.parametrize(("levels", "status"), [(19, 202), (25, 400)])
+async def test_how_deep_a_body_may_nest(account: Account, levels: int, status: int) -> None:
+    properties = json.loads('{"a":' * levels + "1" + "}" * levels)
+    await account.post("/events", {**EVENT, "event_id": f"deep-{levels}", "properties": properties}, expect=status)
+
+
 async def test_deep_nesting_is_refused(account: Account) -> None:
     answer = await account.http.post("/customers", content=b'{"metadata":' + b"[" * 100_000)
     assert answer.status_code == 400
