@@ -18,21 +18,22 @@ import pytest
 from rich.console import Console
 from sqlalchemy import text
 
-from farthing import logs
 from farthing.doctor.examination import examine_duties
 from farthing.health import MEASURED, Health
+from farthing.jobs.duties.command import print_standings
 from farthing.jobs.duties.duty import Counts, Duty, perform
 from farthing.jobs.duties.schedule import duties
 from farthing.jobs.duties.standing import DutyStanding, read_queue, read_standings
 from farthing.jobs.workers.pace import WorkerState
 from farthing.jobs.workers.recovery import is_missed
-from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 from farthing.wiring import wire
 from tests.account import Account
 from tests.conftest import settings_for
 from tests.waiting import PATIENCE_SECONDS
+
+pytestmark = pytest.mark.usefixtures("plain_logs")
 
 NOON = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
 EVERY_TWO = DutyStanding(
@@ -58,12 +59,6 @@ DAILY = replace(EVERY_TWO, period=timedelta(days=1))
 
 def minutes(number: float) -> timedelta:
     return timedelta(minutes=number)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def plain_logs() -> None:
-    """Stacks with every value in them take seconds to write."""
-    logs.configure(Settings(log_format="json", log_level="error"))
 
 
 @pytest.mark.parametrize(
@@ -174,6 +169,20 @@ async def test_standings_are_read_from_the_journal(deployment: Database) -> None
     assert second.error == "an internal error (ValueError); the log says more"
     assert (third.started_at, third.is_overdue(now)) == (None, True)
     assert (queue.alive, queue.stalled, queue.parked) == (0, 0, {})
+
+
+async def test_the_command_says_how_each_duty_stands(deployment: Database) -> None:
+    output = io.StringIO()
+    settings = settings_for(deployment.url)
+    known = {duty.name: duty for duty in duties(deployment, settings)}
+    await perform(deployment, known["undelivered_count"], datetime.now(UTC))
+    await print_standings(deployment, settings, Console(file=output, width=200))
+    rows = [re.split(r" *[│|] *", line.strip(" │|")) for line in output.getvalue().splitlines()]
+    said = {row[0]: row[1:] for row in rows if row[0] in known}
+    assert said.keys() == known.keys()
+    assert {name: row[0] for name, row in said.items()} == {name: duty.cron for name, duty in known.items()}
+    ran, never = said["undelivered_count"], said["meter_backfill"]
+    assert [ran[column] != never[column] for column in (1, 2)] == [True, True], "its last run, its last success"
 
 
 async def test_the_doctor_names_overdue_duties_and_jobs_that_nobody_has_in_hand(deployment: Database) -> None:
