@@ -219,7 +219,7 @@ async def test_runs_are_forgotten_after_thirty_days(deployment: Database) -> Non
 
 
 def test_duties_that_are_there_only_with_a_setting() -> None:
-    wanted = {
+    wanted: dict[str, dict[str, Any]] = {
         "own_billing": {"billing_environment": "env_1"},
         "own_billing_usage": {"billing_environment": "env_1"},
         "email_delivery": {"smtp_url": "smtp://mail.example.com", "mail_from": "billing@example.com"},

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from farthing.invoices.tables import Invoice
+from tests.billing.late_usage.corrections import correct, january, preview, void
 from tests.billing.late_usage.lateness import late, send, settled
 from tests.billing.late_usage.test_committed_usage import Story, january_of
-from tests.billing.late_usage.corrections import correct, january, preview, void
 from tests.billing.office import Office
 
 PROMISE: dict[str, Any] = {"commitment_amount": "100", "overage_factor": "2"}

@@ -8,7 +8,6 @@ import psycopg
 import pytest
 
 from farthing.settings import BadSettings, load
-from farthing.storage import tuning
 from farthing.storage.embedded import EmbeddedPostgres
 from farthing.storage.tuning import Machine, size_mb, this_machine, tuned
 
@@ -76,8 +75,8 @@ def test_memory_and_workers_follow_machine_and_data(
 )
 def test_a_containers_limits_count(monkeypatch: pytest.MonkeyPatch, quota: str, cores: int) -> None:
     limits = {"/sys/fs/cgroup/cpu.max": quota, "/sys/fs/cgroup/memory.max": str(64 * 2**20)}
-    monkeypatch.setattr(tuning.sys, "platform", "linux")
-    monkeypatch.setattr(tuning.os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
     monkeypatch.setattr(Path, "read_text", lambda path: limits[str(path)])
     assert this_machine() == Machine(cores, 64)
 
