@@ -31,6 +31,7 @@ from litestar import Litestar
 from psycopg import sql
 
 import farthing
+from farthing import logs
 from farthing.app import arranged, create_app
 from farthing.identity.sign_in import passwords
 from farthing.settings import Settings
@@ -190,6 +191,15 @@ _PATIENT: dict[str, Any] = {
     "idle_transaction_timeout_seconds": 5 * PATIENCE_SECONDS,
 }
 """Requests that are sent at once wait for one another for longer, on a busy machine, than anybody should elsewhere."""
+
+
+@pytest.fixture(scope="module")
+def plain_logs() -> Iterator[None]:
+    """Errors alone, in plain lines: stacks with every value in them take seconds to write. Others log as before."""
+    before = structlog.get_config()
+    logs.configure(Settings(log_format="json", log_level="error"))
+    yield
+    structlog.configure(**before)
 
 
 def settings_for(url: str, **given: Any) -> Settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -162,6 +163,12 @@ def test_another_key_is_refused_unless_the_operator_says_so(backup: Path, new_da
     assert restore(target, backup, QUIET, other_key=True).revision
 
 
+def test_nobody_else_reads_a_backup(backup: Path) -> None:
+    parts = [backup, *backup.rglob("*")]
+    assert {path.name for path in backup.iterdir()} == {"manifest.json", "manifest.json.sha256", "tables"}
+    assert [path for path in parts if path.stat().st_mode & 0o077] == []
+
+
 def test_a_backup_is_never_written_over_anything(backup: Path, new_database: Callable[..., str]) -> None:
     settings = settings_for(new_database())
     with pytest.raises(BackupFailed, match="exists already"):
@@ -179,6 +186,7 @@ def test_what_was_interrupted_is_not_taken_for_a_backup(
     def interrupted(snapshot: export.Snapshot, shape: Any, draft: Path) -> Any:
         written.append(shape.name)
         if len(written) == 3:
+            assert draft.name == f".backup.unfinished-{os.getpid()}"
             shutil.copytree(draft, tmp_path / "left-by-kill")
             raise KeyboardInterrupt
         return whole(snapshot, shape, draft)

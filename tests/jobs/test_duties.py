@@ -16,7 +16,6 @@ from procrastinate.jobs import Status
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
-from farthing import logs
 from farthing.identity.bootstrap import new_tenant
 from farthing.jobs.duties.duty import Counts, Duty, everywhere, perform
 from farthing.jobs.execution import exclusion, limits
@@ -27,10 +26,11 @@ from farthing.jobs.workers import recovery, worker
 from farthing.jobs.workers.pace import ORDINARY_PACE, Pace, WorkerState
 from farthing.jobs.workers.recovery import Recovery, take_turn
 from farthing.jobs.workers.worker import keep_working, queue_of
-from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 from farthing.wiring import wire
+
+pytestmark = pytest.mark.usefixtures("plain_logs")
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NEVER = "0 0 1 1 *"
@@ -45,12 +45,6 @@ async def deployment(new_database: Callable[..., str]) -> AsyncIterator[Database
     database = Database(new_database(), wire())
     yield database
     await database.close()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def plain_logs() -> None:
-    """Stacks with every value in them take seconds to write."""
-    logs.configure(Settings(log_format="json", log_level="error"))
 
 
 async def does_nothing(database: Database, now: datetime) -> Counts:

@@ -12,25 +12,28 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import msgspec
 import psycopg
 import pytest
 from rich.console import Console
 from sqlalchemy import text
 
-from farthing import logs
 from farthing.doctor.examination import examine_duties
-from farthing.health import Health
+from farthing.health import MEASURED, Health
+from farthing.jobs.duties.command import print_standings
 from farthing.jobs.duties.duty import Counts, Duty, perform
+from farthing.jobs.duties.schedule import duties
 from farthing.jobs.duties.standing import DutyStanding, read_queue, read_standings
 from farthing.jobs.workers.pace import WorkerState
 from farthing.jobs.workers.recovery import is_missed
-from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 from farthing.wiring import wire
 from tests.account import Account
 from tests.conftest import settings_for
 from tests.waiting import PATIENCE_SECONDS
+
+pytestmark = pytest.mark.usefixtures("plain_logs")
 
 NOON = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
 EVERY_TWO = DutyStanding(
@@ -56,12 +59,6 @@ DAILY = replace(EVERY_TWO, period=timedelta(days=1))
 
 def minutes(number: float) -> timedelta:
     return timedelta(minutes=number)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def plain_logs() -> None:
-    """Stacks with every value in them take seconds to write."""
-    logs.configure(Settings(log_format="json", log_level="error"))
 
 
 @pytest.mark.parametrize(
@@ -174,6 +171,20 @@ async def test_standings_are_read_from_the_journal(deployment: Database) -> None
     assert (queue.alive, queue.stalled, queue.parked) == (0, 0, {})
 
 
+async def test_the_command_says_how_each_duty_stands(deployment: Database) -> None:
+    output = io.StringIO()
+    settings = settings_for(deployment.url)
+    known = {duty.name: duty for duty in duties(deployment, settings)}
+    await perform(deployment, known["undelivered_count"], datetime.now(UTC))
+    await print_standings(deployment, settings, Console(file=output, width=200))
+    rows = [re.split(r" *[│|] *", line.strip(" │|")) for line in output.getvalue().splitlines()]
+    said = {row[0]: row[1:] for row in rows if row[0] in known}
+    assert said.keys() == known.keys()
+    assert {name: row[0] for name, row in said.items()} == {name: duty.cron for name, duty in known.items()}
+    ran, never = said["undelivered_count"], said["meter_backfill"]
+    assert [ran[column] != never[column] for column in (1, 2)] == [True, True], "its last run, its last success"
+
+
 async def test_the_doctor_names_overdue_duties_and_jobs_that_nobody_has_in_hand(deployment: Database) -> None:
     await _made(deployment, timedelta(days=3))
     async with deployment.transaction(SYSTEM) as session:
@@ -191,6 +202,37 @@ async def test_the_doctor_names_overdue_duties_and_jobs_that_nobody_has_in_hand(
     assert "jobs            1 stalled, 1 parked" in said
     assert "  export: 1 failed for good; the log says why" in said
     assert "no worker is alive: start `farthing worker`" in said
+    embedded = msgspec.structs.replace(settings, database_url=None)
+    assert not await examine_duties(embedded, deployment, console), "nothing runs beside the doctor there"
+
+
+async def test_runs_are_forgotten_after_thirty_days(deployment: Database) -> None:
+    (retention,) = [duty for duty in duties(deployment, settings_for(deployment.url)) if duty.name == "retention"]
+    for name in ("old", "new"):
+        await perform(deployment, Duty(name, "*/2 * * * *", _succeeds), NOON)
+    async with deployment.transaction(SYSTEM) as session:
+        await session.execute(text("UPDATE job_runs SET started_at = now() - interval '31 days' WHERE name = 'old'"))
+        await session.execute(text("UPDATE job_runs SET started_at = now() - interval '29 days' WHERE name = 'new'"))
+    await perform(deployment, retention, datetime.now(UTC))
+    async with deployment.transaction(SYSTEM, read_only=True) as session:
+        assert set(await session.scalars(text("SELECT name FROM job_runs"))) == {"new", "retention"}
+
+
+def test_duties_that_are_there_only_with_a_setting() -> None:
+    wanted: dict[str, dict[str, Any]] = {
+        "own_billing": {"billing_environment": "env_1"},
+        "own_billing_usage": {"billing_environment": "env_1"},
+        "email_delivery": {"smtp_url": "smtp://mail.example.com", "mail_from": "billing@example.com"},
+        "event_retention": {"event_retention_days": 30},
+        "event_writes": {"events_url": "clickhouse://host/books"},
+        "reference_rates": {"fx_url": "https://rates.example.com/rates.csv"},
+    }
+    database = Database("postgresql://farthing@/nothing?host=/nowhere", wire(), pool_size=1)
+    settings = settings_for(database.url)
+    plain = {duty.name for duty in duties(database, settings)}
+    for name, given in wanted.items():
+        assert name not in plain
+        assert name in {duty.name for duty in duties(database, msgspec.structs.replace(settings, **given))}
 
 
 class TestReadiness:
@@ -241,6 +283,36 @@ class TestReadiness:
         assert not state.alive
         assert state.down_for() >= 60
 
+    async def test_each_figure_of_duties_and_of_the_worker_is_measured(self, deployment: Database) -> None:
+        def measured(name: str, **labels: str) -> float | None:
+            return MEASURED.get_sample_value(f"farthing_{name}", labels)
+
+        await _made(deployment, minutes(60))
+
+        async def leaves_drafts(database: Database, now: datetime) -> Counts:
+            return {"succeeded": 1, "without_rate": 4}
+
+        good, bad = Duty("good", "*/2 * * * *", leaves_drafts), Duty("bad", "*/2 * * * *", _fails)
+        await perform(deployment, good, datetime.now(UTC))
+        for _ in range(2):
+            with pytest.raises(ValueError, match="secret"):
+                await perform(deployment, bad, NOON)
+        state = WorkerState()
+        state.is_up()
+        state.restarts = 3
+        await Health(deployment, [good, bad], state, datetime.now(UTC), answer_seconds=PATIENCE_SECONDS).measure()
+        seen = measured("duty_last_success_timestamp_seconds", duty="good")
+        assert seen is not None
+        assert abs(seen - time.time()) < 60
+        assert measured("duty_last_success_timestamp_seconds", duty="bad") == 0
+        assert [measured("duty_overdue", duty=name) for name in ("good", "bad")] == [0, 1]
+        assert [measured("duty_failures", duty=name) for name in ("good", "bad")] == [0, 2]
+        late = measured("duty_late_seconds", duty="bad")
+        assert late is not None
+        assert 3000 < late < 4000
+        assert measured("fx_waiting") == 4, "as the last run counted them"
+        assert [measured(name) for name in ("worker_up", "worker_restarts", "database_up")] == [1, 3, 1]
+
     async def test_a_database_that_is_away(self) -> None:
         nowhere = Database("postgresql://farthing@/farthing?host=/nowhere", wire(), pool_size=1)
         health = Health(nowhere, [], None, datetime.now(UTC))
@@ -248,6 +320,7 @@ class TestReadiness:
         assert not is_ready
         assert body == {"status": "unavailable", "database": "unavailable", "worker": "none", "duties": "unknown"}
         await health.measure()
+        assert MEASURED.get_sample_value("farthing_database_up") == 0
         await nowhere.close()
 
     async def test_an_answer_that_was_long_on_its_way_is_old(self, deployment: Database) -> None:
@@ -268,6 +341,9 @@ class TestReadiness:
         async with httpx.AsyncClient(base_url=account.base_url) as client:
             answer = await client.get("/health/ready")
             assert (answer.status_code, answer.json()["database"]) == (200, "ok")
+            assert (await client.get("/health")).json() == {"status": "ok"}
             metrics = await client.get("/metrics")
         assert "farthing_database_up 1.0" in metrics.text
+        assert "farthing_http_request_seconds_bucket" in metrics.text
+        assert "process_resident_memory_bytes" in metrics.text, "one process is alone"
         assert 'farthing_duty_period_seconds{duty="subscription_billing"} 120.0' in metrics.text

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+import io
 
+import pytest
+from rich.console import Console
+
+from farthing.reporting.commands import RequestedReport, print_report
 from tests.reporting.ledger import Ledger
 
 
@@ -89,3 +93,15 @@ async def test_reports_show_the_loss_when_it_happened_and_the_money_when_it_came
     # what was invoiced stays invoiced
     assert await ledger.figure("invoice_total_issued") == "100"
     assert await ledger.by("written_off", "customer_id") == {customer["id"]: "0"}
+
+
+async def test_the_command_prints_a_table_or_csv(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    await ledger.on("2026-01-10")
+    await ledger.invoiced(await ledger.customer(), "123.45")
+    year = RequestedReport("net_billing", "2026-01-01..2026-12-31", None, (), None, ledger.account.environment_id)
+    for as_csv in (False, True):
+        printed = io.StringIO()
+        await print_report(ledger.account.database, Console(file=printed, width=200), year, csv=as_csv)
+        said = printed.getvalue() + capsys.readouterr().out
+        assert "123.45" in said
+        assert ("currency,net_billing" in said) is as_csv

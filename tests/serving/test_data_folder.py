@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pwd
+import re
 import shutil
 import signal
 import stat
@@ -10,8 +12,10 @@ import subprocess
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
+from farthing.storage import embedded
 from farthing.storage.embedded import EmbeddedPostgres
 from tests.processes import run_farthing
 
@@ -58,6 +62,26 @@ def test_a_life_of_the_key(tmp_path: Path) -> None:
     assert _open_to_others(folder) == set()
 
 
+def _runs_as_nobody_with_one_capability(server: EmbeddedPostgres, folder: Path) -> None:
+    nobody = pwd.getpwnam("nobody").pw_uid
+    assert psutil.Process(server.process_id).uids().effective == nobody
+    assert {folder.joinpath(name).stat().st_uid for name in ("postgres", "run")} == {nobody}
+    status = Path(f"/proc/{server.process_id}/status").read_text()
+    capabilities = re.search(r"^CapEff:\s*(\w+)$", status, re.MULTILINE)
+    assert capabilities is not None
+    assert int(capabilities[1], 16) in {0, 1 << 1}, "CAP_DAC_OVERRIDE, where this process has it to give"
+    assert os.getuid() == 0, "what started it stays root"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root is refused")
+def test_postgresql_refuses_to_run_as_root(tmp_path: Path) -> None:
+    started = subprocess.run(
+        [str(embedded._BINARIES / "postgres"), "-D", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert started.returncode != 0
+    assert "root" in started.stderr
+
+
 @pytest.mark.database
 def test_what_an_earlier_release_left_open_is_closed_and_a_shared_folder_keeps_its_mode(tmp_path: Path) -> None:
     own, shared = tmp_path / "own", tmp_path / "shared"
@@ -68,8 +92,10 @@ def test_what_an_earlier_release_left_open_is_closed_and_a_shared_folder_keeps_i
             (folder / name).touch(mode=0o644)
             (folder / name).chmod(0o644)
     (shared / "notes.txt").touch(mode=0o600)
-    with EmbeddedPostgres(own, {"shared_buffers": "16MB"}):
+    with EmbeddedPostgres(own, {"shared_buffers": "16MB"}) as server:
         assert _open_to_others(own) == set()
+        if os.getuid() == 0:
+            _runs_as_nobody_with_one_capability(server, own)
     with EmbeddedPostgres(shared, {"shared_buffers": "16MB"}):
         assert _open_to_others(shared) == {"shared"}
     shutil.rmtree(own / "postgres")

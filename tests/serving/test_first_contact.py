@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import socket
@@ -15,7 +16,13 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
+from sqlalchemy import text
 
+from farthing.identity.bootstrap import first_start
+from farthing.storage.postgres import Database
+from farthing.storage.scope import SYSTEM
+from farthing.wiring import wire
+from tests.conftest import settings_for
 from tests.ports import free_port
 from tests.processes import run_farthing
 
@@ -152,3 +159,29 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, place: str)
     (tmp_path / "file").write_text("not a folder")
     said = _refusal("serve", "--data-dir", str(tmp_path / place), "--port", str(free_port()))
     assert "cannot be used" in said
+
+
+async def test_the_first_start_happens_once_however_many_processes_start(new_database: Callable[..., str]) -> None:
+    settings = settings_for(new_database())
+    databases = [Database(settings.database_url or "", wire(), pool_size=1) for _ in range(4)]
+    try:
+        made = await asyncio.gather(*(first_start(database, settings) for database in databases))
+        (first,) = [each for each in made if each is not None]
+        assert first.api_key.startswith("sk_")
+        async with databases[0].transaction(SYSTEM, read_only=True) as session:
+            for table in ("tenants", "users", "environments", "secrets"):
+                assert await session.scalar(text(f"SELECT count(*) FROM {table}")) == 1, table
+            assert await session.scalar(text("SELECT name FROM environments")) == "Sandbox"
+    finally:
+        for database in databases:
+            await database.close()
+
+
+def test_a_migration_makes_nothing_but_the_schema(new_database: Callable[..., str]) -> None:
+    url = new_database()
+    done = run_farthing(["migrate"], _environment(FARTHING_DATABASE_URL=url, FARTHING_SECRET_KEY=SECRET))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "nothing to do" in done.stdout
+    with psycopg.connect(url.replace("farthing@", "postgres@")) as connection:
+        for table in ("tenants", "master_keys"):
+            assert connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchone() == (0,), table

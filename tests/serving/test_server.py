@@ -7,15 +7,18 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import psutil
+import psycopg
 import pytest
 
 from tests.ports import free_port
 from tests.processes import ForkedProcess, farthing, run_farthing
+from tests.serving.test_supervisor import _until, _waits_for_a_lock
 from tests.waiting import PATIENCE_SECONDS
 
 KEY = "sk_TESTTESTTESTTESTTESTTESTTEST"
@@ -109,6 +112,38 @@ def test_a_bad_setting_stops_the_start_and_is_named(tmp_path: Path, environment:
     assert refused.returncode == 2
     assert said in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.slow
+def test_a_request_in_flight_is_answered_before_an_orderly_end(
+    tmp_path: Path, new_database: Callable[..., str]
+) -> None:
+    url = new_database()
+    given = {"FARTHING_DATABASE_URL": url, "FARTHING_SECRET_KEY": "a master key for tests only"}
+    patient = {"FARTHING_LOCK_TIMEOUT_SECONDS": "600", "FARTHING_STATEMENT_TIMEOUT_SECONDS": "600"}
+    with (
+        ThreadPoolExecutor(1) as pool,
+        psycopg.connect(url) as holder,
+        _serving(tmp_path, **given, **patient) as (process, client),
+    ):
+        holder.execute("LOCK TABLE customers IN SHARE MODE")
+        asked = pool.submit(client.post, "/v1/customers", json={"external_id": "acme", "name": "Acme"})
+        _until(lambda: _waits_for_a_lock(url))
+        process.send_signal(signal.SIGTERM)
+        _until(lambda: _is_refused(client.base_url))
+        holder.rollback()
+        assert asked.result().status_code == 201
+        assert process.wait(PATIENCE_SECONDS) == 0
+
+
+def _is_refused(url: httpx.URL) -> bool:
+    try:
+        httpx.get(url.join("/health"), timeout=1)
+    except httpx.ConnectError:
+        return True
+    except httpx.TransportError:
+        pass
+    return False
 
 
 @pytest.mark.slow

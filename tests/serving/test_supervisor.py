@@ -20,6 +20,7 @@ import psutil
 import psycopg
 import pytest
 
+from farthing.api.transport.bodies import MOST_KEPT_OF_TENANT, Kept, Memory
 from farthing.api.transport.ratelimit import Limiter
 from farthing.app import arranged
 from farthing.core.errors import TooManyRequests
@@ -45,6 +46,8 @@ class Group:
 
     supervisor: ForkedProcess
     port: int
+    errors: Path | None = None
+    """What it logs."""
 
     def client(self, key: str = KEY) -> httpx.Client:
         url = f"http://127.0.0.1:{self.port}"
@@ -84,7 +87,7 @@ def _serving(folder: Path, url: str, **more: str) -> Iterator[Group]:
     environment = _environment(folder, url, port, **more)
     errors = folder / "errors"
     supervisor = farthing(["serve", "--processes", "2"], environment, errors=errors)
-    group = Group(supervisor, port)
+    group = Group(supervisor, port, errors)
     try:
         _until(lambda: supervisor.poll() is not None or len(_ready(group)) == 2)
         assert supervisor.poll() is None, errors.read_text()
@@ -197,6 +200,10 @@ def _what_is_acknowledged_outlives_a_killed_process(group: Group, killed: int) -
         assert set(found) == {200}
     _until(lambda: len(group.servers()) == 2)
     assert killed not in group.servers()
+    assert group.errors is not None
+    (ended,) = [line for line in group.errors.read_text().splitlines() if "process.ended" in line]
+    assert str(killed) in ended
+    assert str(-signal.SIGKILL) in ended
 
 
 def _the_rate_of_a_key_is_counted_over_both(group: Group, key: str) -> None:
@@ -265,6 +272,7 @@ def _counts_add_up(group: Group) -> None:
             with group.client() as other:
                 other.get("/openapi.json")
         assert [counted() for _ in range(3)] == [before + 8] * 3
+        assert "process_resident_memory_bytes" not in client.get("/metrics").text, "it would be of one of them"
 
 
 @pytest.mark.slow
@@ -380,6 +388,19 @@ def test_a_rate_is_counted_by_all_that_were_forked() -> None:
     with pytest.raises(TooManyRequests):
         limiter.take("a")
     limiter.take("b")
+
+
+def test_what_is_in_memory_counts_for_each_process() -> None:
+    """What one keeps leaves its whole bound to another, unlike a rate."""
+    memory = Memory()
+    child = os.fork()
+    if child == 0:
+        memory.keep(Kept("a"), MOST_KEPT_OF_TENANT)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    memory.keep(Kept("a"), MOST_KEPT_OF_TENANT)
+    with pytest.raises(TooManyRequests):
+        memory.keep(Kept("a"), 1)
 
 
 def test_connections_that_are_too_few_are_shared_out_or_refused() -> None:

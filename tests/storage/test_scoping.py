@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
+from contextlib import suppress
 
 import psycopg
 import pytest
@@ -71,10 +72,15 @@ async def test_a_read_only_session_is_refused_every_write(account: Account) -> N
             await session.execute(text("DELETE FROM customers"))
 
 
-async def test_a_role_that_could_look_past_the_policies_is_refused(database_url: str) -> None:
-    database = Database(database_url.replace("farthing@", "postgres@"), wire())
+@pytest.mark.parametrize("role", ["postgres", "looks_past"], ids=["a superuser", "one with BYPASSRLS"])
+async def test_a_role_that_could_look_past_the_policies_is_refused(database_url: str, role: str) -> None:
+    superuser = database_url.replace("farthing@", "postgres@")
+    if role != "postgres":
+        with psycopg.connect(superuser, autocommit=True) as connection, suppress(psycopg.errors.DuplicateObject):
+            connection.execute("CREATE ROLE looks_past LOGIN BYPASSRLS")
+    database = Database(database_url.replace("farthing@", f"{role}@"), wire())
     try:
-        with pytest.raises(UnsafeDatabase, match="bypass row-level security"):
+        with pytest.raises(UnsafeDatabase, match=f"'{role}' .* bypass row-level security"):
             await database.check()
     finally:
         await database.close()

@@ -7,7 +7,10 @@ import asyncio
 import pytest
 
 from farthing.core.errors import ServiceUnavailable, TooManyRequests
+from farthing.settings import Settings
 from farthing.storage.connections.shares import OF_REQUEST, Admission, Shares
+from farthing.storage.postgres import Database
+from farthing.wiring import wire
 
 
 async def _settle() -> None:
@@ -84,3 +87,13 @@ async def test_a_request_that_holds_a_slot_needs_no_second_one() -> None:
     async with asyncio.timeout(1), shares.held("a"), shares.held("a"):
         pass
     OF_REQUEST.set(None)
+
+
+def test_what_part_of_the_connections_requests_and_a_tenant_have() -> None:
+    database = Database("postgresql://farthing@/nothing?host=/nowhere", wire(), pool_size=20, overflow=10, hot_reads=10)
+    requests = database.for_requests(Settings().request_timeouts)
+    shares, hot = requests.shares, requests._hot_shares
+    assert shares is not None
+    assert hot is not None
+    assert (shares.slots, shares.per_tenant) == (20, 10)
+    assert (hot.slots, hot.per_tenant) == (10, 5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
 import uuid
 from collections.abc import AsyncIterator
@@ -9,11 +11,13 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from farthing.api.work import UNMATCHED
 from farthing.invoices.reads import documents
-from farthing.logs import without_credentials
+from farthing.logs import configure, without_credentials
+from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from tests.application import routed_application
 from tests.conftest import running, settings_for
@@ -60,12 +64,34 @@ async def test_no_token_stands_in_the_log_when_a_page_fails(
     assert answer.status_code in {404, 500}
     assert TOKEN not in str(written)
     if answer.status_code == 500:
-        assert any(TOKEN not in str(line) and line.get("route") == path for line in written)
+        (failed,) = [line for line in written if line["event"] == "request.failed"]
+        assert failed["route"] == path
+        assert failed["code"]
+        assert "broken" in str(failed["exc_info"])
 
 
 def test_a_line_is_rid_of_the_credentials_that_an_exception_brought() -> None:
     line = f'{{"exception":"KeyError: /portal/{TOKEN}?a=1, sk_{"7" * 26}"}}'
     assert without_credentials(None, "", line) == '{"exception":"KeyError: /portal/[credential]?a=1, [credential]"}'
+
+
+@pytest.mark.parametrize("is_terminal", [True, False], ids=["on a terminal", "elsewhere"])
+def test_the_log_is_json_lines_or_columns_on_a_terminal(monkeypatch: pytest.MonkeyPatch, is_terminal: bool) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(written, "isatty", lambda: is_terminal)
+    before = structlog.get_config()
+    monkeypatch.setattr("sys.stderr", written)
+    try:
+        configure(Settings())
+        structlog.get_logger("a test").warning("something.happened", seconds=3)
+    finally:
+        structlog.configure(**before)
+    (line,) = written.getvalue().splitlines()
+    if is_terminal:
+        assert "something.happened" in line
+        assert not line.startswith("{")
+    else:
+        assert json.loads(line).items() >= {"event": "something.happened", "level": "warning", "seconds": 3}.items()
 
 
 @pytest.fixture
@@ -79,8 +105,19 @@ async def test_a_request_is_logged_by_its_route(logging_url: str) -> None:
     async with httpx.AsyncClient() as http:
         with capture_logs() as written:
             assert (await http.get(f"{logging_url}/v1/nothing-here")).status_code == 404
-    assert [line["path"] for line in written if line["event"] == "request"] == [UNMATCHED]
+    (request,) = [line for line in written if line["event"] == "request"]
+    assert request["path"] == UNMATCHED
+    assert request.keys() >= {"request_id", "method", "status", "ms", "address", "tenant_id"}
     assert "nothing-here" not in str(written)
+
+
+async def test_nothing_of_a_body_stands_in_the_log(logging_url: str) -> None:
+    secrets = {"email": "nobody@example.com", "password": "a password of nobody"}
+    async with httpx.AsyncClient() as http:
+        with capture_logs() as written:
+            assert (await http.post(f"{logging_url}/v1/auth/login", json=secrets)).status_code == 403
+    assert any(line["event"] == "request" for line in written)
+    assert [secret for secret in secrets.values() if secret in str(written)] == []
 
 
 ADDRESSES_THAT_ARE_CREDENTIALS = re.compile(r"\{token|/test/gateway/sessions/\{id")

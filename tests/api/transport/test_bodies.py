@@ -202,6 +202,21 @@ async def test_lists_of_requests_are_bounded(account: Account, path: str, body: 
     assert re.search("at most|<= 1000", answer["details"][field])
 
 
+@pytest.mark.parametrize(("levels", "status"), [(15, 201), (25, 400)])
+async def test_how_deep_a_body_may_nest(account: Account, levels: int, status: int) -> None:
+    nested = json.loads('{"a":' * levels + "1" + "}" * levels)
+    body = {"name": "test", "provider_type": "stripe", "metadata": {"mode": "test", "nested": nested}}
+    answer = await account.post("/connections", body, expect=status)
+    if status == 400:
+        assert "20 levels" in str(answer["details"])
+
+
+async def test_properties_of_an_event_are_bounded_by_its_size_alone(account: Account) -> None:
+    nested = json.loads('{"a":' * 25 + "1" + "}" * 25)
+    properties = {"nested": nested, **{f"p{number}": 1 for number in range(1001)}}
+    await account.post("/events", {**EVENT, "event_id": "deep", "properties": properties}, expect=202)
+
+
 async def test_deep_nesting_is_refused(account: Account) -> None:
     answer = await account.http.post("/customers", content=b'{"metadata":' + b"[" * 100_000)
     assert answer.status_code == 400

@@ -337,10 +337,14 @@ async def test_the_doctor_says_what_it_proved(new_database: Callable[..., str]) 
         console = Console(file=printed, width=200)
         settings = settings_for(url)
         assert await examine(settings, database, console) == 0
+        for line in ("configuration   ok", "engine          ok", "schema          ok", "differences     0"):
+            assert line in printed.getvalue()
         assert "charges         80 lines of 20 subscription invoices, rated and measured again" in printed.getvalue()
         async with database.transaction(scope) as session:
             await session.execute(text("UPDATE invoice_line_items SET raw_usage = raw_usage + 1 WHERE position = 1"))
-        assert await examine(settings, database, console) == 1
+        reader = Database(f"{url}&options=-c%20default_transaction_read_only%3Don", wire())
+        assert await examine(settings, reader, console) == 1, "it writes nothing, or PostgreSQL would refuse that"
+        await reader.close()
         assert "usage - billable: stored 0, derived 1" in printed.getvalue()
         figures = {difference.figure for difference in (await audit(database)).differences}
         assert figures == {"usage - billable", "usage measured again"}

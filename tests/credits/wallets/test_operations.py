@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from farthing.billing.proof.credits import credit_differences
+from farthing.credits.reads import statement
 from farthing.credits.reads.derivation import ledger_differences
+from farthing.invoices.reads import statement_page
 from tests.account import Account
 from tests.credits.wallets.test_wallets import DIRECT, debit, movements, new_wallet, top_up
 from tests.customers.conftest import new_customer
@@ -202,6 +204,19 @@ async def test_a_statement_is_a_table_and_a_document(account: Account, january: 
     assert document.content.startswith(b"%PDF")
     refused = await account.get(f"/wallets/{january['id']}/statement", expect=400, start_time="2026-01-01T00:00:00Z")
     assert "end_time" in refused["details"]
+
+
+async def test_more_movements_than_a_statement_holds_are_refused(
+    account: Account, january: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query: dict[str, Any] = {"start_time": "2026-01-01T00:00:00Z", "end_time": "2026-02-01T00:00:00Z"}
+    path = f"/wallets/{january['id']}/statement"
+    monkeypatch.setattr(statement_page, "MOST_ROWS", 2)
+    assert "end_time" in (await account.get(f"{path}/pdf", expect=400, **query))["details"]
+    await account.get(path, **query)
+    monkeypatch.setattr(statement, "MOST_MOVEMENTS", 2)
+    for form in ("", "/csv"):
+        assert "end_time" in (await account.get(f"{path}{form}", expect=400, **query))["details"]
 
 
 async def test_transactions_carry_what_is_asked_for(account: Account) -> None:

@@ -23,6 +23,8 @@ from farthing.core.errors import InvalidOperation
 from farthing.identity.authentication import HeaderAuthenticator
 from farthing.identity.credentials.api_keys import record_rehashed
 from farthing.identity.credentials.master_key import MasterKeyRow, MasterKeys, confirm, fingerprint, settle
+from farthing.identity.sign_in.email_and_password import sign_in
+from farthing.identity.sign_in.tables import SignInSession
 from farthing.identity.tables import Secret
 from farthing.payments.integrations.credentials import Safe
 from farthing.payments.integrations.gateways import sealed_for
@@ -267,6 +269,8 @@ async def test_a_rotation_killed_anywhere_happened_or_did_not(
 async def test_a_lost_key_is_replaced_and_all_that_it_opened_ends(fresh: Database) -> None:
     async with served(fresh, secret_key=OLD) as account:
         await account.post("/connections", {"name": "test", "provider_type": "stripe", "metadata": {"mode": "test"}})
+        made = {"email": "ada@example.com", "password": "correct horse battery"}
+        await account.post("/auth/signup", made, expect=200)
     settings = settings_for(fresh.url, secret_key=NEW)
     refused = run_command(["secret", "replace"], {"FARTHING_DATABASE_URL": fresh.url, "FARTHING_SECRET_KEY": NEW})
     assert refused.returncode == 2
@@ -277,6 +281,8 @@ async def test_a_lost_key_is_replaced_and_all_that_it_opened_ends(fresh: Databas
     await confirm(fresh, MasterKeys(NEW))
     async with fresh.transaction(SYSTEM) as session:
         assert (await session.scalars(select(Secret).where(Secret.status == "published"))).all() == []
+        assert None not in (await session.scalars(select(SignInSession.revoked_at))).all()
+    assert (await sign_in(fresh, made["email"], made["password"])).email == made["email"]
     async with fresh.session(account.scope) as session:
         assert (await session.scalars(select(Connection.credentials))).all() == [b""]
 

@@ -10,6 +10,7 @@ from sqlalchemy import text, update
 from farthing.core.errors import ServiceUnavailable
 from farthing.identity.tables import Environment, EnvironmentType
 from farthing.payments.integrations.credentials import Safe
+from farthing.payments.integrations.gateways import sealed_for
 from farthing.storage.scope import SYSTEM
 from tests.account import Account
 from tests.payments.till import Till
@@ -239,3 +240,18 @@ async def test_the_published_client_links_and_lists(till: Till, account: Account
             entity_id=customer, entity_type="customer", provider_type="stripe"
         )
         assert gone.message
+
+
+def test_sealed_credentials_open_in_their_own_row_under_their_own_key_alone() -> None:
+    safe = Safe("a master key")
+    sealed = safe.seal({"secret_key": "words"}, sealed_for("env_1", "conn_1"))
+    assert safe.open(sealed, safe.key_id, sealed_for("env_1", "conn_1")) == {"secret_key": "words"}
+    other = Safe("another master key")
+    for opening, key_id, owner in (
+        (safe, safe.key_id, sealed_for("env_1", "conn_2")),
+        (safe, safe.key_id, sealed_for("env_2", "conn_1")),
+        (other, safe.key_id, sealed_for("env_1", "conn_1")),
+        (other, other.key_id, sealed_for("env_1", "conn_1")),
+    ):
+        with pytest.raises(ServiceUnavailable):
+            opening.open(sealed, key_id, owner)

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from psycopg.rows import dict_row
 from sqlalchemy import create_engine
+from sqlalchemy.exc import OperationalError
 
 import farthing.migration.tables  # noqa: F401  # a table that no route needs
 from farthing.app import routes_only
+from farthing.storage import migrations
 from farthing.storage.migrations import state, upgrade
 from farthing.storage.postgres import dialect_url
 from farthing.storage.tables import Base
@@ -68,6 +72,28 @@ def test_an_empty_database_comes_to_what_the_tables_say(new_database: Callable[.
 def _of_ours(name: str | None, type_: str, _parents: object) -> bool:
     """The tables of the job queue are its own business, and so are those of the migrations."""
     return type_ != "table" or not str(name).startswith(("procrastinate", "alembic"))
+
+
+def test_a_migration_that_waits_too_long_for_a_table_fails_and_can_be_run_again(
+    new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = new_database(migrated=False)
+    monkeypatch.setattr(migrations, "LOCK_TIMEOUT_SECONDS", 0.1)
+    with psycopg.connect(url) as holder:
+        holder.execute("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)")
+        holder.commit()
+        holder.execute("LOCK TABLE alembic_version IN SHARE MODE")
+        with pytest.raises(OperationalError, match="lock timeout"):
+            upgrade(url, "0001")
+    assert state(url)[0] is None
+    upgrade(url, "0001")
+    assert state(url)[0] == "0001"
+
+
+def test_migrations_go_forward_only() -> None:
+    versions = list(Path(migrations.__file__).with_name("versions").glob("[0-9]*.py"))
+    assert len(versions) > 50
+    assert [path.name for path in versions if "def downgrade" in path.read_text()] == []
 
 
 def test_upgrading_twice_changes_nothing(new_database: Callable[..., str]) -> None:

@@ -9,12 +9,10 @@ from datetime import UTC, datetime
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from farthing import logs
 from farthing.jobs.duties.duty import Counts, Duty, perform
 from farthing.jobs.duties.schedule import duties
 from farthing.jobs.workers.pace import WorkerState
 from farthing.jobs.workers.worker import keep_working
-from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.wiring import wire
 from tests.account import Account
@@ -23,11 +21,7 @@ from tests.waiting import until
 from tests.web.browsing import sign_in
 from tests.web.stage import Stage
 
-
-@pytest.fixture(autouse=True, scope="module")
-def plain_logs() -> None:
-    """Stacks with every value in them take seconds to write."""
-    logs.configure(Settings(log_format="json", log_level="error"))
+pytestmark = pytest.mark.usefixtures("plain_logs")
 
 
 @pytest.fixture

@@ -19,8 +19,10 @@ from farthing.identity.credentials.keys import derived_key
 from farthing.identity.credentials.master_key import MasterKeys
 from farthing.identity.sign_in import passwords
 from farthing.identity.tables import Tenant, User
+from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
+from farthing.web.access.sessions import Session, Sessions
 from tests.account import Account
 from tests.conftest import running, settings_for
 from tests.invoices.desk import Desk, fixed, usage
@@ -248,6 +250,14 @@ async def test_forged_expired_and_foreign_tokens_are_no_session(own: Stage, outs
     for cookie in forged:
         answer = await outside.http.get("/customers", headers={"cookie": f"farthing={cookie}"})
         assert answer.status_code == 303, cookie
+
+
+@pytest.mark.parametrize(("url", "secure"), [("https://a.example", True), ("http://a.example", False)])
+def test_cookies_are_secure_where_the_address_is(url: str, secure: bool) -> None:
+    settings = Settings(public_url=url, secret_key="k" * 32)
+    cookie = Sessions(settings, MasterKeys.of(settings)).cookie(Session("s", "u", "e", datetime.now(UTC)))
+    assert cookie.secure is secure
+    assert cookie.key.startswith("__Host-") is secure
 
 
 async def test_a_new_password_or_an_archived_person_ends_every_session(own: Stage, inside: Visitor) -> None:
