@@ -166,7 +166,7 @@ async def remove_person(session: AsyncSession, caller: Caller, user_id: str, now
 async def _demand_still_in_charge(session: AsyncSession, caller: Caller) -> None:
     """Let one change of a tenant's people pass at a time, and only for whoever may still make it.
 
-    Of two persons in charge who remove each other at once one stays: else nobody would be left. Raises PermissionDenied.
+    Of two who remove each other at once one stays: else nobody would be in charge. Raises PermissionDenied.
     """
     await lock_row(session, Tenant, caller.tenant_id)
     if caller.is_operator:  # may have no row
