@@ -140,6 +140,14 @@ class HeaderAuthenticator:
         """The environments the deployment lets this caller enter; None when it may enter all of its tenant's."""
         return self._access.get(caller.tenant_id, {}).get(caller.user_id)
 
+    def require_all_environments(self, caller: Caller) -> None:
+        """Refuse whoever may enter some environments only: a new person, or another's account, would enter all.
+
+        Raises PermissionDenied.
+        """
+        if self.environments_of(caller) is not None:
+            raise PermissionDenied("Only who may enter every environment can let people in")
+
     def _admit(self, caller: Caller) -> Caller:
         listed = self.environments_of(caller)
         if listed is not None and caller.environment_id and caller.environment_id not in listed:

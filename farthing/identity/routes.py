@@ -240,7 +240,12 @@ class Users(Controller):
 
     @post("/", operation_id="createUser", guards=[WRITES_USERS])
     async def create(
-        self, request: AnyRequest, data: CreateUserRequest, session: AsyncSession, caller: Caller
+        self,
+        request: AnyRequest,
+        data: CreateUserRequest,
+        session: AsyncSession,
+        caller: Caller,
+        services: Composition,
     ) -> CreateUserResponse:
         """Invite a person, whose first password is answered once, or make a service account."""
         if data.type == UserType.SERVICE_ACCOUNT:
@@ -250,6 +255,7 @@ class Users(Controller):
             return await _with_tenant(session, CreateUserResponse, account)
         require_admin_person(caller)
         users.require_lasting(caller)
+        services.part(HeaderAuthenticator).require_all_environments(caller)
         if not data.email:
             raise ValidationFailed.of("email", "is required")
         never_kept(request)

@@ -129,6 +129,7 @@ async def rename_service_account(session: AsyncSession, user_id: str, name: str)
 
 async def set_roles(session: AsyncSession, caller: Caller, user_id: str, roles: Sequence[str], now: datetime) -> User:
     """Give a person other roles; not oneself, and not while active keys carry the old ones."""
+    await _demand_still_in_charge(session, caller)
     user = await lock_row(session, User, user_id)
     if user.type != UserType.USER:
         raise ValidationFailed.of("id", "roles of a service account cannot be changed")
@@ -153,12 +154,26 @@ async def archive_service_account(session: AsyncSession, user_id: str, now: date
 
 async def remove_person(session: AsyncSession, caller: Caller, user_id: str, now: datetime) -> None:
     """Retire a person who has no active keys; not oneself. The email is free again."""
+    await _demand_still_in_charge(session, caller)
     user = await lock_row(session, User, user_id)
     if user.type != UserType.USER:
         raise ValidationFailed.of("id", "only people can be removed; delete a service account instead")
     if user.id == caller.user_id:
         raise PermissionDenied("You cannot remove yourself")
     await _archive(session, user, now)
+
+
+async def _demand_still_in_charge(session: AsyncSession, caller: Caller) -> None:
+    """Let one change of a tenant's people pass at a time, and only for whoever may still make it.
+
+    Of two who remove each other at once one stays: else nobody would be in charge. Raises PermissionDenied.
+    """
+    await lock_row(session, Tenant, caller.tenant_id)
+    if caller.is_operator:  # may have no row
+        return
+    own = await lock_row(session, User, caller.user_id)
+    if own.status != Status.PUBLISHED or SUPER_ADMIN not in own.roles:
+        raise PermissionDenied("Your own access was taken away meanwhile")
 
 
 async def _archive(session: AsyncSession, user: User, now: datetime) -> None:

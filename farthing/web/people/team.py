@@ -10,6 +10,7 @@ from farthing.core.composition import Composition
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError, PermissionDenied
 from farthing.identity import users
+from farthing.identity.authentication import HeaderAuthenticator
 from farthing.identity.roles import ROLES
 from farthing.identity.sign_in import second_factor
 from farthing.identity.sign_in.password_change import HANDED_LINK_LIFE, ResetLink, make_link
@@ -42,6 +43,7 @@ class Team(Controller):
         """Make a person who signs in, and show the link with which they set a password, once."""
         given = form_of(request)
         try:
+            services.part(HeaderAuthenticator).require_all_environments(visitor_of(request).caller)
             person = await users.invite(
                 session,
                 visitor_of(request).caller.tenant_id,
@@ -74,6 +76,7 @@ class Team(Controller):
     ) -> Response[str]:
         """Make a link with which the person sets a password, and show it, once."""
         try:
+            services.part(HeaderAuthenticator).require_all_environments(visitor_of(request).caller)
             person = await _colleague(request, session, user_id)
             made = await _link(session, services, person, visitor_of(request).caller.user_id)
         except FarthingError as error:

@@ -16,10 +16,10 @@ from farthing.payments.testing_provider.tables import HostedPageKind, HostedPage
 from farthing.settings import Settings
 from farthing.storage.midway import commit_midway
 from farthing.web.access.visitors import form_of
-from farthing.web.portal.paying import TEST_PAGE
+from farthing.web.portal.paying import FROM_PROVIDER, TEST_PAGE, way_back
 from farthing.web.portal.session import customer_of, in_path, visit_of
 from farthing.web.portal.showing import go_on, portal_page, refused_here
-from farthing.web.rendering.answers import HttpRequest
+from farthing.web.rendering.answers import HttpRequest, go, private
 
 _WITH_SETUP = ("stripe", "moyasar")
 """Providers that save a payment method on a page of theirs."""
@@ -53,16 +53,19 @@ class PortalMethods(Controller):
             connected = await saved_methods.connected_gateways(session)
             if provider not in connected or provider not in _WITH_SETUP:
                 raise InvalidOperation("No payment method can be saved there")
-            back = f"{services.part(Settings).base_url}/portal/{token}/methods"
+            back = f"{services.part(Settings).base_url}/portal?to=methods"
             asked = SetupIntentRequest(provider=provider, set_default=True, success_url=back, cancel_url=back)  # type: ignore[arg-type]  # checked above
             customer_id = visit_of(request).customer_id
             setup, _ = await saved_methods.begin_setup(session, provide_gateways(services), customer_id, asked)
         except FarthingError as error:
             return await refused_here(request, "/methods", error)
         if TEST_PAGE in setup.url:
-            return go_on(f"/portal/{token}/test-method/{setup.session_id}")
+            path = f"/portal/{token}/test-method/{setup.session_id}"
+            return private(go(path, way_back(services, token, FROM_PROVIDER)))
         # a form may only lead to us: the page of the provider is a link
-        return portal_page(request, "portal/new_method.html", url=setup.url)
+        page = portal_page(request, "portal/new_method.html", url=setup.url)
+        page.set_cookie(way_back(services, token, FROM_PROVIDER))
+        return page
 
     @get("/{token:str}/test-method/{page_id:str}", guards=[in_path("payment_methods")])
     async def test_page(self, token: str, page_id: str, request: HttpRequest, services: Composition) -> Response[str]:

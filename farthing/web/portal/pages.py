@@ -45,7 +45,7 @@ from farthing.subscriptions.tables import Subscription
 from farthing.web.access.visitors import changes, form_of
 from farthing.web.dashboard.receivables.invoices import pdf_of, zone_of
 from farthing.web.portal.credits import credits_of
-from farthing.web.portal.paying import can_be_paid, checkout_path, lead_to_payment, payment_page, way_back
+from farthing.web.portal.paying import WAY_BACK, can_be_paid, checkout_path, lead_to_payment, payment_page, way_back
 from farthing.web.portal.session import VISIBLE, customer_of, in_path, payable_invoice, visit_of
 from farthing.web.portal.showing import go_on, portal_page, refused_here
 from farthing.web.portal.subscriptions import is_own, rhythm, waiting
@@ -63,11 +63,11 @@ class Portal(Controller):
 
     @get("/")
     async def entrance(self, request: HttpRequest) -> Response[str]:
-        """Links that carry the session in their query lead on to its page."""
-        token = request.query_params.get("token", "")
+        """Links that carry the session in their query lead on to its page; a provider leads back without telling it."""
+        token = request.query_params.get("token") or request.cookies.get(WAY_BACK, "")
         if not token or "/" in token:
             raise Unauthorized("This link is not complete")
-        return go_on(f"/portal/{token}")
+        return go_on(f"/portal/{token}" + ("/methods" if request.query_params.get("to") == "methods" else ""))
 
     @get("/{token:str}", guards=[in_path(None)])
     async def home(self, token: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:

@@ -30,12 +30,14 @@ TEST_PAGE = "/v1/test/gateway/sessions/"
 
 
 WAY_BACK = "farthing_portal"
-"""The cookie by which the page of a checkout knows the portal that its payer came from. No provider is told of it."""
+"""The cookie by which a checkout, and who comes back from a provider, finds the portal. No provider is told of it."""
+FROM_CHECKOUT, FROM_PROVIDER = "/checkout/", "/portal"
+"""Where that cookie is sent to."""
 
 
-def way_back(services: Composition, token: str) -> Cookie:
-    """What lets the page of a checkout lead back to this portal, until the browser is closed."""
-    return services.part(Sessions).plain_cookie(WAY_BACK, token, path="/checkout/")
+def way_back(services: Composition, token: str, path: str = FROM_CHECKOUT) -> Cookie:
+    """What lets the page at `path` lead back to this portal, until the browser is closed."""
+    return services.part(Sessions).plain_cookie(WAY_BACK, token, path=path)
 
 
 async def can_be_paid(session: AsyncSession) -> bool:

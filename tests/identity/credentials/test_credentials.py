@@ -313,6 +313,14 @@ async def test_who_is_on_the_list_enters_only_what_it_names(operated: Operated) 
     assert renamed.status_code == 403
 
 
+async def test_who_is_on_the_list_lets_nobody_in_who_would_enter_more(operated: Operated) -> None:
+    async with httpx.AsyncClient(base_url=f"{operated.url}/v1") as http:
+        for key, status in ((GHOST, 403), (OPERATOR, 201)):
+            body = {"type": "user", "email": f"{key}-{operated.account.user_id}@example.com".lower()}
+            answer = await http.post("/users", json=body, headers={"x-api-key": key})
+            assert answer.status_code == status, answer.text
+
+
 async def test_who_is_not_on_the_list_enters_all(operated: Operated) -> None:
     seen = (await operated.get("/environments", x_api_key=OPERATOR)).json()
     assert seen["total"] == 2

@@ -9,9 +9,13 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select, text
 
+from farthing.identity.tables import User
+from farthing.storage.scope import SYSTEM
 from tests.account import Account
 from tests.identity.conftest import new_user, person, token_of
+from tests.waiting import until
 
 RESERVED = "This action requires a user account with Super Admin access"
 
@@ -204,6 +208,38 @@ async def test_who_may_not_have_his_roles_changed(account: Account) -> None:
         async with client as http:
             refused = await http.put(f"/users/{user}/roles", json={"roles": ["all_writer"]})
         assert (refused.status_code, refused.json()["message"]) == (403, RESERVED)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [("remove", None), ("roles", {"roles": ["all_reader"]})], ids=["remove", "demote"]
+)
+async def test_of_two_in_charge_who_turn_on_each_other_at_once_one_stays(
+    account: Account, path: str, body: Any
+) -> None:
+    people = [await new_user(account, ["super_admin"]) for _ in range(2)]
+    headers = [
+        {"Authorization": f"Bearer {await token_of(account, person.id)}", "X-Environment-ID": account.environment_id}
+        for person in people
+    ]
+    method = "POST" if body is None else "PUT"
+    async with account.client(headers=headers[0]) as one, account.client(headers=headers[1]) as other:
+        async with account.database.transaction(SYSTEM) as holder:
+            await holder.execute(select(User.id).where(User.tenant_id == account.tenant_id).with_for_update())
+            changes = [
+                asyncio.create_task(http.request(method, f"/users/{victim.id}/{path}", json=body))
+                for http, victim in ((one, people[1]), (other, people[0]))
+            ]
+            await until(lambda: _both_wait(account))
+        statuses = sorted([(await change).status_code for change in changes])
+    assert statuses == [204 if body is None else 200, 403]
+
+
+async def _both_wait(account: Account) -> bool:
+    async with account.database.transaction(SYSTEM, read_only=True) as session:
+        waiting = text(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return (await session.scalar(waiting) or 0) >= 2
 
 
 async def test_active_keys_in_any_environment_hold_a_person_in_place(account: Account) -> None:

@@ -186,3 +186,21 @@ async def test_a_provider_is_not_told_of_the_portal(account: Account) -> None:
     payments = (await account.get("/payments"))["items"]
     assert payments
     assert not any("/portal/" in str(payment) for payment in payments)
+
+
+async def test_a_provider_that_saves_a_method_is_not_told_of_the_portal(account: Account) -> None:
+    till = Till(account)
+    await till.connect()
+    customer = await account.get(f"/customers/{(await till.invoice())['customer_id']}")
+    token = (await account.get(f"/customers/portal/{customer['external_id']}"))["token"]
+    async with httpx.AsyncClient(base_url=account.base_url, headers={"origin": account.base_url}) as visitor:
+        begun = await visitor.post(f"/portal/{token}/methods", data={"provider": "stripe"})
+        assert begun.status_code == 303, begun.text
+        page = await account.get(f"/test/gateway/sessions/{begun.headers['location'].rsplit('/', 1)[-1]}")
+        assert token not in str(page)
+        back = urlsplit(page["success_url"])._replace(scheme="", netloc="").geturl()
+        returned = await visitor.get(back)
+        assert (returned.status_code, returned.headers["location"]) == (303, f"/portal/{token}/methods")
+        assert returned.headers["referrer-policy"] == "no-referrer"
+    async with httpx.AsyncClient(base_url=account.base_url) as somebody:
+        assert (await somebody.get(back)).status_code == 401
