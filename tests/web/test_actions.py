@@ -91,7 +91,7 @@ async def test_a_payment_is_recorded_once_and_shown(page: Page, own: Stage) -> N
     await expect(page.get_by_label("Amount in USD")).to_have_value("100.00")
     await page.get_by_label("Amount in USD").fill("1,0x")
     await page.get_by_role("button", name="Record the payment").click()
-    await expect(page.locator("#wrong-amount")).to_contain_text("is not a decimal number")
+    await expect(page.locator("#wrong-amount")).to_contain_text("is no number")
     await page.get_by_label("Amount in USD").fill("30.50")
     await page.get_by_label(f"Paid on {invoice['invoice_number']}").fill("30.50")
     await page.get_by_label("Note").fill("Bank 4711")
@@ -136,7 +136,7 @@ async def test_a_key_is_made_shown_once_and_revoked(page: Page, own: Stage) -> N
     await page.goto("/keys")
     await page.get_by_text("New key").click()
     await page.get_by_label("What it is for").fill("ingest")
-    await page.get_by_role("button", name="Make it").click()
+    await page.get_by_role("button", name="Create the key").click()
     key = await page.locator("code.secret").inner_text()
     async with own.account.client(key) as client:
         assert (await client.get("/customers")).status_code == 200
@@ -381,7 +381,6 @@ async def test_an_endpoint_is_registered_tried_and_a_message_sent_again(page: Pa
     await page.get_by_label("URL").fill("https://192.168.0.1/hook")
     await page.get_by_role("button", name="Register it").click()
     await expect(page.get_by_role("status")).to_contain_text("private")
-    await page.get_by_text("New endpoint").click()
     await page.get_by_label("URL").fill("https://nowhere.invalid/hook")
     await page.get_by_label("Events, separated by blanks").fill("customer.created, invoice.update")
     await page.get_by_role("button", name="Register it").click()
@@ -414,10 +413,7 @@ async def test_credits_are_granted_by_a_plan_and_to_a_subscription_and_ended(pag
     await page.get_by_label("Expires").select_option("MONTH")
     await page.get_by_role("button", name="Make it").click()
     await expect(page.get_by_role("status")).to_contain_text("after how many months do they expire?")
-    await page.get_by_text("New grant").click()
-    await page.get_by_label("Name").fill("Included")
-    await page.get_by_label("Credits", exact=True).fill("100")
-    await page.get_by_label("Expires").select_option("MONTH")
+    # the form is open, and what was typed is still in it
     await page.get_by_label("After how many").fill("2")
     await page.get_by_label("Carried over at most").fill("50")
     await page.get_by_role("button", name="Make it").click()
