@@ -6,9 +6,6 @@ The table of prefixes is the only one. Ids are opaque to clients, time-ordered f
 from __future__ import annotations
 
 import hashlib
-import os
-import threading
-import time
 from enum import StrEnum
 
 from ulid import ULID
@@ -101,7 +98,7 @@ class Kind(StrEnum):
 
 def new_id(kind: Kind) -> str:
     """A fresh id such as `inv_01JF0Z...`; later ids sort after earlier ones to the millisecond."""
-    return f"{kind.value}_{new_ulid()}"
+    return f"{kind.value}_{ULID()}"
 
 
 def stable_id(kind: Kind, *parts: str) -> str:
@@ -114,40 +111,5 @@ def stable_id(kind: Kind, *parts: str) -> str:
 
 
 def new_ulid() -> str:
-    """A bare ULID, as request ids use: a millisecond and 80 random bits, five bits to a character.
-
-    Those of a process sort in the order in which they were made.
-    """
-    number = _numbers.next()
-    return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
-
-
-_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
-_SHIFTS = range(120, -1, -10)
-"""26 characters are 13 pairs of ten bits, the two highest bits of which are none of the 128."""
-
-
-class _Numbers:
-    """ULIDs as numbers: within a millisecond each is one more than that before."""
-
-    def __init__(self) -> None:
-        self.begin_anew()
-
-    def begin_anew(self) -> None:
-        """Go on from nothing, as a process that was just forked must: the other goes on from where both were."""
-        self.latest = 0
-        self._process = os.getpid()
-        self._lock = threading.Lock()
-
-    def next(self) -> int:
-        if os.getpid() != self._process:
-            self.begin_anew()
-        millisecond = time.time_ns() // 1_000_000
-        with self._lock:
-            same = millisecond == self.latest >> 80
-            self.latest = number = self.latest + 1 if same else millisecond << 80 | int.from_bytes(os.urandom(10))
-        return number
-
-
-_numbers = _Numbers()
+    """A bare ULID, as request ids use."""
+    return str(ULID())
