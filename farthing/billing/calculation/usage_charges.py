@@ -280,10 +280,8 @@ def rate(
     billable = _billable(plan, answers, raw) if above is None else above.billable
     breakdown = explain(item.price, billable) if above is None else above.breakdown
     cost = breakdown.amount
-    charge = _item_commitment(item, cost, committed)
-    amount = round_to(cost if charge is None else charge.amount, digits)
-    rounded = None if charge is None else charge.rounded(digits)
-    return RatedUsage(raw, billable, cost, amount, breakdown, rounded, above, _committed_part(item, committed))
+    amount, commitment = _committed_amount(item, cost, committed, digits)
+    return RatedUsage(raw, billable, cost, amount, breakdown, commitment, above, _committed_part(item, committed))
 
 
 def rate_at_cost(
@@ -291,10 +289,18 @@ def rate_at_cost(
 ) -> RatedUsage:
     """A charge under its line item's commitment as it stands; `cost` replaces what it was rated at if it is given."""
     cost = rated.cost if cost is None else cost
+    amount, commitment = _committed_amount(item, cost, committed, digits)
+    return replace(rated, cost=cost, amount=amount, commitment=commitment, committed=_committed_part(item, committed))
+
+
+def _committed_amount(
+    item: LineItemSnapshot, cost: Decimal, committed: Committed, digits: int
+) -> tuple[Decimal, CommitmentCharge | None]:
+    """What a cost comes to under the line item's commitment, and what the commitment makes of it, both rounded."""
     charge = _item_commitment(item, cost, committed)
-    amount = round_to(cost if charge is None else charge.amount, digits)
-    rounded = None if charge is None else charge.rounded(digits)
-    return replace(rated, cost=cost, amount=amount, commitment=rounded, committed=_committed_part(item, committed))
+    if charge is None:
+        return round_to(cost, digits), None
+    return round_to(charge.amount, digits), charge.rounded(digits)
 
 
 def _billable(plan: UsagePlan, answers: Answers, raw: Decimal) -> Decimal:

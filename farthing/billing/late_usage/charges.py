@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from fractions import Fraction
 
 from farthing.billing.calculation.bill import commitment_info, usage_line
+from farthing.billing.calculation.charges import WHOLE
 from farthing.billing.calculation.draft import DraftLine, explained
 from farthing.billing.calculation.usage_charges import Answers, Committed, RatedUsage, rate, rate_at_cost
 from farthing.billing.late_usage.detection import NotCharged, RecheckableLine
@@ -81,7 +81,7 @@ def _of_versions(
     for item_id in pool.versions:
         place = next(place for place, recheckable in enumerate(lines) if recheckable.line.item_id == item_id)
         recheckable, charge = lines[place], found[place]
-        share = Fraction(1) if recheckable.committed is None else recheckable.committed.share
+        share = WHOLE if recheckable.committed is None else recheckable.committed.share
         committed = Committed(prior, trues_up=item_id == pool.versions[-1], share=share)
         # the same usage costs what it was invoiced for, whatever has become of allowances since
         cost = recheckable.line.base if charge.usage == 0 else None

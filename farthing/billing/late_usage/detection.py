@@ -291,7 +291,10 @@ def _with_versions(
     found: Sequence[RecheckableLine], periods: Mapping[tuple[str, Period, str], Period]
 ) -> list[RecheckableLine]:
     """The lines, with the pools of versions of an item that follow one another on an invoice under one commitment."""
-    items = {(line.line.invoice_id, line.line.item_id): line.plan.charge.item for line in found}
+    of_item: dict[tuple[str, str], list[RecheckableLine]] = defaultdict(list)
+    for recheckable in found:
+        of_item[recheckable.line.invoice_id, recheckable.line.item_id].append(recheckable)
+    items = {key: lines[-1].plan.charge.item for key, lines in of_item.items()}
     later: dict[tuple[str, str], str] = {}
     for (invoice_id, item_id), item in items.items():
         if item.replaces_id is not None and goes_on(item, items.get((invoice_id, item.replaces_id))):
@@ -304,7 +307,7 @@ def _with_versions(
         versions = [first]
         while (invoice_id, versions[-1]) in later:
             versions.append(later[invoice_id, versions[-1]])
-        theirs = [line for line in found if line.line.invoice_id == invoice_id and line.line.item_id in versions]
+        theirs = [line for version in versions for line in of_item[invoice_id, version]]
         is_known = len(theirs) == len(versions) and all(line.kept is None and line.line.measured for line in theirs)
         line, member = theirs[0].line, theirs[0].member
         period = periods[line.billed, line.invoice_period, line.subscription_id]

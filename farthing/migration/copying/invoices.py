@@ -221,12 +221,19 @@ async def _credit(target: MigrationTarget, invoice: Invoice, amount: Decimal) ->
     if left or not items:
         target.problems.append(f"adjustments of {plain(amount)} are more than its lines")
         return
+    await _issue_note(target, invoice, items, "Credit notes of the system that issued the invoice")
+
+
+async def _issue_note(
+    target: MigrationTarget, invoice: Invoice, items: list[dict[str, Any]], memo: str, **more: str
+) -> None:
     body = {
         "invoice_id": invoice.id,
         "reason": _CREDIT_REASON,
         "line_items": items,
-        "memo": "Credit notes of the system that issued the invoice",
+        "memo": memo,
         "process_credit_note": True,
+        **more,
     }
     await create_note(target.session, target.read(body, CreateCreditNoteRequest), target.now)
 
@@ -278,15 +285,8 @@ async def _refund(target: MigrationTarget, invoice: Invoice, amount: Decimal) ->
     if left or exact_sum([part.amount for part in sources]) != amount:
         target.problems.append(f"refunds of {plain(amount)} were not carried")
         return
-    body = {
-        "invoice_id": invoice.id,
-        "reason": _CREDIT_REASON,
-        "line_items": items,
-        "memo": "Refunds of the system that issued the invoice",
-        "refund_target": "BACK_TO_SOURCE",
-        "process_credit_note": True,
-    }
-    await create_note(target.session, target.read(body, CreateCreditNoteRequest), target.now)
+    memo = "Refunds of the system that issued the invoice"
+    await _issue_note(target, invoice, items, memo, refund_target="BACK_TO_SOURCE")
 
 
 async def _write_off(target: MigrationTarget, invoice: Invoice, record: SourceRecord) -> None:
