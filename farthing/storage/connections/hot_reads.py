@@ -33,7 +33,7 @@ _OPEN_SECONDS = 2.0
 _TRY_AGAIN_SECONDS = 5.0
 SETTINGS = (
     "SET statement_timeout = '30s'; SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; "
-    "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'"
+    "SET max_parallel_workers_per_gather = 0; SET TimeZone = 'UTC'; SET DateStyle = 'ISO'"
 )
 """Of each of these connections: what a read may take at most, that it is planned once, and times as JSON has them.
 
@@ -41,7 +41,8 @@ Left to itself PostgreSQL weighs one plan for any arguments against plans for th
 most of what is unpaid, their share makes the plan for any customer look dear, and every read of every other is planned
 anew, for several times what it costs to run. Each of these statements finds its rows by an index that begins with what
 it is asked for, so the plan for any is right for all. One that was made while a table had a page would still read that
-table whole until its statistics change; therefore none does.
+table whole until its statistics change; therefore none does. And none has processes that help it: the same share makes
+the plan for any customer look worth starting some, which takes many times as long as the read.
 """
 _BEGIN = (
     "BEGIN READ ONLY; "
