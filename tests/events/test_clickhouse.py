@@ -6,21 +6,27 @@ when it is told to, and by the text of the statements. `FARTHING_TEST_CLICKHOUSE
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import gzip
 import random
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from sqlalchemy import text
 
+from farthing.backup.export import back_up
 from farthing.calendar.windows import WindowSize
 from farthing.core.caller import RequestTerms
 from farthing.core.clock import FIRST_INSTANT, LAST_INSTANT
@@ -34,6 +40,7 @@ from farthing.events.requests import GetEventsRequest
 from farthing.events.stores import moving
 from farthing.events.stores.clickhouse.schema import EVENTS, IDS, USAGE
 from farthing.events.stores.clickhouse.store import clickhouse_store
+from farthing.events.stores.clickhouse.writes.pending import lock_writes, unlock_writes
 from farthing.events.stores.place import StoresDiffer, confirm_place
 from farthing.events.upkeep import reconcile
 from farthing.events.upkeep.unfinished import finish_writes
@@ -296,6 +303,34 @@ async def test_while_it_is_away_nothing_is_accepted_and_nothing_is_billed(databa
             clickhouse.breaks_at = lambda _: False
             await office.run("2026-02-01T00:20")
             assert await office.totals(subscription) == ["3.00"]
+
+
+async def test_a_batch_waits_for_that_of_another_process_in_its_environment_only(
+    database_url: str, in_clickhouse: Database
+) -> None:
+    async with opened(in_clickhouse) as books, opened(in_clickhouse) as others:
+        await asyncio.gather(books.add_meters([summed()]), others.add_meters([summed()]))
+        async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as elsewhere:
+            await lock_writes(elsewhere, books.scope.environment_id)
+            waiting = asyncio.create_task(books.send([event("e1", 5)]))
+            assert (await others.send([event("e1", 5)])).added == 1
+            assert not waiting.done()
+            await unlock_writes(elsewhere, books.scope.environment_id)
+            assert (await waiting).added == 1
+
+
+async def test_a_backup_of_the_books_holds_no_events(
+    database_url: str, in_clickhouse: Database, tmp_path: Path
+) -> None:
+    settings = settings_for(database_url)
+    async with running(settings, in_clickhouse) as url, Account(url, settings, in_clickhouse) as account:
+        await account.post("/customers", {"external_id": "told-in-the-books", "name": "Acme"})
+        sent = {"event_name": "calls", "event_id": "told-nowhere-else", "external_customer_id": "told-in-the-books"}
+        await account.post("/events", sent, expect=202)
+        await asyncio.to_thread(back_up, settings, tmp_path / "backup", Console(quiet=True))
+        written = [gzip.decompress(file.read_bytes()) for file in (tmp_path / "backup/tables").iterdir()]
+        assert any(b"told-in-the-books" in rows for rows in written)
+        assert not any(b"told-nowhere-else" in rows for rows in written)
 
 
 async def test_a_correction_that_was_cut_off_takes_effect_later(database_url: str) -> None:

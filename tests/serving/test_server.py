@@ -70,6 +70,9 @@ def test_a_life_of_starts_kills_and_an_orderly_end(tmp_path: Path) -> None:
     with _serving(folder) as (process, client):
         made = client.post("/v1/customers", json={"external_id": "acme", "name": "Acme"})
         assert made.status_code == 201
+        plans = [client.post("/v1/plans", json={"name": "Pro", "lookup_key": "pro"}).status_code for _ in range(2)]
+        assert plans == [201, 409]
+        assert "duplicate key" in (folder / "postgres.log").read_text()
         second = _run(folder, "doctor")
         assert second.returncode == 2
         assert "another Farthing is using the data folder" in second.stderr
@@ -91,9 +94,11 @@ def test_a_life_of_starts_kills_and_an_orderly_end(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_SECONDS) == 0
         assert not postgres.is_running()
-    healthy = _run(folder, "doctor")
-    assert healthy.returncode == 0, healthy.stdout + healthy.stderr
-    assert "differences     0" in healthy.stdout
+    subprocess.run(["cp", "-a", folder, tmp_path / "copy"], check=True)
+    for stopped in (folder, tmp_path / "copy"):
+        healthy = _run(stopped, "doctor")
+        assert healthy.returncode == 0, healthy.stdout + healthy.stderr
+        assert "differences     0" in healthy.stdout
 
 
 @pytest.mark.parametrize(

@@ -150,13 +150,23 @@ def test_two_processes_are_one_service(tmp_path: Path, new_database: Callable[..
         _what_is_acknowledged_outlives_a_killed_process(group, min(servers))
         _the_rate_of_a_key_is_counted_over_both(group, _new_key(group))
         _a_hangup_replaces_all_and_refuses_nobody(group)
-        _only_http_1_is_spoken(group)
-        _counts_add_up(group)
+        with _half_a_head(group) as unfinished:
+            _only_http_1_is_spoken(group)
+            _counts_add_up(group)
+            assert unfinished.recv(1) == b"", "it is closed when its time is over"
 
         children = [psutil.Process(pid) for pid in group.processes()]
         group.supervisor.terminate()
         assert group.supervisor.wait(PATIENCE_SECONDS) == 0
         assert not [child for child in children if child.is_running()]
+
+
+@contextmanager
+def _half_a_head(group: Group) -> Iterator[socket.socket]:
+    """A connection whose request never comes to its body."""
+    with socket.create_connection(("127.0.0.1", group.port), PATIENCE_SECONDS) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: farthing\r\n")
+        yield connection
 
 
 def _new_key(group: Group) -> str:
@@ -250,6 +260,10 @@ def _a_hangup_replaces_all_and_refuses_nobody(group: Group) -> None:
             stop.set()
         assert [set(each.result()) for each in asking] == [{200}] * 4
     assert len(group.servers()) == 2
+    supervisor = psutil.Process(group.supervisor.pid)
+    successors = [psutil.Process(pid) for pid in group.processes()]
+    assert {each.ppid() for each in successors} == {supervisor.pid}
+    assert {str(each.environ()) for each in successors} == {str(supervisor.environ())}, "they keep its settings"
 
 
 def _only_http_1_is_spoken(group: Group) -> None:

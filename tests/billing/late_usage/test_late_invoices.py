@@ -16,6 +16,7 @@ from farthing.invoices.tables import Invoice
 from farthing.metering.event import UsageEvent
 from tests.billing.late_usage.lateness import WEEKLY, Body, charging, late, settled, watched
 from tests.billing.office import ARREAR, Office
+from tests.billing.proof.proving import prove_books
 from tests.events.books import Books, opened
 from tests.subscriptions.shop import fixed
 from tests.waiting import until
@@ -203,6 +204,8 @@ async def test_what_a_widened_meter_finds_is_reported_only(office: Office) -> No
         assert await watched(office, january) == [expected]
         assert await watched(office, january, "not_charged") == ["meter_widened"]
         await settled(office)
+    proof = await prove_books(office)
+    assert (proof.differences, proof.unmeasured) == ([], 1)
     await office.run("2026-03-01")
     february = (await office.invoices(subscription))[-1]
     assert await late(office, february) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from farthing.catalogue.products.meters import MOST_COST_PER_EVENT_NAME
 from farthing.core import slices
 from farthing.metering.expression import MAX_COST, parse
 from tests.account import Account
-from tests.events.counter import NAME, sent
+from tests.events.counter import NAME, new_meter, send, sent, usage
 
 
 def meter(expression: str | None = None, **given: Any) -> dict[str, Any]:
@@ -57,6 +58,18 @@ async def test_all_expressions_of_an_event_name_cost_no_more_than_a_bound(accoun
     assert f"may cost {MOST_COST_PER_EVENT_NAME}" in refused["details"]["aggregation.expression"]
     await account.post("/meters", meter())
     await account.post("/meters", meter(DEAREST, event_name="another"))
+
+
+async def test_a_meter_of_before_the_bounds_keeps_measuring(account: Account) -> None:
+    older = await new_meter(account, expression="x")
+    before = "+".join([DEAREST] * 20)
+    assert parse(before).cost > MAX_COST
+    async with account.transaction() as session:
+        changed = text("UPDATE meters SET expression = :expression WHERE id = :id")
+        await session.execute(changed, {"expression": before, "id": older})
+    await account.post("/meters", meter(event_name="another"))  # whoever remembers meters reads them anew
+    await send(account, [sent("10:00", x=2, y=3)])
+    assert Decimal((await usage(account, older, "09:00", "11:00"))["value"]) == 20 * (2**3 + 3**2)
 
 
 async def test_an_event_name_has_a_number_of_meters_even_when_they_come_at_once(account: Account) -> None:
