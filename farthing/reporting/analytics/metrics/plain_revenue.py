@@ -46,7 +46,7 @@ _IS_METERED = f"""
 _IS_ADJUSTMENT = "(l.kind IN ('true_up', 'overage')) IS TRUE"
 _TAKEN_BACK = """
     SELECT n.invoice_id FROM credit_notes AS n
-    WHERE n.environment_id = :environment AND n.status = 'published' AND n.credit_note_status = 'FINALIZED'
+    WHERE n.environment_id = :environment AND n.status = 'published' AND n.finalized_at IS NOT NULL
 """
 # invoices that credits paid for, which may have been given for nothing
 _WITH_CREDITS = """
