@@ -15,7 +15,12 @@ async def test_an_event_is_one_however_many_meters_count_it(ledger: Ledger) -> N
         return await ledger.by(metric, dimension, currency=None, range=SPRING)
 
     calls = await ledger.feature("calls")
-    volume = {"name": "volume", "event_name": "calls", "aggregation": {"type": "SUM", "field": "n"}}
+    volume = {
+        "name": "volume",
+        "reset_usage": "BILLING_PERIOD",
+        "event_name": "calls",
+        "aggregation": {"type": "SUM", "field": "n"},
+    }
     await ledger.account.post("/features", {"name": "volume", "type": "metered", "meter": volume})
     await ledger.feature("seats")
     first, second = await ledger.customer(address_country="DE"), await ledger.customer(address_country="FR")
