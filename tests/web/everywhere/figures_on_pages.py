@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, DecimalException
@@ -27,6 +28,12 @@ _FIGURES = re.compile(r'<dl class="figures">.*?</dl>|<table.*?</table>', re.DOTA
 _TAG = re.compile(r"<[^>]+>")
 _CODES = "|".join(code.upper() for code in currency.DIGITS)
 _AMOUNT = re.compile(rf"-?(?:[$€£¥₹]|\b(?:{_CODES}|USD|EUR|GBP) ?)\d[\d,]*(?:\.\d+)?")
+_TABLE = re.compile(r"<table(?: [^>]*)?>.*?</table>", re.DOTALL)
+_ROW = re.compile(r"<tr[^>]*>(.*?)</tr>", re.DOTALL)
+_ANY_CELL = re.compile(r"<t[hd][^>]*>(.*?)</t[hd]>", re.DOTALL)
+_ARROW = re.compile(r'<span aria-hidden="true">.*?</span>')
+NOTHING = re.compile(r"[^1-9]*")
+"""A figure that is nothing, or none."""
 _NUMBER = re.compile(r"(?<![\w.,-])-?\d[\d,]*(?:\.\d+)?(?![\w,.]*\d)")
 
 
@@ -132,3 +139,33 @@ def _moment(text: str) -> str | None:
         return _instant(text) if len(text) > 18 else None
     except (ValueError, TypeError):
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class ShownTable:
+    """The table of a page: its heads, the rows of its body, those of its foot; a row is its cells as text."""
+
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    totals: Sequence[Sequence[str]]
+
+    def column(self, head: str) -> Counter[str]:
+        """How often each figure that is not nothing stands in a column."""
+        place = self.heads.index(head)
+        return Counter(row[place] for row in self.rows if not NOTHING.fullmatch(row[place]))
+
+
+def shown_table(page: str) -> ShownTable | None:
+    """The first table of a page; None where there is nothing to show."""
+    table = _TABLE.search(page)
+    if table is None:
+        return None
+    parts = re.split(r"<tbody>|<tfoot>", table[0])
+    rows = [[as_text(cell) for cell in _ANY_CELL.findall(row)] for part in parts for row in _ROW.findall(part)]
+    counts = [len(_ROW.findall(part)) for part in parts]
+    return ShownTable(rows[0], rows[1 : 1 + counts[1]], rows[1 + counts[1] :])
+
+
+def as_text(cell: str) -> str:
+    """What a cell says, a long fraction as it is in full."""
+    return html.unescape(_TAG.sub("", _ARROW.sub("", _CUT.sub(r"\1", cell)))).strip()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 import re
 from collections import Counter
@@ -22,45 +21,13 @@ from farthing.reporting.analytics.schemas import ReportShape
 from farthing.web.dashboard.reports.catalogue import REPORTS, ReportPage
 from farthing.web.rendering.words.wording import GLOBALS, money, quantity
 from tests.account import Account
+from tests.web.everywhere.figures_on_pages import NOTHING, ShownTable, as_text, shown_table
 from tests.web.everywhere.places import Place
 from tests.web.stage import Stage
 from tests.web.visitor import Visitor
 
 FIRST, LAST = date(2026, 5, 1), date(2026, 11, 20)
-_TABLE = re.compile(r'<table class="report">.*?</table>', re.DOTALL)
-_ROW = re.compile(r"<tr>(.*?)</tr>", re.DOTALL)
-_CELL = re.compile(r'<t([hd])(?: scope="\w+")?(?: class="([^"]*)")?(?: title="[^"]*")?>(.*?)</t[hd]>', re.DOTALL)
-_CUT = re.compile(r'<span title="([^"]*)">≈[^<]*</span>')
-_NOTHING = re.compile(r"[^1-9]*")
-
-
-@dataclass(frozen=True, slots=True)
-class ShownTable:
-    """The table of a page: its heads, the rows of its body, those of its foot; a row is its cells as text."""
-
-    heads: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    totals: Sequence[Sequence[str]]
-
-    def column(self, head: str) -> Counter[str]:
-        """How often each figure that is not nothing stands in a column."""
-        place = self.heads.index(head)
-        return Counter(row[place] for row in self.rows if not _NOTHING.fullmatch(row[place]))
-
-
-def shown_table(page: str) -> ShownTable | None:
-    """The table of a report's page; None where there is nothing to show."""
-    table = _TABLE.search(page)
-    if table is None:
-        return None
-    parts = re.split(r"<tbody>|<tfoot>", table[0])
-    rows = [[_text(cell[2]) for cell in _CELL.findall(row)] for part in parts for row in _ROW.findall(part)]
-    counts = [len(_ROW.findall(part)) for part in parts]
-    return ShownTable(rows[0], rows[1 : 1 + counts[1]], rows[1 + counts[1] :])
-
-
-def _text(cell: str) -> str:
-    return html.unescape(re.sub(r"<[^>]+>", "", _CUT.sub(r"\1", cell))).strip()
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 def written(metric: ReportMetric, value: str, currency: str) -> str:
@@ -71,7 +38,7 @@ def written(metric: ReportMetric, value: str, currency: str) -> str:
         return money(value, currency)
     if metric.unit is MetricUnit.PERCENT:
         return f"{GLOBALS['grouped'](Decimal(value))} %"
-    return _text(str(quantity(value)))
+    return as_text(str(quantity(value)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +63,7 @@ class ReportBooks:
         for metric in page.metrics:
             rows = await self._answer(metric, days, grain, [*([AGE] if page.spreads_ages else []), dimension])
             figures = Counter(written(metric, row["value"], row[CURRENCY]) for row in rows)
-            wanted = Counter({figure: count for figure, count in figures.items() if not _NOTHING.fullmatch(figure)})
+            wanted = Counter({figure: count for figure, count in figures.items() if not NOTHING.fullmatch(figure)})
             shown = Counter() if table is None else self._column(page, metric, table)
             if shown != wanted and not (table is not None and "rows. The files" in answer.text and shown <= wanted):
                 found.append(f"{metric.key}: shown {shown - wanted}, answered {wanted - shown}")
@@ -123,7 +90,7 @@ class ReportBooks:
         return [
             f"{metric.key}: all in {code} is {figure}, answered {wanted.get(code, '')}"
             for code, figure in shown.items()
-            if figure != wanted.get(code, "") and not (_NOTHING.fullmatch(figure) and code not in wanted)
+            if figure != wanted.get(code, "") and not (NOTHING.fullmatch(figure) and code not in wanted)
         ]
 
     async def _answer(
@@ -157,12 +124,9 @@ def _unlike_the_file(table: ShownTable, file: Sequence[Sequence[str]]) -> list[s
     ]
 
 
-_NUMBER = re.compile(r"-?\d+(\.\d+)?")
-
-
 def _ways_to_write(plain: str, currency: str) -> set[str]:
     value = Decimal(plain)
-    ways = {plain, _text(str(quantity(value))), f"{GLOBALS['grouped'](value)} %"}
+    ways = {plain, as_text(str(quantity(value))), f"{GLOBALS['grouped'](value)} %"}
     return ways | ({money(value, currency)} if currency else set())
 
 
