@@ -67,13 +67,17 @@ def _notes(view: BillingView) -> str:
             SELECT {chosen}, {_DATE} AS at, -1 AS sign FROM {source}
             WHERE {ours} AND n.credit_note_status = 'FINALIZED' AND i.invoice_status = 'FINALIZED' AND {_DATED}
         """
-    ended = "least(n.voided_at, i.voided_at)"
+    # two branches, each of which an index answers
     return f"""
         SELECT {chosen}, n.finalized_at AS at, -1 AS sign FROM {source} WHERE {ours} AND {_within("n.finalized_at")}
         UNION ALL
-        SELECT {chosen}, {ended} AS at, 1 AS sign FROM {source}
-        WHERE {ours} AND (n.credit_note_status = 'VOIDED' OR i.invoice_status = 'VOIDED')
-            AND n.finalized_at <= {ended} AND {_within(ended)}
+        SELECT {chosen}, n.voided_at AS at, 1 AS sign FROM {source}
+        WHERE {ours} AND n.credit_note_status = 'VOIDED' AND {_within("n.voided_at")}
+            AND n.finalized_at <= coalesce(i.voided_at, 'infinity') AND n.voided_at <= coalesce(i.voided_at, 'infinity')
+        UNION ALL
+        SELECT {chosen}, i.voided_at AS at, 1 AS sign FROM {source}
+        WHERE {ours} AND i.invoice_status = 'VOIDED' AND {_within("i.voided_at")}
+            AND n.finalized_at <= i.voided_at AND coalesce(n.voided_at, 'infinity') > i.voided_at
     """
 
 
