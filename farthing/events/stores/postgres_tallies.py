@@ -37,7 +37,7 @@ async def tally_events(session: AsyncSession, tally: EventTally) -> TalliedEvent
     given |= {"first": tally.edges[0], "last": tally.edges[-1]}
     if tally.meter_ids is None:
         return TalliedEvents(_counts(tally, "events"), given)
-    shared = frozenset() if tally.by_meter else tally.sharing_ids
+    shared = set() if tally.by_meter else set(tally.meter_ids) - tally.apart_ids
     given["meters"] = sorted(set(tally.meter_ids) - shared)
     query = _counts(tally, "meter_usage", "AND u.meter_id = ANY(:meters)")
     if shared:

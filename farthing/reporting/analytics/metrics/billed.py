@@ -67,7 +67,7 @@ def _notes(view: BillingView) -> str:
             SELECT {chosen}, {_DATE} AS at, -1 AS sign FROM {source}
             WHERE {ours} AND n.credit_note_status = 'FINALIZED' AND i.invoice_status = 'FINALIZED' AND {_DATED}
         """
-    # two branches, each of which an index answers
+    # each branch is dated by a column of its own, of which the planner knows how many rows it leaves
     return f"""
         SELECT {chosen}, n.finalized_at AS at, -1 AS sign FROM {source} WHERE {ours} AND {_within("n.finalized_at")}
         UNION ALL

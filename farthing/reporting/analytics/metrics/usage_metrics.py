@@ -53,11 +53,11 @@ async def events_metered(session: AsyncSession, question: Question, timeline: Ti
     by_feature = "feature_id" in question.dimensions
     meters = {row.id: meter_of(row) for row in await session.scalars(select(MeterRow))}
     features = select(Feature.meter_id, Feature.id).where(Feature.meter_id.is_not(None))
-    asked_ids = {meter_id for meter_id, _ in await _things(session, question, meters.keys(), features)}
+    asked_ids = frozenset(meter_id for meter_id, _ in await _things(session, question, meters.keys(), features))
     tally = EventTally(
         edges=timeline.edges,
         meter_ids=asked_ids,
-        sharing_ids=sharing([meters[meter_id] for meter_id in asked_ids]),
+        apart_ids=asked_ids - sharing([meters[meter_id] for meter_id in asked_ids]),
         by_meter=by_feature or "meter_id" in question.dimensions,
         by_customer=_asks_owners(question),
     )
