@@ -79,6 +79,8 @@ def to_local(instant: datetime, zone: ZoneInfo) -> datetime:
     The first or last that there is, where the wall would show a year before 1 or after 9999.
     """
     instant = as_utc(instant)
+    if zone is UTC:
+        return instant.replace(tzinfo=None)
     try:
         return instant.astimezone(zone).replace(tzinfo=None)
     except OverflowError:
@@ -92,6 +94,8 @@ def to_utc(wall_time: datetime, zone: ZoneInfo) -> datetime:
     02:30 becomes 03:30. The result never leaves the years 1 to 9999.
     Rule: docs/rules/calendar.md#instants-of-local-times
     """
+    if zone is UTC:
+        return wall_time.replace(tzinfo=UTC_OFFSET, fold=0)
     try:
         return wall_time.replace(tzinfo=zone, fold=0).astimezone(UTC_OFFSET)
     except OverflowError:

@@ -38,6 +38,8 @@ def as_utc(moment: datetime) -> datetime:
     """The same instant in UTC. Raises ValueError for a naive datetime or one outside years 1 to 9999."""
     if moment.tzinfo is None:
         raise ValueError("must carry a time zone, for example 2024-03-20T15:04:05Z")
+    if moment.tzinfo is UTC:
+        return moment
     try:
         return moment.astimezone(UTC)
     except OverflowError as error:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from itertools import combinations
 
 from farthing.calendar.windows import WindowSize
 from farthing.core.errors import ValidationFailed
@@ -120,3 +123,27 @@ class Meter:
         """What measuring one event costs at most, in units of `expression.cost_of`."""
         formula = self.aggregation.formula
         return 1 + len(self.filters) + (formula.expression.cost if formula is not None else 0)
+
+
+def sharing(meters: Iterable[Meter]) -> frozenset[str]:
+    """Those of `meters` that may count an event which another of them counts, or counted it: filters only gain values,
+    so that what they keep apart now was never together."""
+    by_name: defaultdict[str, list[Meter]] = defaultdict(list)
+    for meter in meters:
+        by_name[meter.event_name].append(meter)
+    return frozenset(
+        meter.id
+        for same in by_name.values()
+        for pair in combinations(same, 2)
+        if not _are_apart(*pair)
+        for meter in pair
+    )
+
+
+def _are_apart(first: Meter, second: Meter) -> bool:
+    """Whether a property that both look at may never have a value that both want."""
+    return any(
+        key == other and values.isdisjoint(others)
+        for key, values in first.conditions
+        for other, others in second.conditions
+    )

@@ -10,7 +10,7 @@ import pytest
 from farthing.calendar.windows import WindowSize
 from farthing.core.errors import ValidationFailed
 from farthing.metering.filters import Filter
-from farthing.metering.meter import Aggregation, AggregationType, Meter
+from farthing.metering.meter import Aggregation, AggregationType, Meter, sharing
 
 NEEDS_FIELD = [type for type in AggregationType if type is not AggregationType.COUNT]
 NO_EXPRESSION = [
@@ -122,3 +122,22 @@ def test_equal_meters_are_equal_values() -> None:
 
     assert build() == build()
     assert len({build(), build()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("filters", "shared"),
+    [
+        pytest.param(((), ()), True, id="all events of a name"),
+        pytest.param(((), (("model", "large"),)), True, id="all of them, and some"),
+        pytest.param(((("model", "large"),), (("model", "small"),)), False, id="other values of a property"),
+        pytest.param(((("model", "large", "small"),), (("model", "small"),)), True, id="a value in common"),
+        pytest.param(((("model", "large"),), (("region", "eu"),)), True, id="other properties"),
+    ],
+)
+def test_meters_share_events_unless_a_property_keeps_them_apart(filters: tuple[Any, Any], shared: bool) -> None:
+    meters = [
+        Meter(f"m{number}", "call", Aggregation(AggregationType.COUNT), tuple(Filter(key, rest) for key, *rest in each))
+        for number, each in enumerate(filters)
+    ]
+    elsewhere = Meter("m2", "seat", Aggregation(AggregationType.COUNT))
+    assert sharing([*meters, elsewhere]) == (frozenset({"m0", "m1"}) if shared else frozenset())

@@ -14,10 +14,12 @@ class EventTally:
 
     Bucket n is `[edges[n], edges[n + 1])`. `meter_ids` None counts every event, others those that one of these meters
     counted: once, however many did, unless they are told apart `by_meter`. `by_customer` leaves out what is nobody's.
+    `apart_ids` are those of the meters that count no event which another of them counts, so that nobody has to look.
     """
 
     edges: Sequence[datetime]
     meter_ids: Collection[str] | None = None
+    apart_ids: frozenset[str] = frozenset()
     by_meter: bool = False
     by_customer: bool = False
 

@@ -33,7 +33,6 @@ from farthing.reporting.revenue.figures import RevenueFigures
 from farthing.reporting.revenue.lines import (
     LineSelection,
     RevenueLine,
-    RevenueRevert,
     RevenueSource,
     RevenueStatus,
     count_lines,
@@ -73,7 +72,7 @@ _TOUCHED = """
     OR i.voided_at >= :since AND i.voided_at < :until
     OR EXISTS (
         SELECT FROM credit_notes AS n WHERE n.environment_id = :environment AND n.invoice_id = i.id
-            AND n.credit_note_status = 'FINALIZED' AND n.finalized_at >= :since AND n.finalized_at < :until
+            AND n.finalized_at < :until AND greatest(n.finalized_at, n.voided_at) >= :since
     )
 """
 
@@ -179,9 +178,10 @@ async def revenue_parts(
     parts = await collect(few_at_once(_parts(lines, prices, used, policy, days)), owner)
     by_id = {line.id: line for line in lines}
     for revert in await reverts_of(session, lines):
-        day = to_local(revert.at, days.zone).date()
-        if days.holds(day):
-            parts.append(_taken_back(by_id[revert.line_id], revert, day))
+        for at, net in revert.moments:
+            day = to_local(at, days.zone).date()
+            if days.holds(day):
+                parts.append(_taken_back(by_id[revert.line_id], net, day))
     return parts
 
 
@@ -199,8 +199,8 @@ def _parts(
                 yield RevenuePart(line, part, line.adjustment)
 
 
-def _taken_back(line: RevenueLine, revert: RevenueRevert, day: date) -> RevenuePart:
-    return RevenuePart(line, DayPart(day, reverted_figures(revert), False), RevenueSource.REVERT)
+def _taken_back(line: RevenueLine, net: Decimal, day: date) -> RevenuePart:
+    return RevenuePart(line, DayPart(day, reverted_figures(net), False), RevenueSource.REVERT)
 
 
 def _by_source(

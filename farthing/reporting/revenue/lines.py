@@ -134,12 +134,20 @@ class RevenueLine:
 
 @dataclass(frozen=True, slots=True)
 class RevenueRevert:
-    """What a credit note or a void takes back of a line, without tax, at `at`."""
+    """What a credit note or a void takes back of a line, without tax, at `at`; what a note took comes back with its
+    own void, at `undone_at`."""
 
     line_id: str
     at: datetime
     net: Decimal
     is_void: bool
+    undone_at: datetime | None = None
+
+    @property
+    def moments(self) -> Sequence[tuple[datetime, Decimal]]:
+        """When it takes how much, and when that comes back."""
+        taken = (self.at, self.net)
+        return [taken] if self.undone_at is None else [taken, (self.undone_at, self.net.copy_negate())]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,11 +311,11 @@ def _line(row: Any) -> RevenueLine:
 
 
 _NOTES = """
-    SELECT taken.invoice_line_item_id, n.finalized_at, taken.net_amount
+    SELECT taken.invoice_line_item_id, n.finalized_at, taken.net_amount, n.voided_at
     FROM credit_notes AS n
     JOIN credit_note_line_items AS taken ON taken.environment_id = :environment AND taken.credit_note_id = n.id
         AND taken.status = 'published'
-    WHERE n.environment_id = :environment AND n.status = 'published' AND n.credit_note_status = 'FINALIZED'
+    WHERE n.environment_id = :environment AND n.status = 'published' AND n.finalized_at IS NOT NULL
         AND taken.invoice_line_item_id = ANY(:lines)
     ORDER BY n.finalized_at, n.id
 """
@@ -319,11 +327,12 @@ async def reverts_of(session: AsyncSession, lines: Sequence[RevenueLine]) -> lis
     left = {line_id: line.net for line_id, line in final.items()}
     given = {"environment": scope_of(session).environment_id, "lines": list(final)}
     reverts = []
-    for line_id, at, net in await session.execute(text(_NOTES), given):
+    for line_id, at, net, undone_at in await session.execute(text(_NOTES), given):
         voided_at = final[line_id].voided_at
         if voided_at is None or at <= voided_at:
-            reverts.append(RevenueRevert(line_id, at, net, is_void=False))
-            left[line_id] = EXACT.subtract(left[line_id], net)
+            is_undone = undone_at is not None and (voided_at is None or undone_at <= voided_at)
+            reverts.append(RevenueRevert(line_id, at, net, is_void=False, undone_at=undone_at if is_undone else None))
+            left[line_id] = EXACT.subtract(left[line_id], ZERO if is_undone else net)
     for line_id, line in final.items():
         if line.voided_at is not None:
             reverts.append(RevenueRevert(line_id, line.voided_at, left[line_id], is_void=True))
@@ -338,6 +347,6 @@ async def prices_of(session: AsyncSession, price_ids: Collection[str]) -> dict[s
     return {price.id: rated(price) for price in await session.scalars(select(Price).where(in_array(Price.id, wanted)))}
 
 
-def reverted_figures(revert: RevenueRevert) -> RevenueFigures:
-    """A revert as figures: a fee below 0."""
-    return figures_of_fee(revert.net.copy_negate() + ZERO, ZERO, ZERO, ZERO)
+def reverted_figures(net: Decimal) -> RevenueFigures:
+    """What was taken back as figures: a fee below 0."""
+    return figures_of_fee(net.copy_negate() + ZERO, ZERO, ZERO, ZERO)

@@ -31,7 +31,7 @@ from farthing.reporting.revenue.lines import (
     reverts_of,
 )
 from farthing.reporting.revenue.open_periods import provisional_lines
-from farthing.reporting.revenue.schedule import LineSchedule, RevertOfLine, with_reverts
+from farthing.reporting.revenue.schedule import LineSchedule, RevertOfLine, UndoneRevert, with_reverts
 from farthing.reporting.revenue.spreading import amounts_of
 from farthing.reporting.revenue.usage_by_day import WantedDays, usage_by_day
 from farthing.reporting.turns import owner_of_reports
@@ -43,7 +43,7 @@ LIVE = """
     AND (greatest(l.period_start, l.period_end, i.finalized_at, i.reference_date) >= :since OR i.voided_at >= :since
         OR EXISTS (
             SELECT FROM credit_notes AS n WHERE n.environment_id = :environment AND n.invoice_id = i.id
-                AND n.credit_note_status = 'FINALIZED' AND n.finalized_at >= :since
+                AND greatest(n.finalized_at, n.voided_at) >= :since AND n.finalized_at IS NOT NULL
         ))
 """
 
@@ -90,7 +90,9 @@ async def schedules(
     reverts: defaultdict[str, list[RevertOfLine]] = defaultdict(list)
     for revert in await reverts_of(session, lines):
         day = to_local(revert.at, zone).date()
-        reverts[revert.line_id].append(RevertOfLine(day, revert.at, revert.net))
+        undone_at = revert.undone_at
+        undone = None if undone_at is None else UndoneRevert(to_local(undone_at, zone).date(), undone_at)
+        reverts[revert.line_id].append(RevertOfLine(day, revert.at, revert.net, undone))
     lines = [line for line in lines if line.net or line.id in reverts]
     metered = [line for line in lines if line.is_metered]
     wanted = WantedDays(edges, frozenset(reverts))

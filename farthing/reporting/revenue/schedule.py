@@ -6,7 +6,7 @@ Rule: docs/rules/reporting.md#recognition
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -17,12 +17,25 @@ from farthing.reporting.revenue.days import Recognized
 
 
 @dataclass(frozen=True, slots=True)
+class UndoneRevert:
+    """When the credit note behind a revert became void."""
+
+    day: date
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class RevertOfLine:
     """An amount that a credit note or a void took back of a line, and the day on which it did."""
 
     day: date
     at: datetime
     amount: Decimal
+    undone: UndoneRevert | None = None
+
+    def taken_before(self, at: datetime) -> Decimal:
+        """What of it stood at an instant."""
+        return ZERO if self.at >= at or (self.undone is not None and self.undone.at < at) else self.amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +69,7 @@ class LineSchedule:
         """What had been billed by an instant, less what had been taken back."""
         if self.billed_at is None or self.billed_at >= at:
             return ZERO
-        return EXACT.subtract(self.billed, exact_sum([back.amount for back in self.taken_back if back.at < at]))
+        return EXACT.subtract(self.billed, exact_sum([back.taken_before(at) for back in self.taken_back]))
 
     def deferred(self, at: datetime, day: date) -> Decimal:
         """What is billed and not earned at an instant with which `day` begins."""
@@ -67,9 +80,25 @@ class LineSchedule:
         return max(EXACT.subtract(self.recognized_before(day), self.billed_before(at)), ZERO)
 
 
-def with_reverts(parts: Iterable[Recognized], reverts: Sequence[RevertOfLine], digits: int) -> tuple[Recognized, ...]:
+def with_reverts(parts: Sequence[Recognized], reverts: Sequence[RevertOfLine], digits: int) -> tuple[Recognized, ...]:
     """The parts of a line after what was taken back: first of what was still to come on that day, and what that does
-    not cover is taken off what was recognized, on the day itself."""
+    not cover is taken off what was recognized, on the day itself. From the day on which a revert is undone all is as if
+    it had never been, and that day makes up for the days before."""
+    standing = list(reverts)
+    schedule = _taken_back(parts, standing, digits)
+    pairs = [(revert.undone, revert) for revert in reverts if revert.undone is not None]
+    for undone, revert in sorted(pairs, key=lambda pair: pair[0].at):
+        standing.remove(revert)
+        restored = _taken_back(parts, standing, digits)
+        passed = [part for part in schedule if part.day <= undone.day]
+        due = exact_sum([part.amount for part in restored if part.day <= undone.day])
+        missing = EXACT.subtract(due, exact_sum([part.amount for part in passed]))
+        coming = [part for part in restored if part.day > undone.day]
+        schedule = [*passed, Recognized(undone.day, missing), *coming]
+    return tuple(schedule)
+
+
+def _taken_back(parts: Sequence[Recognized], reverts: Sequence[RevertOfLine], digits: int) -> list[Recognized]:
     schedule = sorted(parts, key=lambda part: part.day)
     for revert in sorted(reverts, key=lambda revert: revert.at):
         passed = [part for part in schedule if part.day <= revert.day]
@@ -80,7 +109,7 @@ def with_reverts(parts: Iterable[Recognized], reverts: Sequence[RevertOfLine], d
         if rest:
             passed.append(Recognized(revert.day, rest.copy_negate()))
         schedule = [*passed, *_lowered(coming, to_come, covered, digits)]
-    return tuple(schedule)
+    return schedule
 
 
 def _lowered(coming: Sequence[Recognized], to_come: Decimal, by: Decimal, digits: int) -> list[Recognized]:

@@ -11,9 +11,9 @@ async def voided(ledger: Ledger, invoice: dict[str, str]) -> None:
     await ledger.account.post(f"/invoices/{invoice['id']}/void", {}, expect=200)
 
 
-async def noted(ledger: Ledger, invoice: dict[str, str], amount: str, **more: str) -> None:
+async def noted(ledger: Ledger, invoice: dict[str, str], amount: str, **more: str) -> dict[str, str]:
     line = (await ledger.account.get(f"/invoices/{invoice['id']}"))["line_items"][0]
-    await ledger.account.post(
+    made: dict[str, str] = await ledger.account.post(
         "/creditnotes",
         {
             "invoice_id": invoice["id"],
@@ -23,6 +23,7 @@ async def noted(ledger: Ledger, invoice: dict[str, str], amount: str, **more: st
             **more,
         },
     )
+    return made
 
 
 async def test_a_closed_month_keeps_its_figure_as_issued_and_is_restated_by_period(ledger: Ledger) -> None:
@@ -59,6 +60,29 @@ async def test_the_void_of_an_invoice_takes_its_notes_back_too(ledger: Ledger) -
     await voided(ledger, invoice)
     assert await ledger.figure("net_billing") == await ledger.figure("net_billing_issued") == "0"
     assert (await ledger.over("net_billing_issued"))["2026-02-01"] == "-75"
+
+
+async def test_the_void_of_a_note_leaves_a_closed_month_as_it_was(ledger: Ledger) -> None:
+    customer = await ledger.customer()
+    rate = await ledger.account.post(
+        "/taxes/rates", {"name": "VAT", "code": "VAT", "tax_rate_type": "percentage", "percentage_value": "25"}
+    )
+    await ledger.on("2026-01-10")
+    invoice = await ledger.invoiced(customer, "100", tax_rates=[rate["id"]])
+    await ledger.on("2026-02-10")
+    note = await noted(ledger, invoice, "50")
+    as_issued = ("net_billing_issued", "tax_charged", "total_receivables", "recognized_revenue")
+    until_then = [list((await ledger.over(key)).values())[:2] for key in as_issued]
+    assert until_then == [["125", "-50"], ["25", "-10"], ["125", "75"], ["100", "-40"]]
+    await ledger.on("2026-04-10")
+    await ledger.account.post(f"/creditnotes/{note['id']}/void", {}, expect=200)
+    assert [list((await ledger.over(key)).values())[:2] for key in as_issued] == until_then
+    april = [(await ledger.over(key))["2026-04-01"] for key in as_issued]
+    assert april == ["50", "10", "125", "40"]
+    assert (await ledger.over("net_billing"))["2026-01-01"] == "125"
+    revenue = {"start_time": "2026-02-01T00:00:00Z", "end_time": "2026-05-01T00:00:00Z", "granularity": "day"}
+    rows = (await ledger.account.post("/analytics/revenue", revenue, expect=200))["rows"]
+    assert [(row["day"], row["net_amount"]) for row in rows] == [("2026-02-10", -40), ("2026-04-10", 40)]
 
 
 async def test_currencies_are_never_added(ledger: Ledger) -> None:

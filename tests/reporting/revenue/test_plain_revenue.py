@@ -13,7 +13,8 @@ import pytest
 from farthing.core.encoding.decoding import convert
 from farthing.reporting.analytics.definition import read_definition
 from farthing.reporting.analytics.engine import AnsweredTable, answer_question
-from farthing.reporting.analytics.metrics import plain_revenue
+from farthing.reporting.analytics.metrics import recognized
+from farthing.reporting.analytics.metrics.plain_revenue import day_marks
 from farthing.reporting.analytics.schemas import AnalyticsViewDefinition
 from tests.billing.office import ARREAR
 from tests.reporting.ledger import Ledger
@@ -67,7 +68,7 @@ async def test_plain_lines_come_to_what_their_schedules_say(ledger: Ledger, monk
     ]
     added_up = [await _answer(ledger, zone, body) for zone, body in questions]
     # no day is known, so that no line is plain and all have schedules
-    monkeypatch.setattr(plain_revenue, "_marks", _without_days(plain_revenue._marks))
+    monkeypatch.setattr(recognized, "day_marks", _no_day_is_known)
     for (zone, body), table in zip(questions, added_up, strict=True):
         by_schedule = await _answer(ledger, zone, body)
         assert list(map(table.text_of, table.rows)) == list(map(by_schedule.text_of, by_schedule.rows)), (zone, body)
@@ -76,8 +77,6 @@ async def test_plain_lines_come_to_what_their_schedules_say(ledger: Ledger, monk
     assert max(amount for amount in amounts if amount is not None) > Decimal(50)
 
 
-def _without_days(marks: Any) -> Any:
-    def no_day_is_known(*given: Any) -> dict[str, Any]:
-        return {**marks(*given), "most_days": 0}
-
-    return no_day_is_known
+def _no_day_is_known(*given: Any) -> dict[str, Any]:
+    marks = day_marks(*given)
+    return {**marks, "after_days": marks["first_day"]}

@@ -12,7 +12,7 @@ import pytest
 from farthing.core.money import plain
 from farthing.reporting.revenue import usage_by_day
 from farthing.reporting.revenue.days import Recognized
-from farthing.reporting.revenue.schedule import RevertOfLine, with_reverts
+from farthing.reporting.revenue.schedule import LineSchedule, RevertOfLine, UndoneRevert, with_reverts
 from tests.billing.office import ARREAR
 from tests.reporting.ledger import Ledger
 from tests.subscriptions.shop import at, fixed
@@ -174,3 +174,23 @@ def test_reverts_follow_their_line(amount: str, day: int, left: list[int]) -> No
         by_day[nearest] += part.amount
     assert [int(value) for value in by_day.values()] == left
     assert sum(part.amount for part in schedule) == 40 - Decimal(amount)
+
+
+@pytest.mark.parametrize(
+    ("undone", "left"),
+    [
+        pytest.param(12, [10, 0, 10, 10], id="while the rest is to come: as it was"),
+        pytest.param(25, [10, 5, 5, 10], id="later: made up for on the day"),
+    ],
+)
+def test_a_note_that_became_void_took_nothing(undone: int, left: list[int]) -> None:
+    parts = [Recognized(date(2026, 1, number), Decimal(10)) for number in (1, 20, 30)]
+    void = UndoneRevert(date(2026, 1, undone), at(f"2026-01-{undone}"))
+    back = RevertOfLine(date(2026, 1, 10), at("2026-01-10"), Decimal(10), void)
+    schedule = LineSchedule(with_reverts(parts, [back], 2), at("2026-01-01"), Decimal(30), (back,))
+    days = [date(2026, 1, number) for number in (1, 10, undone, 30)]
+    assert schedule.recognized_before(date(2026, 2, 1)) == schedule.billed_before(at("2026-02-01")) == 30
+    assert schedule.billed_before(at("2026-01-11")) == 20
+    for number, day in enumerate(days):
+        after = days[number + 1] if number < 3 else date(2026, 2, 1)
+        assert int(schedule.recognized_between(day, after)) == left[number], day

@@ -69,24 +69,6 @@ async def test_a_series_is_what_the_api_answers(looking: Page, stage: Stage, key
     assert [row[0] for row in rows] == [row[0][:10] for row in await _answer(stage, key, body)]
 
 
-@pytest.mark.parametrize(
-    ("key", "dimension"),
-    [
-        ("net_billing", "customer_id"),
-        ("net_billing", "price_id"),
-        ("tax_charged", "tax_rate_id"),
-        ("collected", "payment_method_type"),
-        ("total_receivables", "country"),
-        ("deferred_revenue", "customer_id"),
-        ("usage_quantity", "feature_id"),
-    ],
-)
-async def test_a_breakdown_is_what_the_api_answers(looking: Page, stage: Stage, key: str, dimension: str) -> None:
-    body = {"range": RANGE, "shape": "breakdown", "dimensions": [dimension]}
-    _, *rows = await _table(looking, key, f"{YEAR}&grain=none&by={dimension}")
-    assert _figures(rows) == _figures(await _answer(stage, key, body))
-
-
 @pytest.mark.parametrize("as_of", ["2026-09-30", "2026-11-20"])
 async def test_receivables_by_age_are_those_of_any_day(looking: Page, stage: Stage, as_of: str) -> None:
     after = date.fromisoformat(as_of) + timedelta(days=1)
@@ -98,6 +80,11 @@ async def test_receivables_by_age_are_those_of_any_day(looking: Page, stage: Sta
     shown = [sum((Decimal(row[place]) for row in rows), Decimal(0)) for place in range(len(head) - 6, len(head))]
     ages = ("not_due", "1_30", "31_60", "61_90", "over_90")
     assert shown == [*(by_age.get(age, Decimal(0)) for age in ages), sum(by_age.values(), Decimal(0))]
+
+
+def test_an_event_that_several_meters_count_is_in_no_sum_of_meters() -> None:
+    page = REPORTS["event_count"]
+    assert [page.adds_up_by(by) for by in ("", "country", "meter_id", "feature_id")] == [True, True, False, False]
 
 
 async def test_metrics_side_by_side_are_each_what_the_api_answers(looking: Page, stage: Stage) -> None:

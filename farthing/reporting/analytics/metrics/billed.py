@@ -58,20 +58,26 @@ def _moments(view: BillingView) -> str:
 
 
 def _notes(view: BillingView) -> str:
-    """Credit notes, each at the moments at which it counts; the void of an invoice takes its notes back too."""
+    """Credit notes, each at the moments at which it counts; its void takes it back, and so does that of its invoice."""
     source = "credit_notes AS n JOIN invoices AS i ON i.id = n.invoice_id AND i.environment_id = n.environment_id"
-    ours = f"n.status = 'published' AND n.credit_note_status = 'FINALIZED' AND {_OURS}"
+    ours = f"n.status = 'published' AND n.credit_note_status IN ('FINALIZED', 'VOIDED') AND {_OURS}"
     chosen = f"n.id AS note_id, n.total_amount, n.net_amount, n.tax_amount, {_DIMENSIONS}"
     if view is BillingView.BY_PERIOD:
         return f"""
             SELECT {chosen}, {_DATE} AS at, -1 AS sign FROM {source}
-            WHERE {ours} AND i.invoice_status = 'FINALIZED' AND {_DATED}
+            WHERE {ours} AND n.credit_note_status = 'FINALIZED' AND i.invoice_status = 'FINALIZED' AND {_DATED}
         """
+    # each branch is dated by a column of its own, of which the planner knows how many rows it leaves
     return f"""
         SELECT {chosen}, n.finalized_at AS at, -1 AS sign FROM {source} WHERE {ours} AND {_within("n.finalized_at")}
         UNION ALL
+        SELECT {chosen}, n.voided_at AS at, 1 AS sign FROM {source}
+        WHERE {ours} AND n.credit_note_status = 'VOIDED' AND {_within("n.voided_at")}
+            AND n.finalized_at <= coalesce(i.voided_at, 'infinity') AND n.voided_at <= coalesce(i.voided_at, 'infinity')
+        UNION ALL
         SELECT {chosen}, i.voided_at AS at, 1 AS sign FROM {source}
-        WHERE {ours} AND i.invoice_status = 'VOIDED' AND n.finalized_at <= i.voided_at AND {_within("i.voided_at")}
+        WHERE {ours} AND i.invoice_status = 'VOIDED' AND {_within("i.voided_at")}
+            AND n.finalized_at <= i.voided_at AND coalesce(n.voided_at, 'infinity') > i.voided_at
     """
 
 

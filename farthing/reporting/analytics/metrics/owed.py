@@ -46,10 +46,14 @@ _CANDIDATES = f"""
         FROM candidates AS c
         JOIN invoice_settlements AS s ON s.environment_id = :environment AND s.invoice_id = c.id
         UNION ALL
-        SELECT c.id, greatest(n.finalized_at, c.finalized_at), n.total_amount, 0, 0, c.total, {_OF_CANDIDATE}
+        SELECT c.id, greatest(noted.at, c.finalized_at), noted.amount, 0, 0, c.total, {_OF_CANDIDATE}
         FROM candidates AS c
         JOIN credit_notes AS n ON n.environment_id = :environment AND n.invoice_id = c.id
-            AND n.status = 'published' AND n.credit_note_status = 'FINALIZED' AND n.credit_note_type = 'ADJUSTMENT'
+            AND n.status = 'published' AND n.finalized_at IS NOT NULL AND n.credit_note_type = 'ADJUSTMENT'
+        CROSS JOIN LATERAL (
+            VALUES (n.finalized_at, n.total_amount), (n.voided_at, -n.total_amount)
+        ) AS noted (at, amount)
+        WHERE noted.at IS NOT NULL
         UNION ALL
         SELECT c.id, w.created_at, 0, 0, w.amount, c.total, {_OF_CANDIDATE}
         FROM candidates AS c

@@ -8,6 +8,7 @@ Rule: docs/rules/reporting.md#recognition
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -46,7 +47,7 @@ _IS_METERED = f"""
 _IS_ADJUSTMENT = "(l.kind IN ('true_up', 'overage')) IS TRUE"
 _TAKEN_BACK = """
     SELECT n.invoice_id FROM credit_notes AS n
-    WHERE n.environment_id = :environment AND n.status = 'published' AND n.credit_note_status = 'FINALIZED'
+    WHERE n.environment_id = :environment AND n.status = 'published' AND n.finalized_at IS NOT NULL
 """
 # invoices that credits paid for, which may have been given for nothing
 _WITH_CREDITS = """
@@ -124,7 +125,11 @@ _STANDING = f"""
 """
 
 
-def _marks(timeline: Timeline, zone: ZoneInfo, now: datetime) -> dict[str, Any]:
+DayMarks = Mapping[str, Any]
+"""What statements about plain lines are sent of the time that is asked about."""
+
+
+def day_marks(timeline: Timeline, zone: ZoneInfo, now: datetime) -> DayMarks:
     """The days around the time that is asked about, and the day of each edge; a day ahead of today is tomorrow."""
     first = to_local(timeline.start, zone).date() - DAYS_AROUND * _DAY
     after = to_local(timeline.end, zone).date() + DAYS_AROUND * _DAY
@@ -144,28 +149,25 @@ def _number(day: date, first: date) -> int:
     return (day - first).days + 1
 
 
-def not_plain(timeline: Timeline, zone: ZoneInfo, now: datetime) -> LineCondition:
+def not_plain(marks: DayMarks) -> LineCondition:
     """The condition of the lines that the database does not add up for this time."""
-    marks = _marks(timeline, zone, now)
     return LineCondition(
         f"NOT {_IS_PLAIN}", {name: marks[name] for name in ("days", "first_day", "after_days", "marks")}
     )
 
 
-async def plain_recognized(session: AsyncSession, question: Question, timeline: Timeline, now: datetime) -> Cells:
+async def plain_recognized(session: AsyncSession, question: Question, timeline: Timeline, marks: DayMarks) -> Cells:
     """What of plain lines was recognized in each bucket."""
     facts = f"SELECT * FROM ({_RECOGNIZED}) AS recognized WHERE value <> 0"
-    marks = _marks(timeline, question.range.zone, now)
     return await sums(session, question, facts, timeline, given=marks, are_within=True)
 
 
 async def plain_standing(
-    session: AsyncSession, question: Question, timeline: Timeline, now: datetime, *, is_deferred: bool
+    session: AsyncSession, question: Question, timeline: Timeline, marks: DayMarks, *, is_deferred: bool
 ) -> Cells:
     """What of plain lines was billed ahead at the end of each bucket, or earned and not billed."""
     ahead, behind = ("billed", "earned") if is_deferred else ("earned", "billed")
     facts = f"""
         SELECT at, {ahead} - {behind} AS value, {_COLUMNS} FROM ({_STANDING}) AS standing WHERE {ahead} > {behind}
     """
-    marks = _marks(timeline, question.range.zone, now)
     return await sums(session, question, facts, timeline, given=marks, are_within=True)

@@ -23,7 +23,13 @@ from farthing.customers.tables import Customer
 from farthing.reporting.analytics.catalogue import CURRENCY, METADATA
 from farthing.reporting.analytics.definition import Question
 from farthing.reporting.analytics.metrics.facts import Cells, Group, accumulated, require_few
-from farthing.reporting.analytics.metrics.plain_revenue import not_plain, plain_recognized, plain_standing
+from farthing.reporting.analytics.metrics.plain_revenue import (
+    DayMarks,
+    day_marks,
+    not_plain,
+    plain_recognized,
+    plain_standing,
+)
 from farthing.reporting.analytics.metrics.recurring import meets
 from farthing.reporting.analytics.periods import Timeline
 from farthing.reporting.revenue.recognition import CreditsHeld, RecognizedLine, credits_held, schedules
@@ -48,14 +54,21 @@ class RecognitionBooks:
 
     session: AsyncSession
     now: datetime
+    _marks: dict[Timeline, DayMarks] = field(default_factory=dict)
     _schedules: dict[Timeline, list[RecognizedLine]] = field(default_factory=dict)
     _customers: dict[str, tuple[str, Mapping[str, str]]] = field(default_factory=dict)
+
+    def marks(self, question: Question, timeline: Timeline) -> DayMarks:
+        """What statements about plain lines are sent."""
+        if timeline not in self._marks:
+            self._marks[timeline] = day_marks(timeline, question.range.zone, self.now)
+        return self._marks[timeline]
 
     async def lines(self, question: Question, timeline: Timeline) -> list[tuple[RecognizedLine, Group]]:
         """The lines that a question is about, each with its group."""
         if timeline not in self._schedules:
             zone = question.range.zone
-            among = not_plain(timeline, zone, self.now)
+            among = not_plain(self.marks(question, timeline))
             edges = {to_local(moment, zone).date() for moment in timeline.edges}
             edges.add(to_local(self.now, zone).date() + _DAY)
             self._schedules[timeline] = await schedules(
@@ -112,7 +125,7 @@ async def recognized_revenue(books: RecognitionBooks, question: Question, timeli
     zone = question.range.zone
     days = [to_local(edge, zone).date() for edge in timeline.edges]
     today = to_local(books.now, zone).date()
-    plain = await plain_recognized(books.session, question, timeline, books.now)
+    plain = await plain_recognized(books.session, question, timeline, books.marks(question, timeline))
     cells: defaultdict[tuple[int, Group], Decimal] = defaultdict(lambda: ZERO, plain)
 
     def add(bucket: int, group: Group, amount: Decimal) -> None:
@@ -148,7 +161,9 @@ async def standing_at_ends(
     zone = question.range.zone
     today = to_local(books.now, zone).date()
     is_deferred = standing is RevenueStanding.DEFERRED
-    plain = await plain_standing(books.session, question, timeline, books.now, is_deferred=is_deferred)
+    plain = await plain_standing(
+        books.session, question, timeline, books.marks(question, timeline), is_deferred=is_deferred
+    )
     cells: defaultdict[tuple[int, Group], Decimal] = defaultdict(lambda: ZERO, plain)
     ends = [(end, min(to_local(end, zone).date(), today + _DAY)) for end in timeline.ends]
     lines = await books.lines(question, timeline)

@@ -23,7 +23,7 @@ from farthing.events.usage.event_store import store_of
 from farthing.events.usage.tallies import EventTally
 from farthing.events.usage.usage_query import series_of, usage_of
 from farthing.events.usage.usage_statement import UsageQuery
-from farthing.metering.meter import Meter
+from farthing.metering.meter import Meter, sharing
 from farthing.reporting.analytics.catalogue import METADATA
 from farthing.reporting.analytics.definition import Question
 from farthing.reporting.analytics.metrics.facts import Cells, Group, require_few, sums
@@ -51,11 +51,13 @@ async def events_volume(session: AsyncSession, question: Question, timeline: Tim
 async def events_metered(session: AsyncSession, question: Question, timeline: Timeline) -> Cells:
     """How many events a meter counted; an event that several count is one, unless they are told apart."""
     by_feature = "feature_id" in question.dimensions
-    meter_ids = frozenset(await session.scalars(select(MeterRow.id)))
+    meters = {row.id: meter_of(row) for row in await session.scalars(select(MeterRow))}
     features = select(Feature.meter_id, Feature.id).where(Feature.meter_id.is_not(None))
+    asked_ids = frozenset(meter_id for meter_id, _ in await _things(session, question, meters.keys(), features))
     tally = EventTally(
         edges=timeline.edges,
-        meter_ids={meter_id for meter_id, _ in await _things(session, question, meter_ids, features)},
+        meter_ids=asked_ids,
+        apart_ids=asked_ids - sharing([meters[meter_id] for meter_id in asked_ids]),
         by_meter=by_feature or "meter_id" in question.dimensions,
         by_customer=_asks_owners(question),
     )

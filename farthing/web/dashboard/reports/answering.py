@@ -200,7 +200,7 @@ def _totals(
     asked: ReportQuestion, columns: Sequence[FigureColumn], rows: Sequence[ReportRow], named: int
 ) -> list[ReportRow]:
     """The sum of each currency's rows, where rows may be added and there are several."""
-    may_add = (asked.page.adds_up or asked.page.spreads_ages) and not asked.comparison
+    may_add = (asked.page.adds_up_by(asked.dimension) or asked.page.spreads_ages) and not asked.comparison
     if not may_add or len(rows) < 2:
         return []
     totals = []

@@ -64,10 +64,12 @@ class ReportPage:
     def can_compare(self) -> bool:
         return len(self.metrics) == 1 and not self.is_as_of
 
-    @property
-    def adds_up(self) -> bool:
-        """Whether its rows of one currency may be added: flows of money or of things."""
-        return all(metric.kind is MetricKind.FLOW for metric in self.metrics) and self.key != "usage_quantity"
+    def adds_up_by(self, dimension: str) -> bool:
+        """Whether its rows of one currency may be added, split like this: flows of money or of things, unless a thing
+        stands in several rows, as an event that several meters count."""
+        if self.key == "usage_quantity" or (self.key == "event_count" and dimension in {"meter_id", "feature_id"}):
+            return False
+        return all(metric.kind is MetricKind.FLOW for metric in self.metrics)
 
 
 _TOGETHER = (
