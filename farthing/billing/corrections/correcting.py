@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -41,7 +41,7 @@ from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import find, in_array
 from farthing.subscriptions.enums import SubscriptionStatus
-from farthing.subscriptions.tables import Subscription
+from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
 
 _PAID_PARTS = {
     CorrectionResolution.CREDIT_NOTE: PaidPart.TO_WALLET,
@@ -63,7 +63,7 @@ async def correct_invoice(
     invoice = invoices[invoice_id]
     require_correctable(invoice)
     lines = await differences_of(session, invoice, now)
-    less = [line for line in lines if line.is_less and line.parts]
+    less = [line for line in lines if line.is_taken_back]
     more = [line for line in lines if line.is_more] if resolution is CorrectionResolution.NEXT_INVOICE else []
     is_next = not more or await _has_next_invoice(session, invoice)
     # what waits for a next invoice that will not come is charged now, too
@@ -87,8 +87,11 @@ async def correct_invoice(
 
 
 async def _lock_invoices(session: AsyncSession, invoice_id: str) -> dict[str, Invoice]:
-    """The invoice and those that charge for the same items and periods. Raises NotFound."""
-    await find(session, Invoice, invoice_id)
+    """The invoice and those that charge for the same items and periods, or share a longer commitment.
+
+    Raises NotFound.
+    """
+    invoice = await find(session, Invoice, invoice_id)
     own, other = aliased(InvoiceLineItem), InvoiceLineItem
     charging = select(other.invoice_id).join(
         own,
@@ -96,6 +99,9 @@ async def _lock_invoices(session: AsyncSession, invoice_id: str) -> dict[str, In
     )
     charging = charging.where(own.invoice_id == invoice_id, other.kind.in_(CHARGING_KINDS), other.status == "published")
     ids = {invoice_id, *await session.scalars(charging)}
+    if invoice.subscription_id is not None and await _has_longer_commitment(session, invoice.subscription_id):
+        # what one of its invoices comes to is up to all of its window
+        ids |= set(await session.scalars(select(Invoice.id).where(Invoice.subscription_id == invoice.subscription_id)))
     rows = await session.scalars(
         select(Invoice)
         .where(in_array(Invoice.id, ids))
@@ -104,6 +110,26 @@ async def _lock_invoices(session: AsyncSession, invoice_id: str) -> dict[str, In
         .execution_options(populate_existing=True)
     )
     return {row.id: row for row in rows}
+
+
+async def _has_longer_commitment(session: AsyncSession, subscription_id: str) -> bool:
+    """Whether a commitment of a subscription, or of its line items, names a duration of its own."""
+    return bool(
+        await session.scalar(
+            select(
+                exists().where(
+                    or_(Subscription.id == subscription_id, Subscription.parent_subscription_id == subscription_id),
+                    or_(
+                        Subscription.commitment_duration.is_not(None),
+                        exists().where(
+                            SubscriptionLineItem.subscription_id == Subscription.id,
+                            SubscriptionLineItem.commitment_duration.is_not(None),
+                        ),
+                    ),
+                )
+            )
+        )
+    )
 
 
 async def _made_before(
@@ -183,6 +209,7 @@ def _credit_line(correction: InvoiceCorrection, line: LineDifference, part: Cred
         amount=EXACT.minus(part.amount),
         quantity=quantity if is_first else ZERO,
         usage=line.late.usage if is_first else ZERO,
+        commitment_base=line.late.base if is_first else None,
         net_amount=part.taken.net,
         tax_amount=part.taken.tax,
     )

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.billing.late_usage import detection
 from farthing.billing.late_usage.charges import LateCharge, late_charges
 from farthing.billing.late_usage.detection import REASONS, NotCharged, RecheckableLine
+from farthing.billing.late_usage.windows import with_windows
 from farthing.billing.measurement import measure_usage
 from farthing.core.clock import instant
 from farthing.core.encoding.wire import DecimalText, Response, Timestamp
@@ -89,9 +90,10 @@ def _line(watched: RecheckableLine, late: LateCharge) -> InvoiceUsageLine:
 async def _late_of(
     session: AsyncSession, invoice_ids: Sequence[str], now: datetime
 ) -> list[tuple[RecheckableLine, LateCharge]]:
-    watched = await detection.recheckable_lines(session, invoice_ids)
+    watched = await with_windows(session, await detection.recheckable_lines(session, invoice_ids))
     questions = dict.fromkeys(question for recheckable in watched for question in recheckable.ranges())
     answers = await measure_usage(
         session, list(questions), {recheckable.plan.meter.id: recheckable.plan.meter for recheckable in watched}
     )
-    return list(zip(watched, late_charges(watched, answers, now), strict=True))
+    found = zip(watched, late_charges(watched, answers, now), strict=True)
+    return [(recheckable, late) for recheckable, late in found if not recheckable.is_elsewhere]
