@@ -21,7 +21,7 @@ from farthing.billing.corrections.tables import CorrectionDirection, InvoiceCorr
 from farthing.billing.late_usage import detection
 from farthing.billing.late_usage.charges import LateCharge, late_charges
 from farthing.billing.late_usage.detection import REASONS, InvoicedUsage, NotCharged, RecheckableLine
-from farthing.billing.late_usage.windows import with_windows
+from farthing.billing.late_usage.windows import with_windows, without_forgotten
 from farthing.billing.measurement import measure_usage
 from farthing.core import currency
 from farthing.core.enums import LineKind, Status
@@ -113,6 +113,7 @@ async def differences_of(session: AsyncSession, invoice: Invoice, now: datetime)
     lines = await with_windows(session, await detection.recheckable_lines(session, [invoice.id]))
     questions = dict.fromkeys(question for line in lines for question in line.ranges())
     answers = await measure_usage(session, list(questions), {line.plan.meter.id: line.plan.meter for line in lines})
+    lines = await without_forgotten(session, lines, answers)
     charges = list(zip(lines, late_charges(lines, answers, now), strict=True))
     rows = await charged_rows(session, [line.line for line in lines])
     overages = await _overage_rows(session, [late for _, late in charges])

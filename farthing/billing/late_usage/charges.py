@@ -89,7 +89,7 @@ def _alone(recheckable: RecheckableLine, answers: Answers, now: datetime) -> Lat
         is_unknown = not recheckable.pool.is_known
     if is_unknown or recheckable.kept is NotCharged.COMMITMENT:
         return LateCharge(again.raw, usage, None, None, recheckable.kept or NotCharged.COMMITMENT, again)
-    if recheckable.is_elsewhere and usage < 0:
+    if recheckable.is_forgotten:
         again, usage = _as_it_was(recheckable, again, digits), ZERO
     # the same usage costs what it was invoiced for, whatever has become of allowances since
     amount = ZERO if usage == 0 else EXACT.subtract(again.amount, line.amount)
@@ -98,7 +98,7 @@ def _alone(recheckable: RecheckableLine, answers: Answers, now: datetime) -> Lat
 
 
 def _as_it_was(recheckable: RecheckableLine, again: RatedUsage, digits: int) -> RatedUsage:
-    """What was invoiced of a line whose usage is less by now: what it was less is made good on its own invoice."""
+    """What was invoiced of a line whose events are kept no longer."""
     line = recheckable.line
     cost = line.base
     if cost is None:
@@ -113,11 +113,13 @@ def _in_pool(pool: CommitmentPool, lines: Sequence[RecheckableLine], found: Sequ
     digits = currency.digits(lines[0].member.currency)
     charged = [recheckable.line.amount for recheckable in lines]
     lasts = pool.used is not None
-    if all(charge.usage == 0 for charge in found) and not (lasts and any(line.line.base is None for line in lines)):
-        return _unchanged(pool, lines, found)
+    # an invoice that was a draft when others were corrected is made good with the next difference
+    is_as_invoiced = not lasts or all(line.line.base is not None for line in lines)
     if pool.versions:
         found, whole, now = _versions_again(pool, lines, found)
-    else:
+    if is_as_invoiced and all(charge.usage == 0 for charge in found):
+        return _unchanged(pool, lines, found)
+    if not pool.versions:
         drafts = [
             PooledLine(recheckable.line.invoice_id, _draft_of(recheckable, charge))
             for recheckable, charge in zip(lines, found, strict=True)

@@ -108,6 +108,8 @@ class RecheckableLine:
     """The window of the commitment over several billing periods that it is under; None without one."""
     is_elsewhere: bool = False
     """Whether it is here for its pool alone, and its own invoice was not asked for."""
+    is_forgotten: bool = False
+    """Whether events of it are kept no longer, so that it stands as it was invoiced."""
     is_left_by_correction: bool = False
     """Whether a correction has left it to the next invoice to charge: fewer units may cost more."""
 

@@ -18,12 +18,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.bill import goes_on
 from farthing.billing.calculation.commitments import in_force
+from farthing.billing.calculation.usage_charges import Answers, value_of
 from farthing.billing.late_usage.detection import CHARGING, FINISHED, REASONS, RecheckableLine, recheckable_lines
 from farthing.billing.late_usage.pools import CommitmentPool, PooledPeriod
 from farthing.calendar.period import Period
 from farthing.core import currency
 from farthing.core.enums import LineKind, Status
 from farthing.core.money import EXACT, ZERO, exact_sum, round_to
+from farthing.events.usage.event_store import LateQuestion, store_of
+from farthing.events.usage.stretch import Stretch
 from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import BillingReason, InvoiceType
 from farthing.invoices.tables import Invoice
@@ -138,6 +141,31 @@ async def with_windows(
     return every
 
 
+async def without_forgotten(
+    session: AsyncSession, lines: Sequence[RecheckableLine], answers: Answers
+) -> list[RecheckableLine]:
+    """The lines, of which those on other invoices stand as they were invoiced whose usage is less although no event
+    came or went since: retention has deleted theirs. One statement, if there are any."""
+    fallen = [
+        line
+        for line in lines
+        if line.is_elsewhere and value_of(line.plan.meter, line.plan.raw, answers) < line.line.usage
+    ]
+    asked = [
+        LateQuestion(line.line.id, customer, piece.start, piece.end, line.line.watermark)
+        for line in fallen
+        if line.line.watermark is not None
+        for question in line.plan.raw
+        for piece in (Stretch(question.customers, question.start, question.end), *question.more)
+        for customer in piece.customers
+    ]
+    if not asked:
+        return list(lines)
+    changed = await store_of(session).usage.find_late(session, asked)
+    forgotten = {line.line.id for line in fallen} - changed
+    return [replace(line, is_forgotten=line.line.id in forgotten) for line in lines]
+
+
 async def _other_invoices(
     session: AsyncSession, lines: Sequence[RecheckableLine], asked: Collection[str], own: Collection[str]
 ) -> list[str]:
@@ -200,16 +228,16 @@ class _ChargedRow:
     base: Decimal | None
     is_cut: bool
     is_edited: bool
-    rating: Mapping[str, Any]
+    rating: Mapping[str, Any] | None
 
     @property
     def cost(self) -> Decimal:
         """What its usage cost before any commitment, as it was rated."""
-        return exact_sum([Decimal(part["amount"]) for part in self.rating.get("parts", ())])
+        return exact_sum([Decimal(part["amount"]) for part in (self.rating or {}).get("parts", ())])
 
     @property
     def rated_quantity(self) -> Decimal:
-        return Decimal(self.rating.get("quantity", "0"))
+        return Decimal((self.rating or {}).get("quantity", "0"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +269,7 @@ class _Found:
                 row.commitment_base,
                 row.already_invoiced.is_not(None),
                 row.parent_line_item_id.is_not(None),
-                func.coalesce(row.rating, {}),
+                row.rating,
             )
             .join(Invoice, Invoice.id == row.invoice_id)
             .where(

@@ -24,7 +24,7 @@ from farthing.billing.late_usage import detection
 from farthing.billing.late_usage.charges import late_charges, late_line
 from farthing.billing.late_usage.detection import RecheckableLine
 from farthing.billing.late_usage.pending import pending_charges
-from farthing.billing.late_usage.windows import with_windows
+from farthing.billing.late_usage.windows import with_windows, without_forgotten
 from farthing.billing.measurement import measure_usage
 from farthing.billing.periods import history
 from farthing.billing.periods.coupons import SubscriptionCoupon, coupons_of
@@ -351,6 +351,7 @@ async def _usage(
     meters = {meter.id: meter for invoice_input in found for meter in invoice_input.known.meters.values()}
     meters |= {line.plan.meter.id: line.plan.meter for line in watched}
     answers = await measure_usage(session, list(asked), meters)
+    watched = await without_forgotten(session, watched, answers)
     late: dict[str, list[DraftLine]] = defaultdict(list)
     for line, charge in zip(watched, late_charges(watched, answers, found[0].known.now), strict=True):
         made = late_line(line, charge)

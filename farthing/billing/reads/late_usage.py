@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.billing.late_usage import detection
 from farthing.billing.late_usage.charges import LateCharge, late_charges
 from farthing.billing.late_usage.detection import REASONS, NotCharged, RecheckableLine
-from farthing.billing.late_usage.windows import with_windows
+from farthing.billing.late_usage.windows import with_windows, without_forgotten
 from farthing.billing.measurement import measure_usage
 from farthing.core.clock import instant
 from farthing.core.encoding.wire import DecimalText, Response, Timestamp
@@ -95,5 +95,6 @@ async def _late_of(
     answers = await measure_usage(
         session, list(questions), {recheckable.plan.meter.id: recheckable.plan.meter for recheckable in watched}
     )
+    watched = await without_forgotten(session, watched, answers)
     found = zip(watched, late_charges(watched, answers, now), strict=True)
     return [(recheckable, late) for recheckable, late in found if not recheckable.is_elsewhere]
