@@ -38,9 +38,10 @@ from farthing.credits.notes.lifecycle.limits import require_creditable
 from farthing.credits.notes.lifecycle.settlements import PaidPart, SettlementCause, announce_notes, take_back
 from farthing.credits.notes.tables import CreditNote, CreditNoteReason
 from farthing.invoices.line_tables import InvoiceLineItem
+from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import find, in_array
-from farthing.subscriptions.enums import SubscriptionStatus
+from farthing.subscriptions.enums import SubscriptionStatus, SubscriptionType
 from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
 
 _PAID_PARTS = {
@@ -101,7 +102,9 @@ async def _lock_invoices(session: AsyncSession, invoice_id: str) -> dict[str, In
     ids = {invoice_id, *await session.scalars(charging)}
     if invoice.subscription_id is not None and await _has_longer_commitment(session, invoice.subscription_id):
         # what one of its invoices comes to is up to all of its window
-        ids |= set(await session.scalars(select(Invoice.id).where(Invoice.subscription_id == invoice.subscription_id)))
+        finalized = Invoice.invoice_status == InvoiceStatus.FINALIZED
+        of_all = select(Invoice.id).where(Invoice.subscription_id == invoice.subscription_id, finalized)
+        ids |= set(await session.scalars(of_all))
     rows = await session.scalars(
         select(Invoice)
         .where(in_array(Invoice.id, ids))
@@ -148,6 +151,8 @@ async def _made_before(
 
 async def _has_next_invoice(session: AsyncSession, invoice: Invoice) -> bool:
     subscription = await find(session, Subscription, invoice.subscription_id or "")
+    if subscription.subscription_type is SubscriptionType.GROUPED_INVOICING:
+        return False  # it was invoiced by itself before: its parent's next invoice is not its own
     return subscription.subscription_status in _HAS_NEXT_INVOICE
 
 

@@ -113,7 +113,7 @@ def _in_pool(pool: CommitmentPool, lines: Sequence[RecheckableLine], found: Sequ
     digits = currency.digits(lines[0].member.currency)
     charged = [recheckable.line.amount for recheckable in lines]
     lasts = pool.used is not None
-    # an invoice that was a draft when others were corrected is made good with the next difference
+    # what was a draft while another invoice of the window was corrected may be off by what that has moved
     is_as_invoiced = not lasts or all(line.line.base is not None for line in lines)
     if pool.versions:
         found, whole, now = _versions_again(pool, lines, found)
@@ -241,7 +241,7 @@ def late_line(recheckable: RecheckableLine, found: LateCharge) -> DraftLine | No
         quantity=quantity,
         raw_usage=found.usage,
         covered=max(EXACT.subtract(found.usage, quantity), ZERO),
-        base=found.base,
+        base=None if found.base is None else max(found.base, ZERO),
         rating={
             **explained(found.rated.breakdown),
             "current_usage": plain(found.current),

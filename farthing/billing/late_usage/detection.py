@@ -264,7 +264,9 @@ async def recheckable_lines(
 
 async def _planned(session: AsyncSession, lines: Sequence[InvoicedUsage]) -> list[RecheckableLine]:
     since = min(min(line.window.start, line.invoice_period.start) for line in lines)
-    loaded = await loading.load(session, sorted({line.billed for line in lines}), since=since)
+    # a child that its parent was invoiced for may have been released since
+    charged = {line.billed for line in lines} | {line.subscription_id for line in lines}
+    loaded = await loading.load(session, sorted(charged), since=since)
     members = {member.id: member for snapshot in loaded for member in (snapshot, *snapshot.grouped)}
     found = [
         (line, member, item)

@@ -77,6 +77,8 @@ class GatheredInput:
     known: Facts
     coupons: list[SubscriptionCoupon] = field(default_factory=list)
     taxes: list[TaxTerm] = field(default_factory=list)
+    former_members: list[SubscriptionSnapshot] = field(default_factory=list)
+    """Children that were released since, of whose time with the subscription late usage is charged."""
     watermark: int | None = None
     """Up to where in the order of acceptance all events were there to be read; None where none were asked for."""
 
@@ -353,21 +355,31 @@ async def _usage(
     answers = await measure_usage(session, list(asked), meters)
     watched = await without_forgotten(session, watched, answers)
     late: dict[str, list[DraftLine]] = defaultdict(list)
+    charged: dict[str, dict[str, SubscriptionSnapshot]] = defaultdict(dict)
     for line, charge in zip(watched, late_charges(watched, answers, found[0].known.now), strict=True):
         made = late_line(line, charge)
         if made is not None:
             late[line.line.billed].append(made)
+            charged[line.line.billed][line.member.id] = line.member
     for invoice_input in found:
+        work = invoice_input.work
+        of_late = charged[work.snapshot.id]
+        invoice_input.former_members = [
+            member for member in of_late.values() if member.id not in {current.id for current in work.members}
+        ]
         invoice_input.known = replace(invoice_input.known, answers=answers, late=late[invoice_input.work.snapshot.id])
 
 
 async def _coupons(session: AsyncSession, asked: Sequence[InvoiceRequest], found: Sequence[GatheredInput]) -> None:
     own = [request.invoice_id for request in asked if request.invoice_id is not None]
-    coupons = await coupons_of(session, list(_members([invoice_input.work for invoice_input in found])), own)
+    members = {
+        invoice_input.work.snapshot.id: [*invoice_input.work.members, *invoice_input.former_members]
+        for invoice_input in found
+    }
+    coupons = await coupons_of(session, [member for theirs in members.values() for member in theirs], own)
     for invoice_input in found:
-        invoice_input.coupons = [
-            coupon for member in invoice_input.work.members for coupon in coupons.get(member.id, ())
-        ]
+        theirs = members[invoice_input.work.snapshot.id]
+        invoice_input.coupons = [coupon for member in theirs for coupon in coupons.get(member.id, ())]
 
 
 async def _taxes(session: AsyncSession, found: Sequence[GatheredInput]) -> None:

@@ -28,7 +28,7 @@ def late_pool_faults(lines: Sequence[InvoiceLineItem]) -> Iterator[Difference]:
         if charged != due:
             yield Difference(theirs[0].id, "late usage under the commitment", plain(charged), plain(due))
         if "pool_used_now" in rating:
-            more = EXACT.subtract(Decimal(rating["pool_used_now"]), Decimal(rating["pool_used_before"]))
+            more = max(EXACT.subtract(Decimal(rating["pool_used_now"]), Decimal(rating["pool_used_before"])), ZERO)
             counted = exact_sum([line.commitment_base or ZERO for line in theirs])
             if counted != more:
                 yield Difference(theirs[0].id, "use of the commitment", plain(counted), plain(more))

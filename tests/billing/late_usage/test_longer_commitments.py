@@ -14,12 +14,14 @@ import pytest
 
 from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.thresholds import invoice_thresholds
+from farthing.events.upkeep.retention import forget_before
 from farthing.invoices.tables import Invoice
 from farthing.subscriptions.tables import Subscription
 from tests.billing.late_usage.corrections import correct, pay, preview, void
 from tests.billing.late_usage.lateness import late, send, settled
 from tests.billing.late_usage.test_committed_usage import Story
 from tests.billing.office import Office
+from tests.subscriptions.shop import at
 
 QUARTER = {"commitment_amount": "10", "overage_factor": "2", "commitment_duration": "QUARTERLY"}
 TRUED_UP = {**QUARTER, "enable_true_up": True}
@@ -213,6 +215,66 @@ async def test_a_window_that_threshold_invoices_have_cut_cannot_be_told(quarter:
     (line,) = (await preview(office, february))["lines"]
     assert (line["not_corrected"], line.get("difference")) == ("commitment", None)
     await correct(office, february, "next_invoice", expect=400)
+
+
+@pytest.mark.parametrize("level", [OF_SUBSCRIPTION, OF_ITEM])
+async def test_what_an_ended_subscription_used_more_is_charged_at_once(quarter: Quarter, level: str) -> None:
+    await quarter.open(OPEN, level)
+    await quarter.use_in(1, 8)
+    await quarter.bill(1)
+    await quarter.office.on("2026-02-20")
+    at_once = {"cancellation_type": "immediate", "cancel_immediately_invoice_policy": "generate_invoice"}
+    await quarter.office.account.post(f"/subscriptions/{quarter.subscription.id}/cancel", at_once, 200)
+    gone = await quarter.use_in(1, 5)
+    january = await quarter.invoice_of(1)
+    made = await correct(quarter.office, january, "next_invoice")
+    assert (made["charged_invoice_id"] is not None, await quarter.billed()) == (True, 16)
+    await quarter.void(gone)
+    assert (await correct(quarter.office, january))["total_amount"] == "8"
+    assert await quarter.billed() == 8
+    assert await quarter.proved() == []
+
+
+async def test_versions_of_an_item_share_a_quarter(quarter: Quarter) -> None:
+    office = quarter.office
+    await quarter.open(TRUED_UP, OF_ITEM)
+    await quarter.use_in(1, 4)
+    await quarter.bill(1)
+    await office.on("2026-02-11")
+    (item,) = (await office.account.get(f"/subscriptions/{quarter.subscription.id}"))["line_items"]
+    await office.account.put(f"/subscriptions/lineitems/{item['id']}", {"amount": "3"})
+    first = await quarter.use_in(2, 3)
+    await quarter.bill(2)
+    # four at 1 and three at 3 are thirteen, of which three are above
+    assert await quarter.billed() == 16
+    await quarter.use_in(1, 1)
+    assert (await preview(office, await quarter.invoice_of(1)))["difference"] == "2"
+    await correct(office, await quarter.invoice_of(1), "next_invoice")
+    await quarter.void(first)
+    assert (await correct(office, await quarter.invoice_of(2)))["total_amount"] == "11"
+    await quarter.bill(3)
+    # five are used, and what was promised is owed
+    assert await quarter.billed() == 10
+    assert await quarter.proved() == []
+
+
+async def test_events_that_are_kept_no_longer_are_not_taken_back(quarter: Quarter) -> None:
+    office = quarter.office
+    await quarter.open(TRUED_UP, OF_SUBSCRIPTION)
+    await quarter.use_in(1, 8)
+    await quarter.bill(1)
+    gone = await quarter.use_in(2, 5)
+    await quarter.bill(2)
+    async with office.transaction() as session:
+        assert await forget_before(session, at("2026-02-01")) > 0
+    february = await quarter.invoice_of(2)
+    assert (await preview(office, february))["difference"] == "0"
+    await quarter.use_in(2, 1)
+    assert (await preview(office, february))["difference"] == "2"
+    await quarter.void(gone)
+    # eight stand, and one of February: of its eight nothing is left above
+    assert (await correct(office, february))["total_amount"] == "7"
+    assert await quarter.billed() == 9
 
 
 @pytest.mark.parametrize("level", [OF_SUBSCRIPTION, OF_ITEM])
