@@ -100,7 +100,7 @@ async def _lock_invoices(session: AsyncSession, invoice_id: str) -> dict[str, In
     )
     charging = charging.where(own.invoice_id == invoice_id, other.kind.in_(CHARGING_KINDS), other.status == "published")
     ids = {invoice_id, *await session.scalars(charging)}
-    if invoice.subscription_id is not None and await _has_longer_commitment(session, invoice.subscription_id):
+    if await _has_longer_commitment(session, invoice_id):
         # what one of its invoices comes to is up to all of its window
         finalized = Invoice.invoice_status == InvoiceStatus.FINALIZED
         of_all = select(Invoice.id).where(Invoice.subscription_id == invoice.subscription_id, finalized)
@@ -115,24 +115,14 @@ async def _lock_invoices(session: AsyncSession, invoice_id: str) -> dict[str, In
     return {row.id: row for row in rows}
 
 
-async def _has_longer_commitment(session: AsyncSession, subscription_id: str) -> bool:
-    """Whether a commitment of a subscription, or of its line items, names a duration of its own."""
-    return bool(
-        await session.scalar(
-            select(
-                exists().where(
-                    or_(Subscription.id == subscription_id, Subscription.parent_subscription_id == subscription_id),
-                    or_(
-                        Subscription.commitment_duration.is_not(None),
-                        exists().where(
-                            SubscriptionLineItem.subscription_id == Subscription.id,
-                            SubscriptionLineItem.commitment_duration.is_not(None),
-                        ),
-                    ),
-                )
-            )
-        )
+async def _has_longer_commitment(session: AsyncSession, invoice_id: str) -> bool:
+    """Whether a commitment of a subscription on the invoice, or of its line items, names a duration of its own."""
+    charged = select(InvoiceLineItem.subscription_id).where(InvoiceLineItem.invoice_id == invoice_id)
+    of_items = exists().where(
+        SubscriptionLineItem.subscription_id == Subscription.id, SubscriptionLineItem.commitment_duration.is_not(None)
     )
+    lasting = exists().where(Subscription.id.in_(charged), or_(Subscription.commitment_duration.is_not(None), of_items))
+    return bool(await session.scalar(select(lasting)))
 
 
 async def _made_before(

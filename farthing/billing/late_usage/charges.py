@@ -164,7 +164,7 @@ def _versions_again(
 ) -> tuple[list[LateCharge], PooledCharge, list[Decimal]]:
     """What versions of an item come to now under one commitment, and each of their lines: a version goes on where the
     one before it stopped, and the last on the invoice that closes the commitment is trued up."""
-    digits, prior = currency.digits(lines[0].member.currency), ZERO
+    digits, prior = currency.digits(lines[0].member.currency), pool.prior
     invoices = [period.invoice_id for period in pool.periods]
     order = sorted(
         range(len(lines)),

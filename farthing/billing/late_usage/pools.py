@@ -43,7 +43,7 @@ class CommitmentPool:
     them cannot be told.
 
     `used` is what invoices and corrections have counted towards a commitment over several periods, at its cost before
-    any factor; None under one for each period.
+    any factor, `prior` of it on invoices of another subscription before; None under one for each period.
     """
 
     subscription_id: str
@@ -51,6 +51,7 @@ class CommitmentPool:
     is_known: bool
     versions: tuple[str, ...] = ()
     used: Decimal | None = None
+    prior: Decimal = ZERO
 
     @property
     def beside_lines(self) -> Decimal:
@@ -101,7 +102,7 @@ def charge_again(
 ) -> tuple[PooledCharge, list[Decimal]]:
     """What a subscription's pool comes to now, and what each of its lines does, period by period; `lines` in the order
     in which they use it up, and what was `charged` of each."""
-    digits, used = currency.digits(member.currency), ZERO
+    digits, used = currency.digits(member.currency), pool.prior
     now = [ZERO] * len(lines)
     beside: list[PeriodCharge] = []
     for period in pool.periods:

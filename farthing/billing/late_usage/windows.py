@@ -34,30 +34,36 @@ from farthing.storage.postgres import scope_of
 from farthing.storage.queries.rows import in_array, not_in_array
 from farthing.subscriptions.snapshot.values import LineItemSnapshot
 
-Account = tuple[str, str, datetime]
-"""Who shares a commitment of a window: the subscription, the first version of the item (empty where the commitment is
-the subscription's), and the window's start."""
+Account = tuple[str, str, str, datetime]
+"""What shares a commitment of a window: the subscription that was invoiced, the one that used, the first version of the
+item (empty where the commitment is the subscription's), and the window's start."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommitmentUse:
-    """What was used of commitments, at its cost before any overage factor: by a subscription, and by which of its line
-    items, unless it was overage of all of them, in the period that began at `start`."""
+    """What was used of commitments, at its cost before any overage factor, as an invoice of the subscription `billed`
+    counts it: by a subscription, and by which of its line items, unless it was overage of all of them, in the period
+    that began at `start`."""
 
+    billed: str
     subscription_id: str
     item_id: str
     start: datetime
     base: Decimal
 
 
-async def commitment_use(
-    session: AsyncSession, billed: Collection[str], members: Collection[str], own: Collection[str]
-) -> list[CommitmentUse]:
-    """What invoices of the subscriptions `billed`, but for `own`, have counted towards longer commitments of `members`,
-    late lines with them, and what corrections took off that; computed drafts count, threshold invoices do not."""
+async def commitment_use(session: AsyncSession, members: Collection[str], own: Collection[str]) -> list[CommitmentUse]:
+    """What invoices, but for `own`, have counted towards longer commitments of `members`, late lines with them, and
+    what corrections took off that; computed drafts count, threshold invoices do not.
+
+    They may have been invoiced by themselves, and with a parent.
+    """
+    given = {**_scope(session), "members": list(members)}
+    billed = [*members, *await session.scalars(_BILLED, given)]
     line = InvoiceLineItem
     rows = await session.execute(
         select(
+            Invoice.subscription_id,
             line.subscription_id,
             line.subscription_line_item_id,
             # a version that began in mid-period belongs where its period does
@@ -78,16 +84,28 @@ async def commitment_use(
             not_in_array(Invoice.id, own),
         )
     )
-    taken = await session.execute(_CORRECTED_USE, {**_scope(session), "billed": list(billed), "members": list(members)})
+    taken = await session.execute(_CORRECTED_USE, {**given, "billed": billed})
     return [
-        CommitmentUse(subscription_id or "", item_id or "", *rest)
-        for subscription_id, item_id, *rest in [*rows, *taken]
+        CommitmentUse(billed_id or "", subscription_id or "", item_id or "", *rest)
+        for billed_id, subscription_id, item_id, *rest in [*rows, *taken]
     ]
 
 
+_BILLED = text(
+    """
+    SELECT DISTINCT invoice.subscription_id
+    FROM subscription_line_items AS item
+    JOIN invoice_line_items AS line ON line.environment_id = item.environment_id
+        AND line.subscription_line_item_id = item.id AND line.status = 'published'
+    JOIN invoices AS invoice ON invoice.id = line.invoice_id AND invoice.invoice_status = ANY (:charging)
+    WHERE item.environment_id = :environment AND item.subscription_id = ANY (:members)
+        AND invoice.subscription_id IS NOT NULL
+    """
+)
 _CORRECTED_USE = text(
     """
-    SELECT line.subscription_id, line.subscription_line_item_id, line.period_start, correction.commitment_base
+    SELECT correction.subscription_id, line.subscription_id, line.subscription_line_item_id, line.period_start,
+        correction.commitment_base
     FROM invoice_correction_lines AS correction
     JOIN invoice_line_items AS line ON line.id = correction.invoice_line_item_id
     JOIN invoices AS charged ON charged.id = correction.invoice_id
@@ -209,7 +227,7 @@ def _first_versions(lines: Iterable[RecheckableLine]) -> dict[str, str]:
 def _account(line: RecheckableLine, first_versions: Mapping[str, str]) -> Account:
     assert line.commitment_window is not None, "only lines under a longer commitment share one"
     item_id = "" if line.member.commitment is not None else first_versions[line.line.item_id]
-    return line.member.id, item_id, line.commitment_window.start
+    return line.line.billed, line.member.id, item_id, line.commitment_window.start
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +236,7 @@ class _ChargedRow:
 
     id: str
     invoice_id: str
+    billed: str
     subscription_id: str
     item_id: str
     kind: LineKind
@@ -259,6 +278,7 @@ class _Found:
             select(
                 row.id,
                 row.invoice_id,
+                Invoice.subscription_id,
                 row.subscription_id,
                 func.coalesce(row.subscription_line_item_id, ""),
                 row.kind,
@@ -293,7 +313,7 @@ class _Found:
         if overages:
             values = {**_scope(session), "billed": list(billed), "lines": overages}
             taken = {line_id: amount for line_id, amount in await session.execute(_TAKEN_OF_OVERAGE, values)}  # noqa: C416
-        return cls(rows, taken, await commitment_use(session, billed, members, own))
+        return cls(rows, taken, await commitment_use(session, members, own))
 
     def pooled(self, lines: Sequence[RecheckableLine], first_versions: Mapping[str, str]) -> list[RecheckableLine]:
         """The lines of an account, the earliest first, with their pool."""
@@ -309,24 +329,28 @@ class _Found:
         rows = [
             row
             for row in self.rows.get(member.id, ())
-            if window.contains(row.start) and row.start < last and (not of_item or row.item_id in chain)
+            if row.billed == first.line.billed
+            and window.contains(row.start)
+            and row.start < last
+            and (not of_item or row.item_id in chain)
         ]
-        used = exact_sum(
-            [
-                use.base
-                for use in self.use
-                if use.subscription_id == member.id
-                and window.contains(use.start)
-                and use.start < last
-                and (not of_item or use.item_id in chain)
-            ]
-        )
+        uses = [
+            use
+            for use in self.use
+            if use.subscription_id == member.id and window.contains(use.start) and (not of_item or use.item_id in chain)
+        ]
+        began = min(period.start for period in periods.values())
+        billed = first.line.billed
+        # what was invoiced with a former parent, or before there was one
+        prior = exact_sum([use.base for use in uses if use.billed != billed and use.start < began])
+        used = exact_sum([prior, *(use.base for use in uses if use.billed == billed and use.start < last)])
         pool = CommitmentPool(
             member.id,
             tuple(self._period(invoice_id, period, rows) for invoice_id, period in periods.items()),
             all(_is_told(line) for line in lines) and _are_all_there(lines, rows),
             versions,
             used,
+            prior,
         )
         by_charge = {(row.invoice_id, row.item_id, row.window_start): row for row in rows if row.kind is LineKind.USAGE}
         return [

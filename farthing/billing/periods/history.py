@@ -119,10 +119,12 @@ async def earlier_charges(
                     billed[member.id] = work.snapshot.id
     if not windows:
         return {}
-    used = await commitment_use(session, set(billed.values()), billed, own)
+    used = await commitment_use(session, billed, own)
     used += [
-        CommitmentUse(line.subscription_id, "" if line.item is None else line.item.id, line.start, line.base)
-        for lines in late.values()
+        CommitmentUse(
+            subscription_id, line.subscription_id, "" if line.item is None else line.item.id, line.start, line.base
+        )
+        for subscription_id, lines in late.items()
         for line in lines
         if line.base is not None and line.subscription_id in billed
     ]
