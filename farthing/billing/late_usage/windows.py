@@ -136,7 +136,7 @@ async def with_windows(
 ) -> list[RecheckableLine]:
     """The lines, and those that share their longer commitments on other invoices, in pools of a window each.
 
-    Statements: where there are such commitments, those of `recheckable_lines` again, and five more.
+    Statements: where there are such commitments, those of `recheckable_lines` again, and six more.
     """
     lasting = [line for line in lines if line.commitment_window is not None]
     if not lasting:
