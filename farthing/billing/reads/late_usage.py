@@ -82,7 +82,7 @@ def _line(watched: RecheckableLine, late: LateCharge) -> InvoiceUsageLine:
         invoiced_usage=plain(line.usage),
         current_usage=plain(late.current),
         late_usage=plain(late.usage),
-        late_amount=None if late.amount is None else plain(late.amount),
+        late_amount=None if late.difference is None else plain(late.difference),
         not_charged=late.not_charged,
     )
 
