@@ -147,7 +147,7 @@ async def with_windows(
     asked = {_account(line, first_versions) for line in lasting}
     theirs = [replace(line, is_elsewhere=True) for line in others if _account(line, first_versions) in asked]
     every = sorted([*lines, *theirs], key=lambda line: (line.line.invoice_period.end, line.line.invoice_id))
-    found = await _Found.read(session, [*lasting, *theirs], own)
+    found = await _WindowCharges.read(session, [*lasting, *theirs], own)
     by_account: dict[Account, list[int]] = defaultdict(list)
     for place, line in enumerate(every):
         if line.commitment_window is not None:
@@ -260,7 +260,7 @@ class _ChargedRow:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _WindowCharges:
     """What invoices have charged in the windows, by member, and what was used of the commitments."""
 
     rows: Mapping[str, Sequence[_ChargedRow]]
@@ -268,7 +268,9 @@ class _Found:
     use: Sequence[CommitmentUse]
 
     @classmethod
-    async def read(cls, session: AsyncSession, lines: Sequence[RecheckableLine], own: Collection[str]) -> _Found:
+    async def read(
+        cls, session: AsyncSession, lines: Sequence[RecheckableLine], own: Collection[str]
+    ) -> _WindowCharges:
         billed = {line.line.billed for line in lines}
         members = {line.member.id for line in lines}
         since = min(line.commitment_window.start for line in lines if line.commitment_window is not None)
