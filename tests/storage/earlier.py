@@ -1,6 +1,7 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0062": "ALTER TABLE invoice_correction_lines DROP COLUMN commitment_base;",
     "0061": """
         DROP TABLE usage_report_parts, usage_reports;
         DROP INDEX ix_marketplace_agreements_subscription;

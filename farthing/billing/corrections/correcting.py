@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -38,10 +38,11 @@ from farthing.credits.notes.lifecycle.limits import require_creditable
 from farthing.credits.notes.lifecycle.settlements import PaidPart, SettlementCause, announce_notes, take_back
 from farthing.credits.notes.tables import CreditNote, CreditNoteReason
 from farthing.invoices.line_tables import InvoiceLineItem
+from farthing.invoices.receivable import InvoiceStatus
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import find, in_array
-from farthing.subscriptions.enums import SubscriptionStatus
-from farthing.subscriptions.tables import Subscription
+from farthing.subscriptions.enums import SubscriptionStatus, SubscriptionType
+from farthing.subscriptions.tables import Subscription, SubscriptionLineItem
 
 _PAID_PARTS = {
     CorrectionResolution.CREDIT_NOTE: PaidPart.TO_WALLET,
@@ -63,7 +64,7 @@ async def correct_invoice(
     invoice = invoices[invoice_id]
     require_correctable(invoice)
     lines = await differences_of(session, invoice, now)
-    less = [line for line in lines if line.is_less and line.parts]
+    less = [line for line in lines if line.is_taken_back]
     more = [line for line in lines if line.is_more] if resolution is CorrectionResolution.NEXT_INVOICE else []
     is_next = not more or await _has_next_invoice(session, invoice)
     # what waits for a next invoice that will not come is charged now, too
@@ -87,8 +88,11 @@ async def correct_invoice(
 
 
 async def _lock_invoices(session: AsyncSession, invoice_id: str) -> dict[str, Invoice]:
-    """The invoice and those that charge for the same items and periods. Raises NotFound."""
-    await find(session, Invoice, invoice_id)
+    """The invoice and those that charge for the same items and periods, or share a longer commitment.
+
+    Raises NotFound.
+    """
+    invoice = await find(session, Invoice, invoice_id)
     own, other = aliased(InvoiceLineItem), InvoiceLineItem
     charging = select(other.invoice_id).join(
         own,
@@ -96,6 +100,11 @@ async def _lock_invoices(session: AsyncSession, invoice_id: str) -> dict[str, In
     )
     charging = charging.where(own.invoice_id == invoice_id, other.kind.in_(CHARGING_KINDS), other.status == "published")
     ids = {invoice_id, *await session.scalars(charging)}
+    if await _has_longer_commitment(session, invoice_id):
+        # what one of its invoices comes to is up to all of its window
+        finalized = Invoice.invoice_status == InvoiceStatus.FINALIZED
+        of_all = select(Invoice.id).where(Invoice.subscription_id == invoice.subscription_id, finalized)
+        ids |= set(await session.scalars(of_all))
     rows = await session.scalars(
         select(Invoice)
         .where(in_array(Invoice.id, ids))
@@ -104,6 +113,16 @@ async def _lock_invoices(session: AsyncSession, invoice_id: str) -> dict[str, In
         .execution_options(populate_existing=True)
     )
     return {row.id: row for row in rows}
+
+
+async def _has_longer_commitment(session: AsyncSession, invoice_id: str) -> bool:
+    """Whether a commitment of a subscription on the invoice, or of its line items, names a duration of its own."""
+    charged = select(InvoiceLineItem.subscription_id).where(InvoiceLineItem.invoice_id == invoice_id)
+    of_items = exists().where(
+        SubscriptionLineItem.subscription_id == Subscription.id, SubscriptionLineItem.commitment_duration.is_not(None)
+    )
+    lasting = exists().where(Subscription.id.in_(charged), or_(Subscription.commitment_duration.is_not(None), of_items))
+    return bool(await session.scalar(select(lasting)))
 
 
 async def _made_before(
@@ -122,6 +141,8 @@ async def _made_before(
 
 async def _has_next_invoice(session: AsyncSession, invoice: Invoice) -> bool:
     subscription = await find(session, Subscription, invoice.subscription_id or "")
+    if subscription.subscription_type is SubscriptionType.GROUPED_INVOICING:
+        return False  # it was invoiced by itself before: its parent's next invoice is not its own
     return subscription.subscription_status in _HAS_NEXT_INVOICE
 
 
@@ -183,6 +204,7 @@ def _credit_line(correction: InvoiceCorrection, line: LineDifference, part: Cred
         amount=EXACT.minus(part.amount),
         quantity=quantity if is_first else ZERO,
         usage=line.late.usage if is_first else ZERO,
+        commitment_base=line.late.base if is_first else None,
         net_amount=part.taken.net,
         tax_amount=part.taken.tax,
     )

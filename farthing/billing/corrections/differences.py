@@ -21,6 +21,7 @@ from farthing.billing.corrections.tables import CorrectionDirection, InvoiceCorr
 from farthing.billing.late_usage import detection
 from farthing.billing.late_usage.charges import LateCharge, late_charges
 from farthing.billing.late_usage.detection import REASONS, InvoicedUsage, NotCharged, RecheckableLine
+from farthing.billing.late_usage.windows import with_windows, without_forgotten
 from farthing.billing.measurement import measure_usage
 from farthing.core import currency
 from farthing.core.enums import LineKind, Status
@@ -60,10 +61,11 @@ class _Creditable:
 
 @dataclass(frozen=True, slots=True)
 class LineDifference:
-    """A usage line, what it comes to now, and what is taken back of it and of its late lines if that is less.
+    """A usage line, what it comes to now, and what is taken back on its account if that is less: of it, of its late
+    lines, and of overage that was charged for all lines together.
 
     `difference` is before discounts, in the currency of the charges; None where a commitment decides what usage costs.
-    Of a line under the subscription's commitment it is its share of what all of them differ by.
+    Of a line that shares a commitment it is its share of what all of them differ by.
     """
 
     recheckable: RecheckableLine
@@ -72,7 +74,7 @@ class LineDifference:
 
     @property
     def difference(self) -> Decimal | None:
-        return self.late.amount
+        return self.late.difference
 
     @property
     def not_corrected(self) -> NotCharged | None:
@@ -81,12 +83,17 @@ class LineDifference:
         return None if reason is NotCharged.NEGATIVE else reason
 
     @property
-    def is_less(self) -> bool:
-        return self.not_corrected is None and self.difference is not None and self.difference < 0
+    def is_taken_back(self) -> bool:
+        return self.not_corrected is None and bool(self.parts)
 
     @property
     def is_more(self) -> bool:
         return self.not_corrected is None and self.difference is not None and self.difference > 0
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it stands on the invoice that was asked for, or differs on another of its commitment's window."""
+        return not self.recheckable.is_elsewhere or bool(self.late.usage or self.difference)
 
 
 def require_correctable(invoice: Invoice) -> None:
@@ -103,14 +110,25 @@ async def differences_of(session: AsyncSession, invoice: Invoice, now: datetime)
     """Measure and price the usage lines of an invoice again. Raises InvalidOperation for one that is not corrected."""
     require_correctable(invoice)
     await session.flush()
-    lines = await detection.recheckable_lines(session, [invoice.id])
+    lines = await with_windows(session, await detection.recheckable_lines(session, [invoice.id]))
     questions = dict.fromkeys(question for line in lines for question in line.ranges())
     answers = await measure_usage(session, list(questions), {line.plan.meter.id: line.plan.meter for line in lines})
+    lines = await without_forgotten(session, lines, answers)
     charges = list(zip(lines, late_charges(lines, answers, now), strict=True))
     rows = await charged_rows(session, [line.line for line in lines])
-    creditable = await _creditable(session, rows)
-    earlier = await _taken_before(session, [row.id for of_line in rows.values() for row in of_line])
-    return [LineDifference(line, late, _parts(rows[line.line.id], creditable, earlier, late)) for line, late in charges]
+    overages = await _overage_rows(session, [late for _, late in charges])
+    every = [*overages.values(), *(row for of_line in rows.values() for row in of_line)]
+    creditable = await _creditable(session, every)
+    earlier = await _taken_before(session, [row.id for row in every])
+
+    def parts(line: RecheckableLine, late: LateCharge) -> list[CreditedPart]:
+        less = ZERO if late.amount is None else max(EXACT.minus(late.amount), ZERO)
+        found = [
+            part for line_id, left in late.overages for part in _parts([overages[line_id]], creditable, earlier, left)
+        ]
+        return [*found, *_parts(rows[line.line.id], creditable, earlier, less)]
+
+    return [LineDifference(line, late, parts(line, late)) for line, late in charges]
 
 
 def taken_in(parts: Sequence[CreditedPart], code: str) -> tuple[Decimal, Decimal]:
@@ -159,8 +177,17 @@ def _taken_back_after(line: InvoicedUsage, row: InvoiceLineItem) -> tuple[bool, 
     return is_late, is_elsewhere, row.kind is not LineKind.OVERAGE, row.id
 
 
-async def _creditable(session: AsyncSession, rows: Mapping[str, Sequence[InvoiceLineItem]]) -> dict[str, _Creditable]:
-    invoice_ids = {row.invoice_id for of_line in rows.values() for row in of_line}
+async def _overage_rows(session: AsyncSession, charges: Sequence[LateCharge]) -> dict[str, InvoiceLineItem]:
+    """The lines that charge the overage of all lines together, as far as something is taken back of them, by id."""
+    ids = [line_id for late in charges for line_id, _ in late.overages]
+    if not ids:
+        return {}
+    found = await session.scalars(select(InvoiceLineItem).where(in_array(InvoiceLineItem.id, ids)))
+    return {row.id: row for row in found}
+
+
+async def _creditable(session: AsyncSession, rows: Sequence[InvoiceLineItem]) -> dict[str, _Creditable]:
+    invoice_ids = {row.invoice_id for row in rows}
     creditable: dict[str, _Creditable] = {}
     for invoice in await session.scalars(select(Invoice).where(in_array(Invoice.id, invoice_ids))):
         lines = (await creditable_lines(session, invoice)).creditable
@@ -183,10 +210,9 @@ def _parts(
     rows: Sequence[InvoiceLineItem],
     creditable: Mapping[str, _Creditable],
     earlier: Mapping[str, tuple[Decimal, Decimal]],
-    late: LateCharge,
+    left: Decimal,
 ) -> list[CreditedPart]:
-    """What is taken back of a usage line and its late lines, in that order, for a difference below 0."""
-    left = ZERO if late.amount is None else max(EXACT.minus(late.amount), ZERO)
+    """How an amount is taken back of lines of invoices, in their order."""
     parts = []
     for row in rows:
         before, net_before = earlier.get(row.id, (ZERO, ZERO))

@@ -27,7 +27,8 @@ class CorrectInvoiceRequest(Request):
 class CorrectionPreviewLine(Response):
     """A usage line as it was charged so far and as it is now; amounts before discounts, but for net and tax.
 
-    Under the subscription's commitment the true-up is a line, too, without an item; the lines differ together.
+    Under a commitment that lines share, its true-up is a line, too, without an item, and so is the overage of one over
+    several periods; the lines differ together, with those that differ on other invoices of the commitment's window.
     """
 
     line_item_id: str | None
@@ -97,7 +98,7 @@ class ListInvoiceCorrectionsResponse(Response):
 
 def preview_answer(invoice: Invoice, lines: Sequence[LineDifference]) -> CorrectionPreviewResponse:
     """The differences as they travel."""
-    net, tax = taken_in([part for line in lines if line.is_less for part in line.parts], invoice.currency)
+    net, tax = taken_in([part for line in lines if line.is_taken_back for part in line.parts], invoice.currency)
     known = [line.difference for line in lines if line.not_corrected is None and line.difference is not None]
     return CorrectionPreviewResponse(
         invoice_id=invoice.id,
@@ -106,7 +107,10 @@ def preview_answer(invoice: Invoice, lines: Sequence[LineDifference]) -> Correct
         net_credit=plain(net),
         tax_credit=plain(tax),
         total_credit=plain(EXACT.add(net, tax)),
-        lines=[*(_preview_line(line, invoice.currency) for line in lines), *_true_ups(lines)],
+        lines=[
+            *(_preview_line(line, invoice.currency) for line in lines if line.is_shown),
+            *_beside_lines(invoice, lines),
+        ],
     )
 
 
@@ -132,24 +136,31 @@ def _preview_line(line: LineDifference, code: str) -> CorrectionPreviewLine:
     return answer
 
 
-def _true_ups(lines: Sequence[LineDifference]) -> Iterable[CorrectionPreviewLine]:
-    """What is charged beside the lines to reach each commitment, where there was or is something."""
+def _beside_lines(invoice: Invoice, lines: Sequence[LineDifference]) -> Iterable[CorrectionPreviewLine]:
+    """What is charged beside the lines under each commitment that they share: overage and true-up, where there was or
+    is something. Of a commitment over several periods, what other invoices charge is told where it changes."""
     pools = {line.late.pooled.pool: line.late.pooled for line in lines if line.late.pooled is not None}
     for pool, charge in pools.items():
-        if pool.true_up or charge.true_up:
-            yield CorrectionPreviewLine(
-                line_item_id=pool.true_up_line_id,
-                subscription_line_item_id=None,
-                display_name="True Up",
-                period_start=instant(pool.period.start),
-                period_end=instant(pool.period.end),
-                usage_before="0",
-                usage_after="0",
-                usage_difference="0",
-                amount_before=plain(pool.true_up),
-                amount_after=plain(charge.true_up),
-                difference=plain(EXACT.subtract(charge.true_up, pool.true_up)),
+        for period, now in zip(pool.periods, charge.beside_lines, strict=True):
+            figures = (
+                ("Overage", period.overage_line_id, period.overage, now.overage),
+                ("True Up", period.true_up_line_id, period.true_up, now.true_up),
             )
+            for name, line_id, before, after in figures:
+                if before != after or (before and period.invoice_id == invoice.id):
+                    yield CorrectionPreviewLine(
+                        line_item_id=line_id,
+                        subscription_line_item_id=None,
+                        display_name=name,
+                        period_start=instant(period.period.start),
+                        period_end=instant(period.period.end),
+                        usage_before="0",
+                        usage_after="0",
+                        usage_difference="0",
+                        amount_before=plain(before),
+                        amount_after=plain(after),
+                        difference=plain(EXACT.subtract(after, before)),
+                    )
 
 
 def correction_answer(

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from farthing.core.money import ZERO
 from farthing.storage.audited import Audited
-from farthing.storage.tables import Base, Quantity, Scoped, Tracked, enum_column, lower_case
+from farthing.storage.tables import Base, Exact, Quantity, Scoped, Tracked, enum_column, lower_case
 
 
 class CorrectionResolution(StrEnum):
@@ -59,7 +59,8 @@ class InvoiceCorrection(Scoped, Tracked, Base):
 class InvoiceCorrectionLine(Scoped, Tracked, Base):
     """What a correction does about one line: `amount`, before discounts, below 0 where it took that back.
 
-    `invoice_line_item_id` on `invoice_id` is what was taken back of: the usage line, or a late line of it.
+    `invoice_line_item_id` on `invoice_id` is what was taken back of: the usage line, a late line of it, or the overage
+    of all lines under a commitment over several periods.
     """
 
     __tablename__ = "invoice_correction_lines"
@@ -78,6 +79,8 @@ class InvoiceCorrectionLine(Scoped, Tracked, Base):
     amount: Mapped[Decimal]
     quantity: Mapped[Decimal] = mapped_column(Quantity, default=ZERO)
     usage: Mapped[Decimal] = mapped_column(Quantity, default=ZERO)
+    commitment_base: Mapped[Decimal | None] = mapped_column(Exact)
+    """How much more was used of a commitment over several periods, at its cost before any factor; below 0 for less."""
     net_amount: Mapped[Decimal] = mapped_column(default=ZERO)
     tax_amount: Mapped[Decimal] = mapped_column(default=ZERO)
 
@@ -87,6 +90,8 @@ class InvoiceCorrectionLine(Scoped, Tracked, Base):
             "ELSE amount > 0 AND net_amount = 0 AND tax_amount = 0 END",
             name="sides",
         ),
+        # what is left to the next invoice counts once that charges it
+        CheckConstraint("direction = 'credit' OR commitment_base IS NULL", name="used_when_taken_back"),
         # the lines of a correction
         Index("ix_invoice_correction_lines_correction", "correction_id"),
         # the account of an item and period

@@ -2,6 +2,7 @@
 
 Rule: docs/rules/late-usage.md#what-is-charged
 Rule: docs/rules/late-usage.md#under-a-commitment-of-the-subscription
+Rule: docs/rules/late-usage.md#under-a-commitment-over-several-periods
 """
 
 from __future__ import annotations
@@ -11,16 +12,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
 
 from farthing.billing.calculation.bill import commitment_info, usage_line
-from farthing.billing.calculation.charges import WHOLE
 from farthing.billing.calculation.draft import DraftLine, explained
 from farthing.billing.calculation.usage_charges import Answers, Committed, RatedUsage, rate, rate_at_cost
 from farthing.billing.late_usage.detection import NotCharged, RecheckableLine
-from farthing.billing.late_usage.pools import CommitmentPool, PooledCharge, PooledLine, charge_again, shares_of
+from farthing.billing.late_usage.pools import (
+    CommitmentPool,
+    PeriodCharge,
+    PooledCharge,
+    PooledLine,
+    PoolShares,
+    charge_again,
+    shares_of,
+)
 from farthing.core import currency
 from farthing.core.enums import LineKind
-from farthing.core.money import EXACT, ZERO, exact_sum, plain
+from farthing.core.money import EXACT, ZERO, exact_sum, plain, round_to
+from farthing.metering.quantity import FRACTION_DIGITS
+from farthing.rating.pricing.cost import explain
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +40,9 @@ class LateCharge:
     and deletions took more away than came. `amount` None where a commitment decides what usage costs.
 
     `worth` is what the whole costs now. It differs from what was charged by `amount`, but in a pool: there `amount` is
-    the line's share of the pool's difference.
+    the line's share of the pool's difference. What a pool has charged too much as overage of all its lines is taken
+    back of `overages`, rows by id, on account of the first line that has less usage. `base` is what the usage of a pool
+    under a commitment over several periods costs more or less before any factor, told of one of the lines that differ.
     """
 
     current: Decimal
@@ -39,6 +52,15 @@ class LateCharge:
     not_charged: NotCharged | None
     rated: RatedUsage
     pooled: PooledCharge | None = None
+    overages: tuple[tuple[str, Decimal], ...] = ()
+    base: Decimal | None = None
+
+    @property
+    def difference(self) -> Decimal | None:
+        """`amount` less what is taken back of overage of all lines."""
+        if self.amount is None:
+            return None
+        return EXACT.subtract(self.amount, exact_sum([taken for _, taken in self.overages]))
 
 
 def late_charges(lines: Sequence[RecheckableLine], answers: Answers, now: datetime) -> list[LateCharge]:
@@ -50,8 +72,7 @@ def late_charges(lines: Sequence[RecheckableLine], answers: Answers, now: dateti
             by_pool[recheckable.pool].append(place)
     for pool, places in by_pool.items():
         theirs, alone = [lines[place] for place in places], [found[place] for place in places]
-        pooled = _of_versions(pool, theirs, alone) if pool.versions else _in_pool(pool, theirs, alone)
-        for place, charge in zip(places, pooled, strict=True):
+        for place, charge in zip(places, _in_pool(pool, theirs, alone), strict=True):
             found[place] = charge
     return found
 
@@ -62,73 +83,122 @@ def _alone(recheckable: RecheckableLine, answers: Answers, now: datetime) -> Lat
     digits = currency.digits(recheckable.member.currency)
     again = rate(recheckable.plan, answers, digits, now, recheckable.committed)
     usage = EXACT.subtract(again.raw, line.usage)
-    in_unknown_pool = recheckable.pool is not None and not recheckable.pool.is_known
-    if recheckable.kept is NotCharged.COMMITMENT or in_unknown_pool:
-        return LateCharge(again.raw, usage, None, None, recheckable.kept, again)
+    if recheckable.pool is None:
+        is_unknown = recheckable.commitment_window is not None
+    else:
+        is_unknown = not recheckable.pool.is_known
+    if is_unknown or recheckable.kept is NotCharged.COMMITMENT:
+        return LateCharge(again.raw, usage, None, None, recheckable.kept or NotCharged.COMMITMENT, again)
+    if recheckable.is_forgotten:
+        again, usage = _as_it_was(recheckable, again, digits), ZERO
     # the same usage costs what it was invoiced for, whatever has become of allowances since
     amount = ZERO if usage == 0 else EXACT.subtract(again.amount, line.amount)
     worth = EXACT.add(line.amount, amount)
     return LateCharge(again.raw, usage, amount, worth, recheckable.kept or _negative(usage, amount), again)
 
 
-def _of_versions(
-    pool: CommitmentPool, lines: Sequence[RecheckableLine], found: Sequence[LateCharge]
-) -> list[LateCharge]:
-    """The same for versions of an item under one commitment: each goes on where the one before it stopped, and the last
-    is trued up."""
-    digits, prior = currency.digits(lines[0].member.currency), ZERO
-    rated = {}
-    for item_id in pool.versions:
-        place = next(place for place, recheckable in enumerate(lines) if recheckable.line.item_id == item_id)
-        recheckable, charge = lines[place], found[place]
-        share = WHOLE if recheckable.committed is None else recheckable.committed.share
-        committed = Committed(prior, trues_up=item_id == pool.versions[-1], share=share)
-        # the same usage costs what it was invoiced for, whatever has become of allowances since
-        cost = recheckable.line.base if charge.usage == 0 else None
-        rated[place] = rate_at_cost(recheckable.plan.charge.item, charge.rated, cost, committed, digits)
-        prior = EXACT.add(prior, rated[place].cost)
-    found = [replace(charge, rated=rated[place]) for place, charge in enumerate(found)]
-    if all(charge.usage == 0 for charge in found):
-        return _unchanged(pool, lines, found)
-    charged = [recheckable.line.amount for recheckable in lines]
-    now = [charge.rated.amount for charge in found]
-    whole = PooledCharge(pool, exact_sum(charged), exact_sum(now), ZERO)
-    shares = shares_of(EXACT.subtract(whole.now, whole.before), charged, now)
-    return [
-        replace(
-            charge,
-            amount=share,
-            worth=worth,
-            not_charged=_negative_in_pool(charge.usage, share),
-            pooled=whole,
-        )
-        for charge, share, worth in zip(found, shares, now, strict=True)
-    ]
-
-
-def _unchanged(pool: CommitmentPool, lines: Sequence[RecheckableLine], found: Sequence[LateCharge]) -> list[LateCharge]:
-    before = exact_sum([pool.true_up, *(recheckable.line.amount for recheckable in lines)])
-    same = PooledCharge(pool, before, before, pool.true_up)
-    return [
-        replace(charge, amount=ZERO, worth=recheckable.line.amount, not_charged=None, pooled=same)
-        for charge, recheckable in zip(found, lines, strict=True)
-    ]
+def _as_it_was(recheckable: RecheckableLine, again: RatedUsage, digits: int) -> RatedUsage:
+    """What was invoiced of a line whose events are kept no longer."""
+    line = recheckable.line
+    cost = line.base
+    if cost is None:
+        bucketed = recheckable.plan.meter.aggregation.bucket_size is not None
+        by_quantity = not bucketed and again.over_quota is None
+        cost = explain(recheckable.plan.charge.item.price, line.quantity).amount if by_quantity else again.cost
+    return replace(again, raw=line.usage, billable=line.quantity, cost=cost, amount=round_to(cost, digits))
 
 
 def _in_pool(pool: CommitmentPool, lines: Sequence[RecheckableLine], found: Sequence[LateCharge]) -> list[LateCharge]:
     """The same for the lines of a pool, of which each has its share of what the whole differs by."""
+    digits = currency.digits(lines[0].member.currency)
     charged = [recheckable.line.amount for recheckable in lines]
-    if all(charge.usage == 0 for charge in found):
+    lasts = pool.used is not None
+    # what was a draft while another invoice of the window was corrected may be off by what that has moved
+    is_as_invoiced = not lasts or all(line.line.base is not None for line in lines)
+    if pool.versions:
+        found, whole, now = _versions_again(pool, lines, found)
+    if is_as_invoiced and all(charge.usage == 0 for charge in found):
         return _unchanged(pool, lines, found)
-    drafts = [
-        PooledLine(recheckable.line.amount, _draft_of(recheckable, charge))
-        for recheckable, charge in zip(lines, found, strict=True)
-    ]
-    whole, now = charge_again(pool, lines[0].member, drafts)
-    shares = shares_of(EXACT.subtract(whole.now, whole.before), charged, now)
-    return [
+    if not pool.versions:
+        drafts = [
+            PooledLine(recheckable.line.invoice_id, _draft_of(recheckable, charge))
+            for recheckable, charge in zip(lines, found, strict=True)
+        ]
+        whole, now = charge_again(pool, lines[0].member, drafts, charged)
+    shares = shares_of(whole, charged, now, [_cost_of_more(charge) for charge in found], digits)
+    charges = [
         replace(charge, amount=share, worth=worth, not_charged=_negative_in_pool(charge.usage, share), pooled=whole)
-        for charge, share, worth in zip(found, shares, now, strict=True)
+        for charge, share, worth in zip(found, shares.of_lines, now, strict=True)
+    ]
+    return _with_overages(pool, charges, shares, whole) if lasts else charges
+
+
+def _cost_of_more(charge: LateCharge) -> Decimal:
+    """What the usage that is new costs, as the whole does on an average."""
+    if charge.usage <= 0 or charge.rated.raw <= 0:
+        return ZERO
+    return round_to(Fraction(charge.rated.cost) * Fraction(charge.usage) / Fraction(charge.rated.raw), FRACTION_DIGITS)
+
+
+def _with_overages(
+    pool: CommitmentPool, charges: Sequence[LateCharge], shares: PoolShares, whole: PooledCharge
+) -> list[LateCharge]:
+    """The lines of a commitment over several periods, with what is taken back of overage, and what was used."""
+    made = list(charges)
+    less = next((place for place, charge in enumerate(made) if charge.usage < 0), 0)
+    overages = tuple(
+        (period.overage_line_id, EXACT.minus(share))
+        for period, share in zip(pool.periods, shares.of_overage, strict=True)
+        if share < 0 and period.overage_line_id is not None
+    )
+    made[less] = replace(made[less], overages=overages)
+    differing = [place for place, charge in enumerate(made) if charge.difference]
+    if differing:
+        told = less if less in differing else differing[0]
+        made[told] = replace(made[told], base=EXACT.subtract(whole.used, pool.used or ZERO))
+    return made
+
+
+def _versions_again(
+    pool: CommitmentPool, lines: Sequence[RecheckableLine], found: Sequence[LateCharge]
+) -> tuple[list[LateCharge], PooledCharge, list[Decimal]]:
+    """What versions of an item come to now under one commitment, and each of their lines: a version goes on where the
+    one before it stopped, and the last on the invoice that closes the commitment is trued up."""
+    digits, prior = currency.digits(lines[0].member.currency), pool.prior
+    invoices = [period.invoice_id for period in pool.periods]
+    order = sorted(
+        range(len(lines)),
+        key=lambda place: (
+            invoices.index(lines[place].line.invoice_id),
+            pool.versions.index(lines[place].line.item_id),
+        ),
+    )
+    last_on = {lines[place].line.invoice_id: place for place in order}
+    rated = list(found)
+    for place in order:
+        recheckable, charge = lines[place], found[place]
+        own = recheckable.committed or Committed()
+        trues_up = own.trues_up and last_on[recheckable.line.invoice_id] == place
+        # the same usage costs what it was invoiced for, whatever has become of allowances since
+        cost = recheckable.line.base if charge.usage == 0 else None
+        again = rate_at_cost(
+            recheckable.plan.charge.item, charge.rated, cost, Committed(prior, trues_up, own.share), digits
+        )
+        rated[place] = replace(charge, rated=again)
+        prior = EXACT.add(prior, again.cost)
+    now = [charge.rated.amount for charge in rated]
+    before = exact_sum([recheckable.line.amount for recheckable in lines])
+    beside = tuple(PeriodCharge() for _ in pool.periods)
+    return rated, PooledCharge(pool, before, exact_sum(now), prior, beside), now
+
+
+def _unchanged(pool: CommitmentPool, lines: Sequence[RecheckableLine], found: Sequence[LateCharge]) -> list[LateCharge]:
+    before = exact_sum([pool.beside_lines, *(recheckable.line.amount for recheckable in lines)])
+    beside = tuple(PeriodCharge(period.true_up, period.overage) for period in pool.periods)
+    same = PooledCharge(pool, before, before, pool.used or ZERO, beside)
+    return [
+        replace(charge, amount=ZERO, worth=recheckable.line.amount, not_charged=None, pooled=same)
+        for charge, recheckable in zip(found, lines, strict=True)
     ]
 
 
@@ -171,6 +241,7 @@ def late_line(recheckable: RecheckableLine, found: LateCharge) -> DraftLine | No
         quantity=quantity,
         raw_usage=found.usage,
         covered=max(EXACT.subtract(found.usage, quantity), ZERO),
+        base=None if found.base is None else max(found.base, ZERO),
         rating={
             **explained(found.rated.breakdown),
             "current_usage": plain(found.current),
@@ -188,9 +259,11 @@ def _pool_facts(pooled: PooledCharge | None) -> dict[str, str]:
     """What the commitment that it shares makes of the whole, beside what was charged of it."""
     if pooled is None:
         return {}
+    pool = pooled.pool
     return {
-        "pool_invoice_id": pooled.pool.invoice_id,
+        "pool_invoice_id": pool.periods[0].invoice_id,
         "pool_charged_before": plain(pooled.before),
         "pool_now": plain(pooled.now),
-        **({"pool_item_id": pooled.pool.versions[-1]} if pooled.pool.versions else {}),
+        **({"pool_item_id": pool.versions[-1]} if pool.versions else {}),
+        **({} if pool.used is None else {"pool_used_before": plain(pool.used), "pool_used_now": plain(pooled.used)}),
     }

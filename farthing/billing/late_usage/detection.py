@@ -21,17 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.bill import goes_on
 from farthing.billing.calculation.charges import MeteredCharge
-from farthing.billing.calculation.commitments import in_force
-from farthing.billing.calculation.usage_charges import (
-    Committed,
-    Question,
-    UsagePlan,
-    plan,
-)
-from farthing.billing.late_usage.pools import (
-    CommitmentPool,
-    lasts_a_period,
-)
+from farthing.billing.calculation.commitments import in_force, span_of
+from farthing.billing.calculation.usage_charges import Committed, Question, UsagePlan, plan
+from farthing.billing.late_usage.pools import CommitmentPool, PooledPeriod
 from farthing.calendar.period import Period
 from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.prices.tables import Price
@@ -112,6 +104,12 @@ class RecheckableLine:
     """How the item's own commitment stands in the period; None without one."""
     pool: CommitmentPool | None = None
     """The account that it shares with the other lines under the subscription's commitment; None without one."""
+    commitment_window: Period | None = None
+    """The window of the commitment over several billing periods that it is under; None without one."""
+    is_elsewhere: bool = False
+    """Whether it is here for its pool alone, and its own invoice was not asked for."""
+    is_forgotten: bool = False
+    """Whether events of it are kept no longer, so that it stands as it was invoiced."""
     is_left_by_correction: bool = False
     """Whether a correction has left it to the next invoice to charge: fewer units may cost more."""
 
@@ -196,8 +194,12 @@ _LINES = text(
         WHERE kind IN (:usage, :late_usage, :overage)
     ) AS so_far
     CROSS JOIN LATERAL (
-        SELECT coalesce(sum(amount), 0) AS amount, coalesce(sum(quantity), 0) AS quantity,
-            coalesce(sum(usage), 0) AS usage, count(*) AS times
+        -- what was taken of overage of all lines on its account was not charged by its own
+        SELECT coalesce(sum(amount) FILTER (WHERE EXISTS (
+                SELECT FROM invoice_line_items AS charged
+                WHERE charged.id = correction.invoice_line_item_id AND charged.subscription_line_item_id IS NOT NULL
+            )), 0) AS amount,
+            coalesce(sum(quantity), 0) AS quantity, coalesce(sum(usage), 0) AS usage, count(*) AS times
         FROM invoice_correction_lines AS correction
         WHERE correction.environment_id = :environment AND correction.direction = 'credit'
             AND correction.subscription_line_item_id = line.subscription_line_item_id
@@ -262,7 +264,9 @@ async def recheckable_lines(
 
 async def _planned(session: AsyncSession, lines: Sequence[InvoicedUsage]) -> list[RecheckableLine]:
     since = min(min(line.window.start, line.invoice_period.start) for line in lines)
-    loaded = await loading.load(session, sorted({line.billed for line in lines}), since=since)
+    # a child that its parent was invoiced for may have been released since
+    charged = {line.billed for line in lines} | {line.subscription_id for line in lines}
+    loaded = await loading.load(session, sorted(charged), since=since)
     members = {member.id: member for snapshot in loaded for member in (snapshot, *snapshot.grouped)}
     found = [
         (line, member, item)
@@ -282,8 +286,12 @@ async def _planned(session: AsyncSession, lines: Sequence[InvoicedUsage]) -> lis
         entitlement = member.allowances(period).get(meter.id)
         measured = plan(member, charge, meter, entitlement)
         kept = _excluded_because(line, member, item, settled)
-        committed = None if item.commitment is None else Committed(share=in_force(member, None, period)[0])
-        result.append(RecheckableLine(line, member, measured, kept, committed))
+        committed = None
+        if item.commitment is not None:
+            share, closes = in_force(member, item.commitment.duration, period)
+            committed = Committed(trues_up=closes, share=share)
+        window = _window_of(member, item, period)
+        result.append(RecheckableLine(line, member, measured, kept, committed, commitment_window=window))
     return await _pooled(session, lines, _with_versions(result, periods), periods)
 
 
@@ -297,7 +305,8 @@ def _with_versions(
     items = {key: lines[-1].plan.charge.item for key, lines in of_item.items()}
     later: dict[tuple[str, str], str] = {}
     for (invoice_id, item_id), item in items.items():
-        if item.replaces_id is not None and goes_on(item, items.get((invoice_id, item.replaces_id))):
+        is_lasting = of_item[invoice_id, item_id][0].commitment_window is not None
+        if item.replaces_id is not None and not is_lasting and goes_on(item, items.get((invoice_id, item.replaces_id))):
             later[invoice_id, item.replaces_id] = item_id
     if not later:
         return list(found)
@@ -311,7 +320,7 @@ def _with_versions(
         is_known = len(theirs) == len(versions) and all(line.kept is None and line.line.measured for line in theirs)
         line, member = theirs[0].line, theirs[0].member
         period = periods[line.billed, line.invoice_period, line.subscription_id]
-        pool = CommitmentPool(invoice_id, member.id, period, ZERO, None, is_known, tuple(versions))
+        pool = CommitmentPool(member.id, (PooledPeriod(invoice_id, period),), is_known, tuple(versions))
         pools |= {(invoice_id, version): pool for version in versions}
     return [_sharing(line, pools.get((line.line.invoice_id, line.line.item_id))) for line in found]
 
@@ -332,7 +341,7 @@ async def _pooled(
     """The lines, with the pools of those under a commitment of their subscription: one statement, if there are any."""
     by_pool: dict[tuple[str, str], list[RecheckableLine]] = defaultdict(list)
     for recheckable in found:
-        if recheckable.member.commitment is not None:
+        if recheckable.member.commitment is not None and recheckable.commitment_window is None:
             by_pool[recheckable.line.invoice_id, recheckable.member.id].append(recheckable)
     if not by_pool:
         return list(found)
@@ -348,8 +357,8 @@ async def _pooled(
             for recheckable in theirs
         )
         whole = len(theirs) == charged[key] and not true_up.edited
-        is_known = decides_alone and whole and lasts_a_period(member, period)
-        pools[key] = CommitmentPool(*key, period, true_up.amount, true_up.line_id, is_known)
+        of_period = PooledPeriod(line.invoice_id, period, true_up.amount, true_up.line_id)
+        pools[key] = CommitmentPool(member.id, (of_period,), decides_alone and whole)
     return [_sharing(line, pools.get((line.line.invoice_id, line.member.id))) for line in found]
 
 
@@ -425,19 +434,26 @@ def _excluded_because(
 
 def _decides_alone(line: InvoicedUsage, member: SubscriptionSnapshot, item: LineItemSnapshot) -> bool:
     """Whether a line's own usage alone decides what it costs: it is under no commitment, or under one of its own item
-    that lasts a billing period or a window, at the price it was made for; other versions that share it are its pool.
-
-    A commitment over several periods has more to look at than the invoice.
+    at the price it was made for; other versions, and other periods, that share it are its pool.
     """
     own, today = item.commitment, member.item(item.id)
     is_promised = own is not None or bool(item.buckets)
     if is_promised != line.committed:
         return False
-    spans = own is not None and own.duration is not None and not own.windowed
     # what a quantity comes to follows from the price, which was another one then
     by_price = bool(item.buckets) or (own is not None and own.quantity is not None)
     is_repriced = by_price and (today is None or today.price_id != item.price_id)
-    return not (spans or is_repriced)
+    return not is_repriced
+
+
+def _window_of(member: SubscriptionSnapshot, item: LineItemSnapshot, period: Period) -> Period | None:
+    """The window of the commitment over several billing periods that an item is under; None without one."""
+    own = item.commitment
+    duration = None if own is None or own.windowed else own.duration
+    if member.commitment is not None:
+        duration = member.commitment.duration
+    span = span_of(member, duration, period)
+    return None if span is None else span.window
 
 
 def widened_since(backfill: MeterBackfill | None, watermark: int) -> bool:

@@ -10,18 +10,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.bill import CalculationInput
 from farthing.billing.calculation.commitments import span_of
+from farthing.billing.calculation.draft import DraftLine
 from farthing.billing.calculation.progressive import Charged
+from farthing.billing.late_usage.windows import CommitmentUse, commitment_use
 from farthing.calendar.billing import BillingPeriod
 from farthing.calendar.period import Period
 from farthing.core.enums import Status
 from farthing.core.money import EXACT, ZERO
 from farthing.invoices.line_tables import InvoiceLineItem
-from farthing.invoices.receivable import BillingReason, InvoiceStatus, InvoiceType
+from farthing.invoices.receivable import BillingReason, InvoiceStatus
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import in_array, not_in_array
 from farthing.subscriptions.snapshot.values import SubscriptionSnapshot
@@ -95,12 +97,16 @@ def _earliest(work: CalculationInput) -> datetime:
 
 
 async def earlier_charges(
-    session: AsyncSession, works: Sequence[CalculationInput], own: Collection[str]
+    session: AsyncSession,
+    works: Sequence[CalculationInput],
+    own: Collection[str],
+    late: Mapping[str, Sequence[DraftLine]],
 ) -> dict[str, dict[str, Decimal]]:
     """By the subscription that is invoiced: what was used before, at its cost, in the windows of the commitments that
     run over several periods; by the id of the subscription, or of the line item, whose commitment it is.
 
-    A line item goes on where the version before it stopped, if that had the same commitment.
+    What the invoices charge as `late`, by subscription, was used before, too. A line item goes on where the version
+    before it stopped, if that had the same commitment.
     """
     windows: dict[str, Period] = {}
     billed: dict[str, str] = {}
@@ -113,36 +119,22 @@ async def earlier_charges(
                     billed[member.id] = work.snapshot.id
     if not windows:
         return {}
-    line = InvoiceLineItem
-    rows = await session.execute(
-        select(
-            line.subscription_id,
-            line.subscription_line_item_id,
-            # a version that began in mid-period belongs where its period does
-            func.least(line.period_start, Invoice.period_start),
-            line.commitment_base,
+    used = await commitment_use(session, billed, own)
+    used += [
+        CommitmentUse(
+            subscription_id, line.subscription_id, "" if line.item is None else line.item.id, line.start, line.base
         )
-        .join(Invoice, Invoice.id == line.invoice_id)
-        .where(
-            in_array(Invoice.subscription_id, set(billed.values())),
-            in_array(line.subscription_id, billed),
-            line.status == Status.PUBLISHED,
-            line.commitment_base.is_not(None),
-            Invoice.status == Status.PUBLISHED,
-            Invoice.invoice_status.in_((*COUNTING, InvoiceStatus.SKIPPED)),
-            Invoice.invoice_type == InvoiceType.SUBSCRIPTION,
-            Invoice.billing_reason != BillingReason.AUTO_INVOICE_THRESHOLD,
-            not_in_array(Invoice.id, own),
-        )
-    )
+        for subscription_id, lines in late.items()
+        for line in lines
+        if line.base is not None and line.subscription_id in billed
+    ]
     heirs = await _heirs(session, works, windows)
     found: dict[str, dict[str, Decimal]] = defaultdict(lambda: defaultdict(lambda: ZERO))
-    for subscription_id, item_id, start, base in rows:
-        assert subscription_id is not None, "asked for by subscription"
-        prior = found[billed[subscription_id]]
-        for id in (subscription_id, *heirs.get(item_id or "", ())):  # noqa: A001
-            if id in windows and windows[id].contains(start):
-                prior[id] = EXACT.add(prior[id], base)
+    for use in used:
+        prior = found[billed[use.subscription_id]]
+        for id in (use.subscription_id, *heirs.get(use.item_id, ())):  # noqa: A001
+            if id in windows and windows[id].contains(use.start):
+                prior[id] = EXACT.add(prior[id], use.base)
     return {subscription_id: dict(prior) for subscription_id, prior in found.items()}
 
 

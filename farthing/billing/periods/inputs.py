@@ -24,6 +24,7 @@ from farthing.billing.late_usage import detection
 from farthing.billing.late_usage.charges import late_charges, late_line
 from farthing.billing.late_usage.detection import RecheckableLine
 from farthing.billing.late_usage.pending import pending_charges
+from farthing.billing.late_usage.windows import with_windows, without_forgotten
 from farthing.billing.measurement import measure_usage
 from farthing.billing.periods import history
 from farthing.billing.periods.coupons import SubscriptionCoupon, coupons_of
@@ -76,6 +77,8 @@ class GatheredInput:
     known: Facts
     coupons: list[SubscriptionCoupon] = field(default_factory=list)
     taxes: list[TaxTerm] = field(default_factory=list)
+    former_members: list[SubscriptionSnapshot] = field(default_factory=list)
+    """Children that were released since, of whose time with the subscription late usage is charged."""
     watermark: int | None = None
     """Up to where in the order of acceptance all events were there to be read; None where none were asked for."""
 
@@ -122,13 +125,12 @@ async def gather(
         works = await _whole(session, asked, works, cuts)
     meters = await _meters(session, works)
     invoiced = await _invoiced(session, works, own)
-    priors = await history.earlier_charges(session, works, own)
     found = []
     for work in works:
-        cut, prior = cuts.get(work.snapshot.id), priors.get(work.snapshot.id, {})
+        cut = cuts.get(work.snapshot.id)
         charged = {} if cut is None or work.repeats else cut.charged
         windows = invoiced[work.snapshot.id].windows
-        found.append(GatheredInput(work, Facts(now, meters, invoiced=windows, charged=charged, prior=prior)))
+        found.append(GatheredInput(work, Facts(now, meters, invoiced=windows, charged=charged)))
     for invoice_input in found:
         _charged_as_late(invoice_input, invoiced[invoice_input.work.snapshot.id])
         invoice_input.known = replace(
@@ -137,6 +139,11 @@ async def gather(
     is_whole = parts is GatheredParts.INVOICE
     mark = await store_of(session).usage.watermark(session) if is_whole and _asks_for_usage(found) else None
     await _usage(session, found, await _late(session, asked, with_corrections=is_whole), mark)
+    late = {invoice_input.work.snapshot.id: invoice_input.known.late for invoice_input in found}
+    priors = await history.earlier_charges(session, works, own, late)
+    for invoice_input in found:
+        prior = priors.get(invoice_input.work.snapshot.id, {})
+        invoice_input.known = replace(invoice_input.known, prior=prior)
     if parts is not GatheredParts.CHARGES:
         await _coupons(session, asked, found)
     if is_whole:
@@ -308,13 +315,18 @@ async def _late(
         past = await detection.finished_before(session, ends)
     pending = await pending_charges(session, ends, own) if with_corrections else {}
     lines = await detection.recheckable_lines(session, sorted({*past, *pending.values()}), own)
+    lines = await with_windows(session, lines, own)
     of_policy = set(past)
     # what a correction left of a pool is the pool's, whichever of its lines it falls to by now
     left = {line.pool for line in lines if line.pool is not None and line.line.id in pending}
+    # and what came late for a longer commitment is, on whichever of its invoices
+    pools = {line.pool for line in lines if line.pool is not None and line.line.invoice_id in of_policy}
     return [
         replace(line, is_left_by_correction=is_left)
         for line in lines
-        if (is_left := line.line.id in pending or line.pool in left) or line.line.invoice_id in of_policy
+        if (is_left := line.line.id in pending or line.pool in left)
+        or line.line.invoice_id in of_policy
+        or line.pool in pools
     ]
 
 
@@ -341,22 +353,33 @@ async def _usage(
     meters = {meter.id: meter for invoice_input in found for meter in invoice_input.known.meters.values()}
     meters |= {line.plan.meter.id: line.plan.meter for line in watched}
     answers = await measure_usage(session, list(asked), meters)
+    watched = await without_forgotten(session, watched, answers)
     late: dict[str, list[DraftLine]] = defaultdict(list)
+    charged: dict[str, dict[str, SubscriptionSnapshot]] = defaultdict(dict)
     for line, charge in zip(watched, late_charges(watched, answers, found[0].known.now), strict=True):
         made = late_line(line, charge)
         if made is not None:
             late[line.line.billed].append(made)
+            charged[line.line.billed][line.member.id] = line.member
     for invoice_input in found:
+        work = invoice_input.work
+        of_late = charged[work.snapshot.id]
+        invoice_input.former_members = [
+            member for member in of_late.values() if member.id not in {current.id for current in work.members}
+        ]
         invoice_input.known = replace(invoice_input.known, answers=answers, late=late[invoice_input.work.snapshot.id])
 
 
 async def _coupons(session: AsyncSession, asked: Sequence[InvoiceRequest], found: Sequence[GatheredInput]) -> None:
     own = [request.invoice_id for request in asked if request.invoice_id is not None]
-    coupons = await coupons_of(session, list(_members([invoice_input.work for invoice_input in found])), own)
+    members = {
+        invoice_input.work.snapshot.id: [*invoice_input.work.members, *invoice_input.former_members]
+        for invoice_input in found
+    }
+    coupons = await coupons_of(session, [member for theirs in members.values() for member in theirs], own)
     for invoice_input in found:
-        invoice_input.coupons = [
-            coupon for member in invoice_input.work.members for coupon in coupons.get(member.id, ())
-        ]
+        theirs = members[invoice_input.work.snapshot.id]
+        invoice_input.coupons = [coupon for member in theirs for coupon in coupons.get(member.id, ())]
 
 
 async def _taxes(session: AsyncSession, found: Sequence[GatheredInput]) -> None:

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
-from farthing.core.money import EXACT, exact_sum, plain
+from farthing.core.money import EXACT, ZERO, exact_sum, plain
 from farthing.invoices.figures.derivation import Difference
 from farthing.invoices.line_tables import InvoiceLineItem
 
@@ -27,3 +27,8 @@ def late_pool_faults(lines: Sequence[InvoiceLineItem]) -> Iterator[Difference]:
         charged = exact_sum([line.charge_amount for line in theirs])
         if charged != due:
             yield Difference(theirs[0].id, "late usage under the commitment", plain(charged), plain(due))
+        if "pool_used_now" in rating:
+            more = max(EXACT.subtract(Decimal(rating["pool_used_now"]), Decimal(rating["pool_used_before"])), ZERO)
+            counted = exact_sum([line.commitment_base or ZERO for line in theirs])
+            if counted != more:
+                yield Difference(theirs[0].id, "use of the commitment", plain(counted), plain(more))

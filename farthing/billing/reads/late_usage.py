@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.billing.late_usage import detection
 from farthing.billing.late_usage.charges import LateCharge, late_charges
 from farthing.billing.late_usage.detection import REASONS, NotCharged, RecheckableLine
+from farthing.billing.late_usage.windows import with_windows, without_forgotten
 from farthing.billing.measurement import measure_usage
 from farthing.core.clock import instant
 from farthing.core.encoding.wire import DecimalText, Response, Timestamp
@@ -81,7 +82,7 @@ def _line(watched: RecheckableLine, late: LateCharge) -> InvoiceUsageLine:
         invoiced_usage=plain(line.usage),
         current_usage=plain(late.current),
         late_usage=plain(late.usage),
-        late_amount=None if late.amount is None else plain(late.amount),
+        late_amount=None if late.difference is None else plain(late.difference),
         not_charged=late.not_charged,
     )
 
@@ -89,9 +90,11 @@ def _line(watched: RecheckableLine, late: LateCharge) -> InvoiceUsageLine:
 async def _late_of(
     session: AsyncSession, invoice_ids: Sequence[str], now: datetime
 ) -> list[tuple[RecheckableLine, LateCharge]]:
-    watched = await detection.recheckable_lines(session, invoice_ids)
+    watched = await with_windows(session, await detection.recheckable_lines(session, invoice_ids))
     questions = dict.fromkeys(question for recheckable in watched for question in recheckable.ranges())
     answers = await measure_usage(
         session, list(questions), {recheckable.plan.meter.id: recheckable.plan.meter for recheckable in watched}
     )
-    return list(zip(watched, late_charges(watched, answers, now), strict=True))
+    watched = await without_forgotten(session, watched, answers)
+    found = zip(watched, late_charges(watched, answers, now), strict=True)
+    return [(recheckable, late) for recheckable, late in found if not recheckable.is_elsewhere]

@@ -289,23 +289,6 @@ async def test_a_line_under_a_commitment_of_its_own_is_corrected(
     assert await faults(office, [invoice]) == []
 
 
-async def test_a_line_under_a_commitment_over_several_periods_says_why_it_is_not_corrected(office: Office) -> None:
-    calls = await office.feature("calls")
-    plan = await office.plan(office.usage(calls, "1"))
-    await settled(office)
-    customer = await office.customer()
-    promise = {"commitment_amount": "5", "overage_factor": "2", "commitment_duration": "ANNUAL"}
-    subscription = await office.subscribed(plan, customer, **promise)
-    for number in range(7):
-        await send(office, customer, f"e{number}", "2026-01-15")
-    await office.run("2026-02-01")
-    invoice = await january(office, subscription)
-    await void(office, "e0")
-    (line,) = (await preview(office, invoice))["lines"]
-    assert line["not_corrected"] == "commitment"
-    await correct(office, invoice, expect=400)
-
-
 @pytest.mark.parametrize(
     ("voided", "taken_back"),
     [pytest.param(4, "4", id="six are left, less the whole discount"), pytest.param(10, "9", id="nothing is left")],

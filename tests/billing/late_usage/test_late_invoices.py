@@ -140,7 +140,7 @@ async def test_in_one_go_as_week_by_week(office: Office) -> None:
         ),
     ],
 )
-async def test_under_a_commitment_over_several_periods_it_is_reported_only(
+async def test_under_a_commitment_over_several_periods_it_is_charged(
     office: Office, terms: dict[str, Any], price: dict[str, Any]
 ) -> None:
     calls = await office.feature("calls")
@@ -152,11 +152,12 @@ async def test_under_a_commitment_over_several_periods_it_is_reported_only(
     await office.run("2026-02-01")
     january = (await office.invoices(subscription))[-1]
     await office.used("calls", customer, 2, "2026-01-03")
-    assert set(await watched(office, january, "not_charged")) == {"commitment"}
-    assert set(await watched(office, january, "late_amount")) == {None}
+    # seven of five: 5 + 2 x 2 = 9; nine of five: 5 + 4 x 2 = 13
+    assert set(await watched(office, january, "not_charged")) == {None}
+    assert set(await watched(office, january, "late_amount")) == {"4"}
     await office.run("2026-03-01")
     february = (await office.invoices(subscription))[-1]
-    assert (await late(office, february), f"{february.subtotal:.2f}") == ([], "9.00")
+    assert (await late(office, february), f"{february.subtotal:.2f}") == ([("01-01", "2", "4")], "13.00")
 
 
 async def test_under_a_commitment_of_the_item_s_own_it_is_charged(office: Office) -> None:
