@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+LOCKED := $(VENV)/.locked
 STAMP := $(VENV)/.installed
 ENGINE := $(VENV)/.engine
 
@@ -10,22 +12,28 @@ ENGINE := $(VENV)/.engine
 
 install: $(STAMP)
 
-$(STAMP): requirements.lock rules.lock pyproject.toml
+# files that are newer but say the same, as after a checkout, install nothing: the stamps hold what was installed
+$(LOCKED): requirements.lock rules.lock
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV) (about a minute, once)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r rules.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@$(BIN)/python -m compileall -q farthing
-	@$(BIN)/farthing openapi >/dev/null  # is kept, so that nobody who opens /docs waits until it is made
-	@touch $(STAMP)
+	@cat $^ | cmp -s - $@ || { echo "Installing into $(VENV) (about a minute, once)" && \
+		$(PIP) install --require-hashes -r requirements.lock && \
+		$(PIP) install --no-deps --require-hashes -r rules.lock; }
+	@cat $^ >$@
+
+# of pyproject.toml what a package is made of, not how its code is tested and linted
+$(STAMP): $(LOCKED) pyproject.toml
+	@{ cat $(LOCKED) && sed '/^\[tool\.ruff\]/,$$d' pyproject.toml; } >$@.now
+	@cmp -s $@.now $@ || { $(PIP) install --no-deps --no-build-isolation --editable . && \
+		$(BIN)/python -m compileall -q farthing && \
+		$(BIN)/farthing openapi >/dev/null; }  # is kept, so that nobody who opens /docs waits until it is made
+	@mv $@.now $@
 
 # ClickHouse as a module, for the tests of events that are stored in it; large, and nothing that serves needs it
 engine: $(ENGINE)
 
 $(ENGINE): $(STAMP) engine.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r engine.lock
-	@touch $(ENGINE)
+	@cmp -s engine.lock $@ || $(PIP) install --no-deps --require-hashes -r engine.lock
+	@cp engine.lock $@
 
 serve: install
 	$(BIN)/farthing serve --demo $(ARGS)
@@ -34,8 +42,9 @@ test: install engine browser lint types check-imports unit
 
 # the pages are tested in Debian's Chromium; where it is missing and cannot be installed, those tests say so and fail
 browser:
-	@test -x /usr/bin/chromium || { echo "Installing Chromium for the tests of the pages"; \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; }
+	@test -x /usr/bin/chromium-headless-shell -o -x /usr/bin/chromium || { \
+		echo "Installing Chromium for the tests of the pages"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium-headless-shell >/dev/null; }
 
 screenshots: install browser
 	$(BIN)/python -m tests.web.screenshots

@@ -1,6 +1,8 @@
 """What tests stand on: one real PostgreSQL per run, one real HTTP server per worker, a fresh tenant per test.
 
 Tests of one worker share a database and never meet: each makes its own tenant, and row-level security does the rest.
+
+The application is loaded where it is used: the process that starts the workers, which would wait for it, never does.
 """
 
 from __future__ import annotations
@@ -13,35 +15,35 @@ import shutil
 import socket
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 import structlog
 from argon2 import PasswordHasher
-from granian.constants import Interfaces
-from granian.server.embed import Server
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
-from litestar import Litestar
 from psycopg import sql
 
 import farthing
 from farthing import logs
-from farthing.app import arranged, create_app
 from farthing.identity.sign_in import passwords
 from farthing.settings import Settings
 from farthing.storage.embedded import ROLE, EmbeddedPostgres
 from farthing.storage.migrations import upgrade
 from farthing.storage.postgres import Database
-from farthing.wiring import wire
-from tests.account import Account
 from tests.ports import free_port
 from tests.waiting import PATIENCE_SECONDS, until
+
+if TYPE_CHECKING:
+    from litestar import Litestar
+
+    from tests.account import Account
 
 __all__ = ["free_port", "running", "settings_for"]
 
@@ -61,20 +63,30 @@ gc.set_threshold(50_000, 20, 20)  # as the command does; the servers of tests ru
 sys.dont_write_bytecode = False  # or every run compiles all tests again
 
 
-def _start_postgres(config: pytest.Config) -> str:
-    """The run's PostgreSQL, started once by whoever asks first in the main process."""
+def _run_postgres(config: pytest.Config) -> EmbeddedPostgres:
+    """The run's PostgreSQL, in the main process; `_start` starts it."""
     if not hasattr(config, "farthing_postgres"):
         folder = tempfile.mkdtemp(prefix="farthing-test-")
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))  # runs last, after the server stopped
-        server = EmbeddedPostgres(Path(folder) / "data", _FAST)
-        server.start()
-        config.add_cleanup(server.stop)
-        upgrade(server.url())
-        with psycopg.connect(server.url("postgres", "postgres"), autocommit=True) as connection:
-            rename = sql.SQL("ALTER DATABASE farthing RENAME TO {}")
-            connection.execute(rename.format(sql.Identifier(_TEMPLATE)))
-        config.farthing_postgres = server  # type: ignore[attr-defined]
-    return str(config.farthing_postgres.sockets)  # type: ignore[attr-defined]
+        config.farthing_postgres = EmbeddedPostgres(Path(folder) / "data", _FAST)  # type: ignore[attr-defined]
+    server: EmbeddedPostgres = config.farthing_postgres  # type: ignore[attr-defined]
+    return server
+
+
+def _start(server: EmbeddedPostgres, config: pytest.Config) -> None:
+    """Start it, with the template in it, and say so to the workers."""
+    server.start()
+    config.add_cleanup(server.stop)
+    upgrade(server.url())
+    with psycopg.connect(server.url("postgres", "postgres"), autocommit=True) as connection:
+        rename = sql.SQL("ALTER DATABASE farthing RENAME TO {}")
+        connection.execute(rename.format(sql.Identifier(_TEMPLATE)))
+    _is_started(server).touch()
+
+
+def _is_started(server: EmbeddedPostgres) -> Path:
+    """The file that is there once it is."""
+    return server.folder.parent / "started"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -84,7 +96,7 @@ def pytest_configure(config: pytest.Config) -> None:
     The processes that tests start, some hundreds, find compiled modules also where Python is told to write none.
     """
     if not hasattr(config, "workerinput"):
-        compileall.compile_dir(Path(farthing.__file__).parent, quiet=2, workers=0)
+        compileall.compile_dir(Path(farthing.__file__).parent, quiet=2)
     folder = tempfile.mkdtemp(prefix="farthing-no-authorities-")
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     os.environ.pop("SSL_CERT_FILE", None)  # clients look at it first
@@ -116,9 +128,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Give each xdist worker the run's PostgreSQL, unless the run is of what needs none."""
+    """Tell each xdist worker where the run's PostgreSQL will be, unless the run is of what needs none."""
     if "not database" not in node.config.option.markexpr:
-        node.workerinput["sockets"] = _start_postgres(node.config)
+        server = _run_postgres(node.config)
+        node.workerinput |= {"sockets": str(server.sockets), "is_started": str(_is_started(server))}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionstart(session: pytest.Session) -> Generator[None, Any, Any]:
+    """Start the run's PostgreSQL once its workers are under way: they collect the tests meanwhile."""
+    result = yield
+    server: EmbeddedPostgres | None = getattr(session.config, "farthing_postgres", None)
+    if server is not None:
+        _start(server, session.config)
+    return result
 
 
 _COSTLY_PASSWORDS = {name: getattr(passwords, name) for name in ("_hasher", "NOBODY")}
@@ -145,7 +168,15 @@ def costly_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
 def sockets(pytestconfig: pytest.Config) -> str:
     """The folder of the run's PostgreSQL socket."""
     worker: dict[str, str] = getattr(pytestconfig, "workerinput", {})
-    return worker["sockets"] if worker else _start_postgres(pytestconfig)
+    if not worker:
+        server = _run_postgres(pytestconfig)
+        _start(server, pytestconfig)
+        return str(server.sockets)
+    deadline = time.monotonic() + 3 * PATIENCE_SECONDS
+    while not Path(worker["is_started"]).exists():
+        assert time.monotonic() < deadline, "the run's PostgreSQL has not started"
+        time.sleep(0.02)
+    return worker["sockets"]
 
 
 @pytest.fixture(scope="session")
@@ -179,6 +210,8 @@ def database_url(new_database: Callable[..., str]) -> str:
 @pytest.fixture(scope="session")
 async def database(database_url: str) -> AsyncIterator[Database]:
     """This worker's database, as the application's role."""
+    from farthing.wiring import wire
+
     database = Database(database_url, wire(), pool_size=20)
     yield database
     await database.close()
@@ -222,6 +255,11 @@ _FREE_ROUTES: list[Litestar] = []
 @asynccontextmanager
 async def running(settings: Settings, database: Database) -> AsyncIterator[str]:
     """A real HTTP server in this event loop; yields its base URL."""
+    from granian.constants import Interfaces
+    from granian.server.embed import Server
+
+    from farthing.app import arranged, create_app
+
     routes = _FREE_ROUTES.pop() if _FREE_ROUTES else arranged()
     app = create_app(settings, database, routes=routes)
     server = Server(app, address=settings.host, port=settings.port, interface=Interfaces.ASGI, log_enabled=False)
@@ -250,6 +288,8 @@ async def base_url(settings: Settings, database: Database) -> AsyncIterator[str]
 @pytest.fixture
 async def account(base_url: str, settings: Settings, database: Database) -> AsyncIterator[Account]:
     """A fresh tenant with a sandbox and a full API key, and a client that uses it."""
+    from tests.account import Account
+
     async with Account(base_url, settings, database) as account:
         yield account
 
@@ -257,6 +297,9 @@ async def account(base_url: str, settings: Settings, database: Database) -> Asyn
 @pytest.fixture
 async def alone(new_database: Callable[..., str], tmp_path: Path) -> AsyncIterator[Account]:
     """A deployment of its own, with one tenant: what goes through all environments finds no other test's."""
+    from farthing.wiring import wire
+    from tests.account import Account
+
     settings = settings_for(new_database(), export_dir=str(tmp_path))
     database = Database(settings.database_url or "", wire())
     async with running(settings, database) as url, Account(url, settings, database) as account:
@@ -267,6 +310,8 @@ async def alone(new_database: Callable[..., str], tmp_path: Path) -> AsyncIterat
 @pytest.fixture
 async def stranger(base_url: str, settings: Settings, database: Database) -> AsyncIterator[Account]:
     """Another tenant, who must never see anything of `account`'s."""
+    from tests.account import Account
+
     async with Account(base_url, settings, database) as account:
         yield account
 

@@ -99,7 +99,7 @@ def test_the_application_s_state_is_read_in_one_place() -> None:
         name_of(path)
         for path, tree in parsed_modules().items()
         for node in ast.walk(tree)
-        if (isinstance(node, ast.Attribute) and ast.unparse(node).endswith("app.state"))
+        if (isinstance(node, ast.Attribute) and node.attr == "state" and ast.unparse(node).endswith("app.state"))
         or (isinstance(node, ast.alias) and node.name == "State")
     ]
     assert sorted(set(readers)) == ["api/services.py", "app.py"]

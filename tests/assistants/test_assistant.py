@@ -8,22 +8,20 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from mcp import Client
-from mcp.client.stdio import StdioServerParameters
-from mcp.client.streamable_http import streamable_http_client
-from mcp.shared._httpx_utils import create_mcp_http_client
 
 from farthing.assistants.api import FarthingApi
-from farthing.assistants.server import build_server
 from tests.account import Account
 from tests.billing.office import Office
 from tests.ports import free_port
 from tests.processes import farthing, run_farthing
 from tests.waiting import PATIENCE_SECONDS, until
+
+if TYPE_CHECKING:
+    from mcp import Client  # takes most of a second to load, in each worker that collects these tests
 
 READING = {
     "find_customers",
@@ -74,6 +72,10 @@ def is_described(argument: dict[str, Any]) -> bool:
 @asynccontextmanager
 async def assistant(account: Account, key: str = "", *, allows_changes: bool = False) -> AsyncIterator[Assistant]:
     """An assistant of the server's own, without a process between; what it asks goes over HTTP."""
+    from mcp import Client
+
+    from farthing.assistants.server import build_server
+
     async with (
         FarthingApi(account.base_url, lambda: key or account.key) as api,
         Client(build_server(api, allows_changes=allows_changes)) as client,
@@ -137,6 +139,10 @@ async def _listens(client: httpx.AsyncClient, url: str) -> bool:
 
 @asynccontextmanager
 async def _over_http(url: str, key: str) -> AsyncIterator[Assistant]:
+    from mcp import Client
+    from mcp.client.streamable_http import streamable_http_client
+    from mcp.shared._httpx_utils import create_mcp_http_client
+
     async with (
         create_mcp_http_client({"Authorization": f"Bearer {key}"}) as http,
         Client(streamable_http_client(url, http_client=http)) as client,
@@ -146,6 +152,9 @@ async def _over_http(url: str, key: str) -> AsyncIterator[Assistant]:
 
 @pytest.mark.slow
 async def test_a_process_tells_an_assistant_what_acme_owes_and_why(office: Office) -> None:
+    from mcp import Client
+    from mcp.client.stdio import StdioServerParameters
+
     account = office.account
     command = StdioServerParameters(
         command=sys.executable,

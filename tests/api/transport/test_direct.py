@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from farthing.api.transport.direct import direct_endpoints
-from farthing.app import PROVIDED, routes_only
+from farthing.app import PROVIDED
 from tests.account import Account
+from tests.application import routed_application
 
 NEW = b'{"external_id": "acme", "name": "Acme"}'
 PER_REQUEST = {"x-request-id", "date", "content-length"}
@@ -51,7 +52,7 @@ async def test_a_success_is_the_same_on_both_ways(account: Account) -> None:
 
 
 def test_the_usual_writes_take_the_short_way() -> None:
-    direct = direct_endpoints(routes_only(), {**PROVIDED, "request": lambda request: request}, "session")
+    direct = direct_endpoints(routed_application(), {**PROVIDED, "request": lambda request: request}, "session")
     for path in ("/v1/customers", "/v1/events", "/v1/events/bulk", "/v1/invoices", "/v1/payments"):
         assert ("POST", path) in direct
     # it takes parameters of the query, which only the framework reads

@@ -17,11 +17,11 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
 import farthing.migration.tables  # noqa: F401  # a table that no route needs
-from farthing.app import routes_only
 from farthing.storage import migrations
 from farthing.storage.migrations import state, upgrade
 from farthing.storage.postgres import dialect_url
 from farthing.storage.tables import Base
+from tests.application import routed_application
 
 NEW: dict[str, Any] = {
     "awaits_checkout": False,
@@ -57,7 +57,7 @@ NEW: dict[str, Any] = {
 
 
 def test_an_empty_database_comes_to_what_the_tables_say(new_database: Callable[..., str]) -> None:
-    routes_only()  # every domain's tables are known once its endpoints are
+    routed_application()  # every domain's tables are known once its endpoints are
     url = new_database(migrated=False)
     upgrade(url)
     current, wanted = state(url)

@@ -8,14 +8,14 @@ import psycopg
 import pytest
 from sqlalchemy import CheckConstraint, create_engine, inspect
 
-from farthing.app import routes_only
 from farthing.storage.postgres import dialect_url
 from farthing.storage.tables import Base, Words
+from tests.application import routed_application
 
 
 def test_each_column_of_words_has_its_constraint(new_database: Callable[..., str]) -> None:
     """A column that fails here needs, in the newest revision: ALTER TABLE ... ADD CONSTRAINT ck_..._known CHECK."""
-    routes_only()
+    routed_application()
     engine = create_engine(dialect_url(new_database()))
     reflected = inspect(engine)
     missing = []
@@ -33,7 +33,7 @@ def test_each_column_of_words_has_its_constraint(new_database: Callable[..., str
 
 
 def test_each_constraint_of_the_tables_is_in_the_schema(new_database: Callable[..., str]) -> None:
-    routes_only()
+    routed_application()
     engine = create_engine(dialect_url(new_database()))
     reflected = inspect(engine)
     missing = [
