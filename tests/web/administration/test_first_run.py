@@ -55,7 +55,7 @@ async def test_a_new_company_sees_its_first_invoice_and_its_pdf_without_the_api(
     await hand.press("Make a plan", "link")
     await hand.type("Name", "Growth")
     await hand.type("Fixed fee", "49")
-    await expect(page.get_by_label("Currency")).to_have_value("eur")
+    await expect(page.get_by_label("Currency")).to_have_value("EUR")
     await hand.type("price for usage 1, what is counted", "API calls")
     await hand.type("price for usage 1, name of its events", "api_call")
     await hand.type("price for usage 1, each costs", "0.002")
