@@ -53,7 +53,9 @@ class SettingPasswords(Controller):
         """The form for a new password. Opening it uses nothing up: mail programs open links too."""
         async with services.part(Database).transaction(SYSTEM, read_only=True) as rows:
             user = await linked_person(rows, token, services.part(Database).clock.now())
-        return public_form(request, services, "set_password.html", email=user.email or "", is_first=not user.password_hash)
+        return public_form(
+            request, services, "set_password.html", email=user.email or "", is_first=not user.password_hash
+        )
 
     @post("/password/{token:str}", before_request=limit_by_address)
     async def set(self, token: str, request: HttpRequest, services: Composition) -> Response[str]:
