@@ -166,8 +166,15 @@ def error_page(request: HttpRequest, exception: Exception) -> Response[Any]:
         )
     else:
         form = _page_of_form(request) if request.method != "GET" else ""
-        values = {"form": form, "signed_in": session_of(request).signed_in}
-        page = render(request, "error.html", status=error.status, error=error, request_id=request_id, **values)
+        page = render(
+            request,
+            "error.html",
+            status=error.status,
+            error=error,
+            request_id=request_id,
+            form=form,
+            signed_in=session_of(request).signed_in,
+        )
     if error.retry_after_seconds is not None:
         page.headers["retry-after"] = str(error.retry_after_seconds)
     return page
