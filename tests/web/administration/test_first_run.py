@@ -61,6 +61,7 @@ async def test_a_new_company_sees_its_first_invoice_and_its_pdf_without_the_api(
     await hand.type("price for usage 1, each costs", "0.002")
     await take_pictures(page, "first-plan")
     await hand.press("Create the plan")
+    await expect(page.get_by_role("status")).to_contain_text("Next comes your first customer")
     await expect(page.get_by_text("€49.00 per month")).to_be_visible()
 
     await page.goto("/")
