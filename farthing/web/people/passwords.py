@@ -18,7 +18,7 @@ from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 from farthing.web.access.visitors import form_of, require_own_form, session_of
 from farthing.web.people.sign_in import public_form
-from farthing.web.rendering.answers import HttpRequest, done
+from farthing.web.rendering.answers import HttpRequest, go
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +67,7 @@ class SettingPasswords(Controller):
             raise
         except FarthingError as error:
             return public_form(request, services, "set_password.html", error=error, email="", is_first=False)
-        return done(request, "/sign-in", "The password is set. Sign in with it.")
+        return go("/sign-in?set=yes")
 
 
 async def _mail(database: Database, server: MailServer, settings: Settings, email: str) -> None:
