@@ -20,7 +20,7 @@ from farthing.identity.settings.logo import Logo
 from farthing.invoices.pdf.document import InvoiceDocument, Line, LineGroup, Tax, Totals
 from farthing.invoices.pdf.render import render
 from farthing.invoices.pdf.turns import typeset
-from farthing.invoices.reads.letterhead import buyer_of, seller_of, seller_zone
+from farthing.invoices.reads.letterhead import buyer_of, language_of, seller_of, seller_zone
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import find
 
@@ -39,12 +39,14 @@ async def note_document(session: AsyncSession, note: CreditNote) -> InvoiceDocum
     logo = (await read(session, InvoicePdfConfig)).logo
     invoice = await find(session, Invoice, note.invoice_id)
     lines = await lines_of(session, [note.id])
+    customer = await session.get_one(Customer, note.customer_id)
     return InvoiceDocument(
         kind="Credit note",
         corrects=invoice.invoice_number or "",
         seller=await seller_of(session, note.tenant_id),
-        customer=await buyer_of(session, await session.get_one(Customer, note.customer_id), invoice),
+        customer=await buyer_of(session, customer, invoice),
         currency=note.currency,
+        language=await language_of(session, customer),
         status=note.credit_note_status.value,
         number=note.credit_note_number,
         issued=to_local(note.finalized_at or note.created_at, zone).date(),

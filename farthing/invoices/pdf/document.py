@@ -12,6 +12,7 @@ from farthing.calendar.zones import to_local
 from farthing.core import currency as currencies
 from farthing.core.clock import shifted
 from farthing.core.money import ZERO
+from farthing.core.standards.languages import FALLBACK
 from farthing.identity.settings.logo import Logo
 
 InvoiceStatus = Literal["DRAFT", "FINALIZED", "VOIDED", "SKIPPED"]
@@ -155,7 +156,7 @@ class DocumentConversion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvoiceDocument:
-    """A whole invoice. Days are given in the time zone the invoice is read in.
+    """A whole invoice. Days are given in the time zone the invoice is read in, and written in `language`.
 
     `number` is printed unless the invoice is a draft or was skipped. Lines of amount zero are left out. `vat` is the
     metadata's text, meant to be a fraction ("0.2"); anything else is left out.
@@ -186,6 +187,7 @@ class InvoiceDocument:
     conversion: DocumentConversion | None = None
     logo: Logo | None = None
     paper: Paper = "a4"
+    language: str = FALLBACK
     kind: DocumentKind = "Invoice"
     corrects: str = ""
     """The number of the invoice that a credit note corrects."""

@@ -1,6 +1,7 @@
 """How figures and text are written on the page. Nothing here rounds: a digit that is there is printed.
 
-Symbols come from locale data, digits from ISO 4217: locale data differs from ISO for a few currencies.
+Symbols come from locale data, digits from ISO 4217: locale data differs from ISO for a few currencies. Days are
+written as the language of whoever reads them has it, on papers and in the portal alike.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from datetime import date
 from decimal import Decimal
 from functools import cache
 
+from babel.dates import format_date, format_interval
 from babel.numbers import get_currency_symbol
 
 from farthing.core.currency import digits
@@ -62,20 +64,16 @@ def percent(fraction_text: str) -> str:
     return f"{grouped(fraction.scaleb(2, EXACT))}%" if 0 <= fraction <= 1 else ""
 
 
-def day(moment: date | None) -> str:
-    """ISO 8601, which reads the same everywhere; empty for none."""
-    return moment.strftime("%Y-%m-%d") if moment else ""
+def day(moment: date | None, language: str) -> str:
+    """As readers of the language write it: "Nov 30, 2026", in German "30.11.2026"; empty for none."""
+    return format_date(moment, "medium", language) if moment else ""
 
 
-def span(days: Days | None) -> str:
-    """ "2026-11-01 – 2026-11-30", one day alone as itself, empty for none."""
-    if days is None:
-        return ""
-    return (
-        day(days.first)
-        if days.first == days.last
-        else f"{day(days.first)}{NO_BREAK_SPACE}–{NO_BREAK_SPACE}{day(days.last)}"
-    )
+def span(days: Days | None, language: str) -> str:
+    """ "Nov 1 – 30, 2026", in German "1.–30. Nov. 2026"; one day alone as itself, empty for none."""
+    if days is None or days.first == days.last:
+        return day(days.first if days else None, language)
+    return str(format_interval(days.first, days.last, "yMMMd", locale=language))
 
 
 def text(raw: str, limit: int = MAX_TEXT) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
+from math import ceil
 from typing import TypedDict
 
 from farthing.core.money import ZERO, exact_sum
@@ -13,9 +15,9 @@ from farthing.invoices.pdf.fonts import families
 
 RUNNING_TEXT = 50  # characters of a text in the head or foot of every page
 
-# Characters of figures beside a description that leave it a third of the page; a period takes as much as 20 of them.
+# Characters of figures beside a description that leave it a third of the page; a period is set smaller than they are.
 FIGURES_BESIDE = 58
-PERIOD_BESIDE = 20
+PERIOD_SIZE = Fraction(8, 9)
 
 WITHOUT_NUMBER = frozenset({"DRAFT", "SKIPPED"})
 MARKS = {"DRAFT": "DRAFT", "VOIDED": "VOIDED", "SKIPPED": "SKIPPED"}
@@ -85,8 +87,8 @@ class PageTexts(TypedDict):
 
 
 def page(document: InvoiceDocument) -> PageTexts:
-    """The texts of `document`, in English, fit to be placed as they are."""
-    groups = [group for group in (_group(group, document.currency) for group in document.groups) if group["lines"]]
+    """The texts of `document`, in English with days as its language writes them, fit to be placed as they are."""
+    groups = [group for group in (_group(group, document) for group in document.groups) if group["lines"]]
     lines = [line for group in groups for line in group["lines"]]
     number = "" if document.status in WITHOUT_NUMBER else text(document.number)
     vat = figures.percent(document.vat)
@@ -135,6 +137,11 @@ def party_texts(party: Party) -> PartyTexts:
     }
 
 
+def _in_words(wire_word: str) -> str:
+    """ "half_yearly" as "Half yearly"."""
+    return text(wire_word).replace("_", " ").capitalize()
+
+
 def _written(document: InvoiceDocument) -> str:
     """What the lines say, from which the language of the table is told."""
     return " ".join(
@@ -146,11 +153,11 @@ def _facts(document: InvoiceDocument, number: str) -> Iterator[tuple[str, str]]:
     facts = (
         (f"{document.kind} number", number),
         ("Corrects invoice", text(document.corrects)),
-        ("Issue date", figures.day(document.issued)),
-        ("Due date", figures.day(document.due_on)),
+        ("Issue date", figures.day(document.issued, document.language)),
+        ("Due date", figures.day(document.due_on, document.language)),
         ("Collected by", text(document.collector)),
-        ("Period", figures.span(document.days)),
-        ("Billing period", text(document.billing_period).replace("_", " ").capitalize()),
+        ("Period", figures.span(document.days, document.language)),
+        ("Billing period", _in_words(document.billing_period)),
         ("Currency", document.currency.upper()),
     )
     return ((label, value) for label, value in facts if value)
@@ -167,26 +174,27 @@ def _due(document: InvoiceDocument) -> tuple[str, str]:
 
 def _width(lines: list[LineTexts]) -> int:
     """Characters that the widest period, quantity, unit price and amount take side by side."""
-    widest = (max((len(line[column]) for line in lines), default=0) for column in ("quantity", "unit_price", "amount"))
-    return sum(widest) + (PERIOD_BESIDE if any(line["span"] for line in lines) else 0)
+    widest = [max((len(line[column]) for line in lines), default=0) for column in ("quantity", "unit_price", "amount")]
+    return sum(widest) + ceil(max((len(line["span"]) for line in lines), default=0) * PERIOD_SIZE)
 
 
-def _group(group: LineGroup, currency: str) -> GroupTexts:
+def _group(group: LineGroup, document: InvoiceDocument) -> GroupTexts:
+    currency = document.currency
     charged = [line for line in group.lines if line.amount != 0]
     subtotal = exact_sum([line.amount for line in charged])
     return {
         "title": text(group.title),
-        "lines": [_line(line, currency) for line in charged],
+        "lines": [_line(line, currency, document.language) for line in charged],
         "subtotal": figures.number(subtotal, currency) if len(charged) > 1 else "",
     }
 
 
-def _line(line: Line, currency: str) -> LineTexts:
+def _line(line: Line, currency: str, language: str) -> LineTexts:
     quantity = "" if line.quantity is None else f"{figures.grouped(line.quantity)} {text(line.unit)}".rstrip()
     return {
         "name": text(line.name),
         "description": text(line.description),
-        "span": figures.span(line.days),
+        "span": figures.span(line.days, language),
         "quantity": quantity,
         "unit_price": _unit_price(line, currency),
         "amount": figures.number(line.amount, currency),
@@ -216,8 +224,8 @@ def _tables(document: InvoiceDocument) -> Iterator[Table]:
             "rows": [
                 [
                     text(discount.name),
-                    text(discount.kind),
-                    text(discount.line) or "--",
+                    _in_words(discount.kind),
+                    text(discount.line) or "The whole invoice",
                     text(discount.value),
                     figures.number(discount.amount.copy_negate(), currency),
                 ]
@@ -232,7 +240,7 @@ def _tables(document: InvoiceDocument) -> Iterator[Table]:
                 [
                     text(tax.name),
                     text(tax.code),
-                    text(tax.kind),
+                    _in_words(tax.kind),
                     text(tax.rate),
                     "" if tax.taxable is None else figures.number(tax.taxable, currency),
                     figures.number(tax.amount, currency),
@@ -246,7 +254,7 @@ def _tables(document: InvoiceDocument) -> Iterator[Table]:
             "heads": ["Payment", "Method", "Reference", f"Amount ({code})"],
             "rows": [
                 [
-                    figures.day(payment.day),
+                    figures.day(payment.day, document.language),
                     text(payment.method),
                     text(payment.reference),
                     figures.number(payment.amount, currency),
@@ -265,7 +273,7 @@ def _conversion(document: InvoiceDocument) -> Iterator[str]:
     charged = figures.money(converted.subtotal, converted.currency)
     left = "" if converted.net == converted.subtotal else f", {figures.money(converted.net, converted.currency)} net"
     rate = f"{figures.grouped(converted.rate)} {document.currency.upper()} for 1 {converted.currency.upper()}"
-    day = figures.day(converted.day)
+    day = figures.day(converted.day, document.language)
     yield f"Charged in {converted.currency.upper()}: {charged}{left}. Converted at {rate} on {day}."
 
 

@@ -41,7 +41,7 @@ from farthing.invoices.pdf.document import (
 from farthing.invoices.pdf.render import render
 from farthing.invoices.pdf.turns import typeset
 from farthing.invoices.ports import InvoicePorts, PaymentDescription
-from farthing.invoices.reads.letterhead import buyer_of, seller_of, seller_zone, statements_of
+from farthing.invoices.reads.letterhead import buyer_of, language_of, seller_of, seller_zone, statements_of
 from farthing.invoices.reads.reading_zones import reading_zone
 from farthing.invoices.reads.unit_prices import UnitPrice, unit_prices
 from farthing.invoices.settlement_tables import PaymentSettlement
@@ -106,6 +106,7 @@ async def document(session: AsyncSession, invoice: Invoice) -> InvoiceDocument:
         notes=invoice.meta.get("notes", ""),
         conversion=_conversion(invoice, zone),
         vat=invoice.meta.get("vat", ""),
+        language=await language_of(session, customer),
         collector=await ports_of(session, InvoicePorts).collector_of(session, invoice.subscription_id),
         logo=Logo.of_base64(logo) if logo else None,
     )

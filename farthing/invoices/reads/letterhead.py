@@ -17,7 +17,7 @@ from farthing.calendar.zones import zone_or_abbreviation
 from farthing.customers.buyer import buyer_terms
 from farthing.customers.tables import Customer
 from farthing.identity.parties.versions import terms_since
-from farthing.identity.settings.catalogue import EinvoiceConfig, InvoiceConfig
+from farthing.identity.settings.catalogue import EinvoiceConfig, EmailConfig, InvoiceConfig
 from farthing.identity.settings.current import read
 from farthing.identity.settings.seller import SellerPayment
 from farthing.identity.tables import Tenant
@@ -74,6 +74,11 @@ async def seller_of(session: AsyncSession, tenant_id: str) -> Party:
         help_email=details.get("help_email") or "",
         phone=details.get("phone") or "",
     )
+
+
+async def language_of(session: AsyncSession, customer: Customer) -> str:
+    """The language in which a customer's papers write days: that of its mails and of its portal."""
+    return customer.language or (await read(session, EmailConfig)).language
 
 
 def payer_of(customer: Customer) -> Party:

@@ -20,7 +20,7 @@ from farthing.invoices.pdf.fonts import families
 from farthing.invoices.pdf.page import RUNNING_TEXT, PageTexts, Table, party_texts
 from farthing.invoices.pdf.render import render_page
 from farthing.invoices.pdf.turns import typeset
-from farthing.invoices.reads.letterhead import payer_of, seller_of, seller_zone
+from farthing.invoices.reads.letterhead import language_of, payer_of, seller_of, seller_zone
 
 MOST_ROWS = 2_000
 """About 100 MB while it is typeset."""
@@ -66,6 +66,7 @@ async def _texts(session: AsyncSession, customer: Customer, page: StatementPage)
     seller, payer = await seller_of(session, customer.tenant_id), payer_of(customer)
     rows, code = page.table["rows"], page.currency.upper()
     days = Days.of(page.period.start, page.period.end, await seller_zone(session))
+    period = figures.span(days, await language_of(session, customer))
     return {
         "title": page.title,
         "mark": "",
@@ -78,7 +79,7 @@ async def _texts(session: AsyncSession, customer: Customer, page: StatementPage)
         "customer": party_texts(payer),
         "recipient": "Account of",
         "nothing": "" if rows else "Nothing moved.",
-        "facts": [*page.facts_before, ("Period", figures.span(days)), ("Currency", code), *page.facts_after],
+        "facts": [*page.facts_before, ("Period", period), ("Currency", code), *page.facts_after],
         "due": ("Closing balance", page.closing_balance),
         "description": "",
         "stacked": False,

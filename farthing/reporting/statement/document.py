@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.calendar.zones import to_local
 from farthing.invoices.pdf import figures
 from farthing.invoices.pdf.figures import text
-from farthing.invoices.reads.letterhead import seller_zone
+from farthing.invoices.reads.letterhead import language_of, seller_zone
 from farthing.invoices.reads.statement_page import StatementPage, require_few_rows, typeset_statement
 from farthing.reporting.statement.account import AccountStatement, StatementEntry
 from farthing.reporting.statement.tabulated import WORDS, detail_of
@@ -20,6 +20,7 @@ async def as_pdf(session: AsyncSession, statement: AccountStatement) -> bytes:
     """
     require_few_rows(len(statement.entries), "until", "entries")
     code, zone = statement.currency, await seller_zone(session)
+    language = await language_of(session, statement.customer)
     notes = [f"Unpaid invoices {figures.money(statement.unpaid, code)}."]
     if statement.in_credit:
         notes += [f"In credit, on no invoice {figures.money(statement.in_credit, code)}."]
@@ -29,7 +30,9 @@ async def as_pdf(session: AsyncSession, statement: AccountStatement) -> bytes:
         currency=code,
         table={
             "heads": ["Entry", "Day", "Document", f"Charged ({code.upper()})", "Credited", "Balance"],
-            "rows": [_row(entry, figures.day(to_local(entry.at, zone).date()), code) for entry in statement.entries],
+            "rows": [
+                _row(entry, figures.day(to_local(entry.at, zone).date(), language), code) for entry in statement.entries
+            ],
             "figures": 3,
         },
         closing_balance=figures.money(statement.closing, code),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
+
 from litestar import Controller, Response, get
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import Clock
+from farthing.invoices.pdf.figures import NO_BREAK_SPACE
 from farthing.jobs.workflows.reads import in_words, select_workflows
 from farthing.jobs.workflows.schemas import WorkflowExecutionFilter
 from farthing.jobs.workflows.sources import WorkflowStatus, WorkflowType
@@ -26,6 +30,13 @@ PLACES = {
     WorkflowType.CLOCK: "/clock",
 }
 """Where a piece of work can be looked at, and done again where that is safe."""
+_UNITS = {"h": "h", "m": "min", "s": "s", "ms": "ms"}
+
+
+def _took(length: timedelta) -> str:
+    """A length of time as people write it: "34 ms", "1 min 23 s"."""
+    parts = re.findall(r"(\d+)(ms|[hms])", in_words(length))
+    return " ".join(f"{number}{NO_BREAK_SPACE}{_UNITS[unit]}" for number, unit in parts)
 
 
 class WorkflowPages(Controller):
@@ -50,7 +61,7 @@ class WorkflowPages(Controller):
         return render(
             request,
             "workflows.html",
-            work=[(each, KINDS[WorkflowType(each.workflow_type)], in_words(each.duration(now))) for each in found],
+            work=[(each, KINDS[WorkflowType(each.workflow_type)], _took(each.duration(now))) for each in found],
             places=PLACES,
             listing=shown,
             kind=kind,

@@ -22,6 +22,8 @@ class FieldKind(StrEnum):
     """A day, whose first instant (UTC) is meant."""
     TICK = "tick"
     CHOICE = "choice"
+    CURRENCY = "currency"
+    """A code of three letters, shown in capitals and typed either way."""
     LIST = "list"
     """Texts, separated by commas."""
     NUMBERS = "numbers"

@@ -31,7 +31,8 @@ class FilledForm:
     def value(self, part: FormField, name: str | None = None) -> str:
         """What stands in a field, or in the field of a row that is called `name`."""
         initial = "" if self.is_filled else part.initial
-        return self.given.get(name or part.name, initial)
+        value = self.given.get(name or part.name, initial)
+        return value.upper() if part.kind is FieldKind.CURRENCY else value
 
     def ticked(self, part: FormField) -> bool:
         """Whether a box is ticked."""

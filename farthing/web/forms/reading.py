@@ -19,7 +19,7 @@ from farthing.web.forms.fields import MOST_ROWS, FieldKind, FormField, FormRows,
 from farthing.web.rendering.typed_fields import number_in
 
 _ROW = re.compile(r"(?P<table>[a-z_.]+)\[(?P<index>\d{1,4})\]\.(?P<column>[a-z_.]+)")
-_TEXTS = frozenset({FieldKind.TEXT, FieldKind.EMAIL, FieldKind.AREA, FieldKind.CHOICE})
+_TEXTS = frozenset({FieldKind.TEXT, FieldKind.EMAIL, FieldKind.AREA, FieldKind.CHOICE, FieldKind.CURRENCY})
 ADD_ROW, REMOVE_ROW, LOOK = "more", "fewer", "look"
 """Names of buttons that send a form only to see it again: with a row more, a row less, or as it is."""
 

@@ -18,7 +18,7 @@ from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 from farthing.web.access.visitors import form_of, require_own_form, session_of
 from farthing.web.people.sign_in import public_form
-from farthing.web.rendering.answers import HttpRequest, done
+from farthing.web.rendering.answers import HttpRequest, go
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +53,9 @@ class SettingPasswords(Controller):
         """The form for a new password. Opening it uses nothing up: mail programs open links too."""
         async with services.part(Database).transaction(SYSTEM, read_only=True) as rows:
             user = await linked_person(rows, token, services.part(Database).clock.now())
-        return public_form(request, services, "set_password.html", email=user.email or "")
+        return public_form(
+            request, services, "set_password.html", email=user.email or "", is_first=not user.password_hash
+        )
 
     @post("/password/{token:str}", before_request=limit_by_address)
     async def set(self, token: str, request: HttpRequest, services: Composition) -> Response[str]:
@@ -64,8 +66,8 @@ class SettingPasswords(Controller):
         except NotFound:
             raise
         except FarthingError as error:
-            return public_form(request, services, "set_password.html", error=error, email="")
-        return done(request, "/sign-in", "The password is set. Sign in with it.")
+            return public_form(request, services, "set_password.html", error=error, email="", is_first=False)
+        return go("/sign-in?set=yes")
 
 
 async def _mail(database: Database, server: MailServer, settings: Settings, email: str) -> None:

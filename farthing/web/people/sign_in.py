@@ -110,7 +110,7 @@ class SigningIn(Controller):
                 found = await valid_session(rows, session.id, SessionKind.DASHBOARD, user, now) if user else None
                 if found is not None:
                     await end_session(rows, found.user_id, found.id, now)
-        return go("/sign-in", sessions.plain_cookie(sessions.cookie_name, "", 0))
+        return go("/sign-in?left=yes", sessions.plain_cookie(sessions.cookie_name, "", 0))
 
     @post("/environment", guards=[shows("environment")])
     async def switch(self, request: HttpRequest, services: Composition) -> Response[str]:

@@ -35,9 +35,9 @@ from farthing.web.access.visitors import form_of
 from farthing.web.portal.session import PortalVisit, customer_of, in_path, visit_of
 from farthing.web.portal.showing import done_here, portal_page, refused_here
 from farthing.web.portal.subscriptions import own_subscription
+from farthing.web.portal.typed_numbers import typed_number
 from farthing.web.portal.usage import live_subscriptions, plan_names
 from farthing.web.rendering.answers import HttpRequest
-from farthing.web.rendering.typed_fields import number_in
 
 _MOST_SHOWN = 20
 _HERE = "/alerts"
@@ -94,7 +94,7 @@ class PortalAlerts(Controller):
                 if setting is not None:
                     await settings.delete_setting(session, setting.id)
                 return done_here(request, _HERE, "alert_removed")
-            config = _config(given.get("threshold", ""))
+            config = _config(visit, given.get("threshold", ""))
             if setting is None:
                 body = {"entity_type": SpendScope.SUBSCRIPTION, "entity_id": subscription_id, "config": config}
                 asked = convert(body, CreateAlertSettingsRequest)
@@ -107,8 +107,8 @@ class PortalAlerts(Controller):
         return done_here(request, _HERE, "alert_set")
 
 
-def _config(written: str) -> dict[str, Any]:
-    threshold = number_in("threshold", written)
+def _config(visit: PortalVisit, written: str) -> dict[str, Any]:
+    threshold = typed_number(visit.words, "threshold", written)
     if threshold <= ZERO:
         raise ValidationFailed.of("threshold", "must be more than nothing")
     return {

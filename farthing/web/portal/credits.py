@@ -26,9 +26,9 @@ from farthing.web.dashboard.accounts.wallets import ledger_page, read_form
 from farthing.web.portal.paying import can_be_paid, lead_to_payment
 from farthing.web.portal.session import PortalVisit, in_path, payable_invoice, visit_of
 from farthing.web.portal.showing import go_on, refused_here
+from farthing.web.portal.typed_numbers import typed_number
 from farthing.web.rendering.answers import HttpRequest
 from farthing.web.rendering.listing import Listing
-from farthing.web.rendering.typed_fields import number_in
 
 _MOVEMENTS = 20
 
@@ -57,7 +57,7 @@ class PortalCredits(Controller):
             await _require_own(session, visit, wallet_id)
             body = {
                 "transaction_reason": TransactionReason.PURCHASED_CREDIT_INVOICED,
-                "credits_to_add": number_in("credits", form.get("credits", "")),
+                "credits_to_add": typed_number(visit.words, "credits", form.get("credits", "")),
                 "idempotency_key": f"portal-{visit.customer_id}-{form.get('once', '')[:100]}",
             }
             _, purchase = await movements.top_up(session, wallet_id, read_form(body, TopUpWalletRequest), clock.now())

@@ -12,6 +12,7 @@ from farthing.core.standards.languages import LANGUAGES
 from farthing.web.access.sessions import Sessions
 from farthing.web.dashboard.subscriptions.forms.two_steps import ChangedMeanwhile
 from farthing.web.portal.session import PortalVisit, visit_of
+from farthing.web.portal.typed_numbers import NotANumber
 from farthing.web.rendering.answers import HttpRequest, done, go, private, refused, render
 from farthing.web.rendering.languages import LANGUAGE_COOKIE, LocalWords
 from farthing.web.rendering.themes import theme_digest
@@ -74,6 +75,9 @@ async def refused_here(request: HttpRequest, place: str, error: FarthingError) -
 
 def problem_text(words: LocalWords, error: FarthingError) -> str:
     """Why something was refused, as far as the reader can do something about it; rules speak English."""
+    if isinstance(error, NotANumber):
+        (label,) = refused_fields(words, error).values()
+        return words.text("problem_number", field=label)
     if isinstance(error, ValidationFailed):
         fields = refused_fields(words, error)
         return words.text("problem_fields", fields=", ".join(fields.values())) if fields else words.texts["problem"]

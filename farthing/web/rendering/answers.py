@@ -166,7 +166,17 @@ def error_page(request: HttpRequest, exception: Exception) -> Response[Any]:
         )
     else:
         form = _page_of_form(request) if request.method != "GET" else ""
-        page = render(request, "error.html", status=error.status, error=error, request_id=request_id, form=form)
+        may_work_again = request.method == "GET" and error.status in {429, 500, 503}
+        page = render(
+            request,
+            "error.html",
+            status=error.status,
+            error=error,
+            request_id=request_id,
+            form=form,
+            again=own_path(f"{request.url.path}?{request.url.query}".rstrip("?")) if may_work_again else "",
+            signed_in=session_of(request).signed_in,
+        )
     if error.retry_after_seconds is not None:
         page.headers["retry-after"] = str(error.retry_after_seconds)
     return page

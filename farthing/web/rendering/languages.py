@@ -10,12 +10,13 @@ from decimal import Decimal
 from functools import cache
 from pathlib import Path
 
-from babel.dates import format_date, format_interval, format_skeleton, format_time
+from babel.dates import format_date, format_skeleton, format_time
 from babel.numbers import format_percent
 
 from farthing.calendar.zones import zone_or_abbreviation
 from farthing.core.money import decimals
 from farthing.core.standards.languages import FALLBACK, LANGUAGES
+from farthing.invoices.pdf import figures
 from farthing.invoices.pdf.document import Days
 from farthing.notifications.email.content.wording import CurrencyAmount, written
 
@@ -93,7 +94,7 @@ class LocalWords:
 
     def day(self, at: datetime | None, zone: str) -> str:
         """A day on the wall of `zone`; "" for none."""
-        return "" if at is None else format_date(at.astimezone(zone_or_abbreviation(zone)), "medium", self.language)
+        return figures.day(at and at.astimezone(zone_or_abbreviation(zone)).date(), self.language)
 
     def short_day(self, local: datetime) -> str:
         """A day without its year, for an axis."""
@@ -106,10 +107,7 @@ class LocalWords:
         """The first and the last day from `start` to `end`, which is exclusive."""
         if start is None or end is None or end <= start:
             return self.day(start, zone)
-        days = Days.of(start, end, zone_or_abbreviation(zone))
-        if days.first == days.last:
-            return format_date(days.first, "medium", self.language)
-        return format_interval(days.first, days.last, "yMMMd", locale=self.language)
+        return figures.span(Days.of(start, end, zone_or_abbreviation(zone)), self.language)
 
 
 _MOST_DECIMALS = 6

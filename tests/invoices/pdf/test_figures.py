@@ -103,20 +103,33 @@ def test_a_text_over_its_limit_ends_in_an_ellipsis() -> None:
 @pytest.mark.parametrize(
     ("start", "end", "zone", "written"),
     [
-        pytest.param("2026-11-01", "2026-12-01", "UTC", "2026-11-01 – 2026-11-30", id="a month ends on its last day"),
-        pytest.param("2026-11-01", "2026-11-02", "UTC", "2026-11-01", id="one day is one day"),
-        pytest.param("2026-11-01", "2026-11-01", "UTC", "2026-11-01", id="no time at all is its day"),
+        pytest.param("2026-11-01", "2026-12-01", "UTC", "Nov 1 – 30, 2026", id="a month ends on its last day"),
+        pytest.param("2026-11-01", "2026-11-02", "UTC", "Nov 1, 2026", id="one day is one day"),
+        pytest.param("2026-11-01", "2026-11-01", "UTC", "Nov 1, 2026", id="no time at all is its day"),
         pytest.param(
-            "2026-11-01T18:30", "2026-11-30T18:30", "Asia/Kolkata", "2026-11-02 – 2026-11-30", id="days are local days"
+            "2026-11-01T18:30", "2026-11-30T18:30", "Asia/Kolkata", "Nov 2 – 30, 2026", id="days are local days"
         ),
         pytest.param(
-            "2026-11-01T12:00", "2026-12-01T12:00", "UTC", "2026-11-01 – 2026-12-01", id="a noon anchor touches the day"
+            "2026-11-01T12:00", "2026-12-01T12:00", "UTC", "Nov 1 – Dec 1, 2026", id="a noon anchor touches the day"
         ),
     ],
 )
 def test_a_half_open_period_as_days(start: str, end: str, zone: str, written: str) -> None:
     days = Days.of(_utc(start), _utc(end), ZoneInfo(zone))
-    assert figures.span(days).replace("\u00a0", " ") == written
+    assert figures.span(days, "en").replace("\u2009", " ") == written
+
+
+@pytest.mark.parametrize(
+    ("language", "written"),
+    [
+        ("de", ("30.11.2026", "1.–30. Nov. 2026")),
+        ("fr", ("30 nov. 2026", "1–30 nov. 2026")),
+        ("ja", ("2026/11/30", "2026年11月1日～30日")),
+    ],
+)
+def test_days_are_written_as_the_language_has_them(language: str, written: tuple[str, str]) -> None:
+    november = Days(date(2026, 11, 1), date(2026, 11, 30))
+    assert (figures.day(november.last, language), figures.span(november, language)) == written
 
 
 @given(

@@ -131,16 +131,16 @@ def fonts_used(pdf: bytes) -> set[str]:
         pytest.param("Halfpenny Cloud Ltd 12 Foundry Lane Bristol BS1 4QA Tax ID GB 123 4567 89", id="who bills"),
         pytest.param("Brightwater GmbH Lindenstraße 7 10969 Berlin", id="who is billed"),
         pytest.param("Invoice number INV-202612-00042", id="the number"),
-        pytest.param("Issue date 2026-12-01 Due date 2026-12-31 Period 2026-11-01 – 2026-11-30", id="the days"),
+        pytest.param("Issue date Dec 1, 2026 Due date Dec 31, 2026 Period Nov 1 – 30, 2026", id="the days"),
         pytest.param("Billing period Half yearly", id="the billing period in words"),
         pytest.param("Balance due €1,617.03", id="what is owed"),
         pytest.param("Quantity Unit price Amount (EUR)", id="heads that name the currency"),
-        pytest.param("Platform Team plan 2026-11-01 – 2026-11-30 1 499.00", id="a line under its feature"),
+        pytest.param("Platform Team plan Nov 1 – 30, 2026 1 499.00", id="a line under its feature"),
         pytest.param("Seats 12 seats 20.00 240.00 Subtotal Platform 739.00", id="a feature's subtotal"),
         pytest.param("Requests 2,284,370 1,284.37 eu-west 2,000,000 1,000.00", id="a line's breakdown"),
-        pytest.param("Launch offer Percentage -- 10% −202.34", id="a discount on no line in particular"),
+        pytest.param("Launch offer Percentage The whole invoice 10% −202.34", id="a discount on no line in particular"),
         pytest.param("VAT Germany de_vat Percentage 19% 1,821.03 346.00", id="a tax with its base"),
-        pytest.param("2026-12-04 Bank transfer RF18 5390 500.00", id="a payment"),
+        pytest.param("Dec 4, 2026 Bank transfer RF18 5390 500.00", id="a payment"),
         pytest.param(
             "Subtotal €2,023.37 Discounts −€202.34 Prepaid credits −€50.00 Tax €346.00 Total €2,117.03 "
             "Paid −€500.00 Balance due €1,617.03",
@@ -234,7 +234,7 @@ def test_figures_too_wide_for_columns_stand_under_the_description() -> None:
     )
     (page,) = pages(invoice(groups=(LineGroup(lines=(line,)),)))
     assert "Unit price" not in page
-    assert "2026-11-01 – 2026-11-30 · 123,456,789.123456789012345 GiB × 0.000000012345678" in page
+    assert "Nov 1 – 30, 2026 · 123,456,789.123456789012345 GiB × 0.000000012345678" in page
     assert "12,345,678,901,234,567.89" in page
 
 

@@ -264,7 +264,7 @@ async def test_the_document_says_what_the_invoice_says(account: Account) -> None
         "Brightwater GmbH",
         "Berlin",
         "INV-202502-00001",
-        "2025-02-01",
+        "Feb 1, 2025",
         "usage 80",
         "in the cloud",
         "1,234.5",

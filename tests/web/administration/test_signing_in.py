@@ -133,10 +133,13 @@ async def test_an_administrator_makes_a_link_that_sets_a_password_once(own: Stag
     await page.get_by_label("New password").fill(OTHER)
     await page.get_by_role("button", name="Set the password").click()
     await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    await expect(page.get_by_role("status")).to_have_text("The password is set. Sign in with it.")
     guest = Visitor(own.account)
     form = {"email": person.email or "", "password": OTHER, "form_token": await guest.token("/sign-in")}
     assert (await guest.post("/sign-in", form)).status_code == 303
-    assert (await guest.http.get(f"/password/{url.rpartition('/')[2]}")).status_code == 404
+    used = await guest.http.get(f"/password/{url.rpartition('/')[2]}", headers={"accept": "text/html"})
+    assert used.status_code == 404
+    assert 'href="/sign-in/forgotten"' in used.text
     # a reader makes no links
     token = await guest.token("/account")
     assert (await guest.post(f"/team/{own.account.user_id}/password-link", {"form_token": token})).status_code == 403

@@ -55,11 +55,11 @@ async def test_what_is_missing_leads_to_where_it_is_set(page: Page, own: Stage, 
     await page.goto(here)
     await page.get_by_role("link", name="E-invoice").click()
     xrechnung = page.get_by_role("region", name="XRechnung (UBL)")
-    await xrechnung.get_by_role("link", name="einvoice_config.legal_name").click()
+    await xrechnung.get_by_role("link", name="Your legal name").click()
     await fill(page, SELLER)
     assert (await own.account.get("/settings/einvoice_config"))["value"]["address"]["city"] == "Berlin"
     await page.goto(f"{here}/e-invoice")
-    await xrechnung.get_by_role("link", name="customer.address_city").click()
+    await xrechnung.get_by_role("link", name="The customer’s city").click()
     await fill(page, BUYER)
     for start, name in ((here, invoice["invoice_number"]), (f"/credit-notes/{note['id']}", note["credit_note_number"])):
         await page.goto(start)

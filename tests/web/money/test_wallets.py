@@ -95,6 +95,6 @@ async def test_nobody_buys_for_anothers_wallet_and_nothing_comes_of_nonsense(own
     assert "This is not possible at the moment" in await buy(wallets[customer["id"]], "10")
     await own.account.post("/connections", {"name": "s", "provider_type": "stripe", "metadata": {"mode": "test"}})
     assert "This does not exist any more" in await buy(wallets[other["id"]], "10")
-    assert "Please look again at: Credits" in await buy(wallets[customer["id"]], "many")
+    assert "Credits must be a number, such as 1500 or 0.50" in await buy(wallets[customer["id"]], "many")
     for wallet in wallets.values():
         assert (await own.account.get(f"/wallets/{wallet['id']}/transactions"))["items"] == []

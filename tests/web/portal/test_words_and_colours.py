@@ -19,8 +19,10 @@ from farthing.invoices.receivable import PaymentStatus
 from farthing.payments.tables import PaymentMethodType
 from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.web import site
+from farthing.web.portal.showing import problem_text
+from farthing.web.portal.typed_numbers import NotANumber, typed_number
 from farthing.web.portal.usage import projected_amount
-from farthing.web.rendering.languages import PORTAL, page_texts
+from farthing.web.rendering.languages import PORTAL, LocalWords, page_texts
 from farthing.web.rendering.themes import theme_style
 
 TEMPLATES = Path(site.__file__).parent / "templates" / "portal"
@@ -39,6 +41,35 @@ def test_every_language_says_everything_with_the_same_values_in_it() -> None:
     assert {f"state_{each.value.lower()}" for each in states} <= set(english)
     assert {f"reason_{each.value.lower()}" for each in TransactionReason} <= set(english)
     assert {f"kind_{each.value.lower()}" for each in PaymentMethodType} <= set(english)
+
+
+@pytest.mark.parametrize(
+    ("language", "typed", "read"),
+    [
+        ("en", "1,250.50", "1250.50"),
+        ("en", "49,50", None),
+        ("de", "49,50", "49.50"),
+        ("de", "1.250,50", "1250.50"),
+        ("de", "0,125", "0.125"),
+        ("de", "49.50", "49.50"),
+        pytest.param("de", "1.250", None, id="a point that may part thousands or decimals"),
+        pytest.param("es", "1,250", None, id="a comma that may do so too"),
+        ("fr", "1 250,5", "1250.5"),
+        ("fr", "1.250.000", "1250000"),
+        ("ja", "x", None),
+        ("de", "", None),
+    ],
+)
+def test_a_number_is_read_as_the_language_writes_it_and_refused_in_it(
+    language: str, typed: str, read: str | None
+) -> None:
+    words = LocalWords(language, page_texts(PORTAL, language))
+    if read is not None:
+        assert typed_number(words, "threshold", typed) == Decimal(read)
+        return
+    with pytest.raises(NotANumber) as refused:
+        typed_number(words, "threshold", typed)
+    assert problem_text(words, refused.value) == words.text("problem_number", field=words.texts["field_threshold"])
 
 
 def test_no_template_of_the_portal_has_words_of_its_own() -> None:

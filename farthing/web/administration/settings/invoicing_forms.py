@@ -325,8 +325,9 @@ def _untaxed() -> FormSection:
             FormField(
                 "accounting_currency",
                 "Currency of your accounts",
+                FieldKind.CURRENCY,
                 longest=3,
-                placeholder="eur",
+                placeholder="EUR",
                 hint="E-invoices in another currency say the tax in this one too",
             ),
         ),

@@ -23,6 +23,7 @@ from farthing.settings import Settings
 from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, prepares
 from farthing.web.dashboard.accounts.customer_form import MAIN_CONTACT, customer_form
+from farthing.web.dashboard.overview.first_steps import next_step
 from farthing.web.forms.filled import FilledForm
 from farthing.web.forms.pages import (
     Confirmation,
@@ -66,7 +67,11 @@ class CustomerChanges(Controller):
             asked = convert(body, CreateCustomerRequest)
             strict = services.part(Settings).strict_external_ids
             customer = await lifecycle.create(session, asked, strict_ids=strict)
-            return done(request, f"{HOME}/{customer.id}", f"{customer.name} is a customer now.")
+            return done(
+                request,
+                f"{HOME}/{customer.id}",
+                f"{customer.name} is a customer now.{await next_step(request, session)}",
+            )
 
         return await answer_form(request, _NEW, form, given, save)
 

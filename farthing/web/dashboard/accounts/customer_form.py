@@ -52,6 +52,7 @@ _LANGUAGE = FormField(
 _CURRENCY = FormField(
     "billing_currency",
     "Billed in",
+    FieldKind.CURRENCY,
     longest=3,
     placeholder="each subscription's currency",
     hint="Invoices in another currency are converted to it",

@@ -65,7 +65,7 @@ NEW_COUPON = (
             ),
             FormField("percentage_off", "Percent", FieldKind.AMOUNT, placeholder="20", only_when=_PERCENTAGE),
             FormField("amount_off", "Amount", FieldKind.AMOUNT, placeholder="50.00", only_when=_FIXED),
-            FormField("currency", "Currency", longest=3, placeholder="usd", only_when=_FIXED),
+            FormField("currency", "Currency", FieldKind.CURRENCY, longest=3, placeholder="USD", only_when=_FIXED),
         ),
     ),
     FormSection(

@@ -71,7 +71,7 @@ NEW_ASSOCIATION = (
             FormField(
                 _SUBSCRIPTION, "Id of the subscription", only_when=when("entity_type", TaxEntityType.SUBSCRIPTION)
             ),
-            FormField("currency", "Only in the currency", longest=3, placeholder="any"),
+            FormField("currency", "Only in the currency", FieldKind.CURRENCY, longest=3, placeholder="any"),
             FormField("start_date", "From", FieldKind.DATE, hint="Blank: from now on. Days begin at 00:00 UTC"),
             FormField("end_date", "Until, exclusive", FieldKind.DATE, hint="Blank: without end"),
             *_HOW,

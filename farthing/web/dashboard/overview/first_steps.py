@@ -89,6 +89,13 @@ async def first_steps(session: AsyncSession, visitor: Visitor, dismissed: str | 
     return [] if all(step.is_done or step.is_optional for step in steps) else steps
 
 
+async def next_step(request: HttpRequest, session: AsyncSession) -> str:
+    """What to say after a step that is done: the one to do next, and where it is; "" where there is none."""
+    steps = await first_steps(session, visitor_of(request), request.cookies.get(DISMISSED))
+    step = next((step for step in steps if not step.is_done and not step.is_optional), None)
+    return "" if step is None else f" Next comes {step.title[:1].lower()}{step.title[1:]}, from the overview."
+
+
 class FirstSteps(Controller):
     """The list of first steps on the overview."""
 

@@ -26,6 +26,7 @@ from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, form_of, shows
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
+from farthing.web.rendering.words.field_names import in_words
 
 ADDRESS = {
     "address_line1": "Street",
@@ -126,7 +127,20 @@ def _page(request: HttpRequest, issued: IssuedDocument, document: str, customer_
         formats=formats,
         lacking=_lacking(formats),
         place_of=_place_of(customer_id, document),
+        name_of=_name_of,
     )
+
+
+def _name_of(field: str) -> str:
+    """What people call what is missing, and whose it is."""
+    whose, _, name = field.partition(".")
+    name = name.removeprefix("metadata.")
+    if whose == BUYER:
+        label = ADDRESS.get(name) or REFERENCES.get(name) or in_words(name)
+        return f"The customer’s {label if label.startswith('VAT') else label[:1].lower() + label[1:]}"
+    if whose == SELLER:
+        return "Your " + in_words(name).lower().replace("vat", "VAT").replace("iban", "IBAN")
+    return in_words(field)
 
 
 def _lacking(formats: Sequence[Availability]) -> list[tuple[dict[str, str], list[str]]]:

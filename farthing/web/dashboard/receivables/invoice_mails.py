@@ -54,7 +54,8 @@ async def _told(
         case InvoiceEmailAnswer.NO_ADDRESS:
             problem = "the customer has no e-mail address; set one among the customer's details"
         case InvoiceEmailAnswer.OFF:
-            problem = await obstacle_to_mail(session, settings) or (
-                "mails of this kind are switched off; they are switched on in the settings, under E-mail"
+            obstacle = await obstacle_to_mail(session, settings) or (
+                "Mails of this kind are switched off; they are switched on in the settings, under Mails."
             )
+            problem = f"{obstacle} Until then, download the PDF and send it yourself."
     return await refused(request, here, InvalidOperation(problem))

@@ -68,7 +68,7 @@ def first_prices(currency: str) -> Sections:
                 FormField(
                     "fee", "Fixed fee", FieldKind.AMOUNT, placeholder="49.00", hint="In advance. Blank: there is none"
                 ),
-                FormField("currency", "Currency", required=True, initial=currency, longest=3, placeholder="usd"),
+                FormField("currency", "Currency", FieldKind.CURRENCY, required=True, initial=currency, longest=3),
                 FormField(
                     "billing_period",
                     "Per",

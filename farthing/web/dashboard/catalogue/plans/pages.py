@@ -31,6 +31,7 @@ from farthing.storage.queries.rows import find, in_array
 from farthing.web.access.visitors import changes, prepares, shows, visitor_of
 from farthing.web.dashboard.catalogue.plans.new_plan import create_plan, first_prices, usual_currency
 from farthing.web.dashboard.catalogue.plans.price_words import by_currency, shown_prices
+from farthing.web.dashboard.overview.first_steps import next_step
 from farthing.web.dashboard.timeline import newest_activities
 from farthing.web.forms.fields import FieldKind, FormField, FormSection, Sections, metadata_rows
 from farthing.web.forms.filled import FilledForm
@@ -95,7 +96,8 @@ class PlanPages(Controller):
         async def make() -> tuple[str, str]:
             plan = await create_plan(session, form, given, clock.now())
             live, _ = await live_prices(session, PriceEntityType.PLAN, [plan.id], clock.now(), 1)
-            words = f"{plan.name} is made." if live else f"{plan.name} is made. Give it its prices now."
+            then = await next_step(request, session) if live else " Give it its prices now."
+            words = f"{plan.name} is made.{then}"
             return f"/catalogue/plans/{plan.id}", words
 
         return await answer_form(

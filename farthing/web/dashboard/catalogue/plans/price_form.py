@@ -161,7 +161,7 @@ def new_price(features: Sequence[tuple[str, str]], currency: str) -> Sections:
         placeholder="Choose a feature",
         hint="Only metered features are here",
     )
-    code = FormField("currency", "Currency", required=True, initial=currency, longest=3, placeholder="usd")
+    code = FormField("currency", "Currency", FieldKind.CURRENCY, required=True, initial=currency, longest=3)
     return (
         FormSection("What is charged for", (_CHARGED, meter, _SEATS, *_LABELS)),
         FormSection("How much", (code, *MONEY)),
