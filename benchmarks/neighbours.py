@@ -75,6 +75,11 @@ async def _floods(client: httpx.AsyncClient) -> Mapping[str, Sequence[Call]]:
             Call("list", "GET", "/v1/invoices?limit=1000"),
             Call("list", "GET", "/v1/customers?limit=1000"),
         ],
+        "lists of 100": [
+            Call("list", "GET", "/v1/invoices?limit=100"),
+            Call("list", "GET", "/v1/customers?limit=100"),
+            Call("search", "POST", "/v1/customers/search", _json({"filters": [named], "limit": 100})),
+        ],
         "searches": [Call("search", "POST", "/v1/customers/search", _json({"filters": [named], "limit": 1000}))],
         "reports": [
             _report("net_billing", "breakdown", dimensions=["customer_id"]),

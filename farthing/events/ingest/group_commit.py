@@ -51,6 +51,8 @@ WRITERS_PER_TENANT = 2
 GATHER_SECONDS = 0.002
 """How long an idle writer waits for company when requests come in crowds."""
 MOST_PER_TRANSACTION = 3_000
+LARGE_REQUEST_BYTES = 2**20
+"""A request with a larger body has a transaction of its own: the loop stands still while its message is sent."""
 MOST_WAITING = 100_000
 MOST_WAITING_PER_ENVIRONMENT = 50_000
 RETRY_AFTER_SECONDS = 1
@@ -79,12 +81,15 @@ def _superseded() -> Counter:
 class _Waiting:
     """A request whose events are not stored yet."""
 
-    __slots__ = ("answer", "arrivals", "measured", "scope")
+    __slots__ = ("answer", "arrivals", "is_large", "measured", "scope")
 
-    def __init__(self, scope: Scope, arrivals: Sequence[Arrival], answer: asyncio.Future[None]) -> None:
+    def __init__(
+        self, scope: Scope, arrivals: Sequence[Arrival], answer: asyncio.Future[None], *, is_large: bool
+    ) -> None:
         self.scope = scope
         self.arrivals = arrivals
         self.answer = answer
+        self.is_large = is_large
         self.measured = UNMEASURED
 
     def resolve(self, error: Exception | None) -> None:
@@ -126,8 +131,8 @@ class Ingest:
         self._wake_all()
         await asyncio.gather(*self._tasks)
 
-    async def accept(self, scope: Scope, arrivals: Sequence[Arrival]) -> None:
-        """Return when `arrivals` are durable: all of them, in one transaction.
+    async def accept(self, scope: Scope, arrivals: Sequence[Arrival], body_bytes: int = 0) -> None:
+        """Return when `arrivals` are durable: all of them, in one transaction. `body_bytes` is what they came in.
 
         Raises TooManyRequests when too many events wait, and ServiceUnavailable when the store does not take them.
         """
@@ -137,7 +142,8 @@ class Ingest:
         here = self._waiting.get(environment, 0)
         if here + len(arrivals) > MOST_WAITING_PER_ENVIRONMENT or self._total + len(arrivals) > MOST_WAITING:
             raise TooManyRequests("Too many events are waiting to be stored", RETRY_AFTER_SECONDS)
-        waiting = _Waiting(scope, arrivals, asyncio.get_running_loop().create_future())
+        answer = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(scope, arrivals, answer, is_large=body_bytes > LARGE_REQUEST_BYTES)
         self._count(environment, len(arrivals))
         measured = measure_arrivals_if_cheap(environment, arrivals, self._memory)
         if measured is None:
@@ -205,7 +211,7 @@ class Ingest:
         size = 0
         version = queue[0].measured.version
         while queue and (not taken or size + len(queue[0].arrivals) <= MOST_PER_TRANSACTION):
-            if queue[0].measured.version != version:
+            if queue[0].measured.version != version or (taken and (queue[0].is_large or taken[0].is_large)):
                 break
             waiting = queue.popleft()
             taken.append(waiting)
