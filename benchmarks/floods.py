@@ -37,7 +37,8 @@ async def floods(client: httpx.AsyncClient) -> Mapping[str, Flood]:
     listed = {"field": "external_id", "operator": "in", "data_type": "array", "value": ids}
     properties = {f"property {number}": "x" * 200 for number in range(60)}
     costly = {"x": "1.0001", "y": "1234.5"}
-    of_plan = await _subscription(client)
+    event_name = f"costly {uuid.uuid4().hex}"
+    subscription_id = await _subscribe(client, event_name)
     return {
         "lists of 100": _asking(
             Call("list", "GET", "/v1/invoices?limit=100"),
@@ -55,11 +56,11 @@ async def floods(client: httpx.AsyncClient) -> Mapping[str, Flood]:
             _report("recognized_revenue", "breakdown", dimensions=["customer_id"]),
         ),
         "previews": _asking(
-            _call("/v1/invoices/preview", {"subscription_id": of_plan["id"]}),
-            _call(f"/v1/subscriptions/{of_plan['id']}/cancel/preview", {"cancellation_type": "immediate"}),
+            _call("/v1/invoices/preview", {"subscription_id": subscription_id}),
+            _call(f"/v1/subscriptions/{subscription_id}/cancel/preview", {"cancellation_type": "immediate"}),
         ),
         "batches of 1,000 large events": _asking(_batch("heavy", 1000, properties)),
-        "events of costly meters": _asking(_batch("costly", 200, costly)),
+        "events of costly meters": _asking(_batch(event_name, 200, costly)),
         "documents": _asking(*(Call("pdf", "GET", f"/v1/invoices/{invoice['id']}/pdf") for invoice in invoices)),
         "sign-ins": _asking(_call("/v1/auth/login", {"email": "nobody@example.com", "password": "not this one"})),
         "slow bodies": _send_slowly,
@@ -88,23 +89,24 @@ def _batch(event_name: str, count: int, properties: Mapping[str, str]) -> Call:
     return _call("/v1/events/bulk", {"events": [event] * count})
 
 
-async def _subscription(client: httpx.AsyncClient, customers: int = 1) -> dict[str, Any]:
-    """A plan with a fee and a price of the meter that costs most, and customers that subscribed to it; the last one."""
+async def _subscribe(client: httpx.AsyncClient, event_name: str, customers: int = 1) -> str:
+    """A plan with a fee and a price of the dearest meter, and customers who subscribe to it; the last subscription."""
     aggregation = {"type": "SUM", "expression": "pow(x, y) + pow(y, x)"}
-    meter = {"name": "Costly", "event_name": "costly", "aggregation": aggregation, "reset_usage": "BILLING_PERIOD"}
-    feature = await _made(client, "/features", {"name": "Costly", "type": "metered", "meter": meter})
+    meter = {"name": event_name, "event_name": event_name, "aggregation": aggregation, "reset_usage": "BILLING_PERIOD"}
+    feature = await _made(client, "/features", {"name": event_name, "type": "metered", "meter": meter})
     plan = await _made(client, "/plans", {"name": "Plan"})
     terms = {"billing_period": "MONTHLY", "billing_model": "FLAT_FEE", "currency": "usd", "start_date": START}
     price = {**terms, "entity_type": "PLAN", "entity_id": plan["id"], "amount": "0.01"}
     of_usage = {"type": "USAGE", "invoice_cadence": "ARREAR", "meter_id": feature["meter_id"]}
     await _made(client, "/prices", {**price, **of_usage})
     await _made(client, "/prices", {**price, "type": "FIXED", "invoice_cadence": "ADVANCE"})
-    made: dict[str, Any] = {}
+    subscription_id = ""
     for _ in range(customers):
         customer = await _made(client, "/customers", {"external_id": uuid.uuid4().hex, "name": "Subscriber"})
         wanted = {"customer_id": customer["id"], "plan_id": plan["id"], "currency": "usd", "start_date": START}
-        made = await _made(client, "/subscriptions", {**wanted, "billing_period": "MONTHLY", "billing_period_count": 1})
-    return made
+        monthly = {**wanted, "billing_period": "MONTHLY", "billing_period_count": 1}
+        subscription_id = (await _made(client, "/subscriptions", monthly))["id"]
+    return subscription_id
 
 
 async def _made(client: httpx.AsyncClient, path: str, body: Any) -> dict[str, Any]:
@@ -132,18 +134,20 @@ async def _send_slowly(running: Service, seconds: float) -> None:
 
 
 async def _clock_moves(client: httpx.AsyncClient) -> Flood:
-    """Moves over a year, in an environment whose clock stands still, with subscriptions billed by the month."""
-    environment_id: str = (await _made(client, "/environments", {"name": "Clock", "type": "development"}))["id"]
-    path = f"/environments/{environment_id}/clock"
-    async with httpx.AsyncClient(base_url=client.base_url, headers=client.headers, timeout=120) as apart:
-        apart.headers["x-environment-id"] = environment_id
-        await _made(apart, path, {"frozen_time": START})
-        await _subscription(apart, CLOCK_SUBSCRIPTIONS)
+    """Moves over a year by a tenant of its own, with subscriptions that are billed by the month."""
+    person = {"email": f"{uuid.uuid4().hex}@example.com", "password": uuid.uuid4().hex, "tenant_name": "Clock"}
+    async with httpx.AsyncClient(base_url=client.base_url, timeout=120) as owner:
+        owner.headers["authorization"] = f"Bearer {(await _made(owner, '/auth/signup', person))['token']}"
+        environment = await _made(owner, "/environments", {"name": "Clock", "type": "development"})
+        owner.headers["x-environment-id"] = environment["id"]
+        headers, path = dict(owner.headers), f"/environments/{environment['id']}/clock"
+        await _made(owner, path, {"frozen_time": START})
+        await _subscribe(owner, "costly", CLOCK_SUBSCRIPTIONS)
     years = iter(range(1, 100))
 
     async def move(running: Service, seconds: float) -> None:
         end = time.perf_counter() + seconds
-        async with running.client() as mover:
+        async with httpx.AsyncClient(base_url=running.url, headers=headers, timeout=120) as mover:
             while time.perf_counter() < end:
                 await mover.post(path, json={"frozen_time": f"{START.year + next(years)}-01-01T00:00:00Z"})
 

@@ -18,6 +18,7 @@ from sqlalchemy import make_url
 from farthing.api.work import UnitOfWork
 from farthing.core.caller import Caller
 from farthing.core.origin import VISITOR
+from farthing.storage.connections import shares
 from farthing.storage.postgres import LARGE_BODIES_PER_TENANT, LONG_READS_PER_TENANT, Database
 from farthing.wiring import wire
 from tests.account import Account
@@ -239,6 +240,26 @@ async def test_a_request_given_up_while_it_waits_gives_all_its_turns_back(deploy
         assert turns is not None
         assert not turns._held
     await database.close()
+
+
+async def test_events_and_summaries_wait_for_no_place(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three requests wait for a row while another tenant asks too: what is read besides waits, these are answered."""
+    monkeypatch.setattr(shares, "ABREAST_SECONDS", 600)
+    monkeypatch.setattr(shares, "ACTIVE_SECONDS", 600)
+    account = deployment.account
+    id = await customer(account, "abreast")
+    assert (await deployment.stranger.http.get("/customers")).status_code == 200
+    async with locked(deployment, id):
+        crowd = [asyncio.create_task(account.http.put(f"/customers/{id}", json={"name": "N"})) for _ in range(3)]
+        await deployment.until_waiting(2)
+        listed = asyncio.create_task(account.http.get("/customers"))
+        assert (await deployment.stranger.http.get("/customers")).status_code == 200
+        assert (await account.http.get(f"/customers/{id}/invoices/summary")).status_code == 200
+        event = {"event_name": "call", "external_customer_id": "abreast"}
+        assert (await account.http.post("/events", json=event)).status_code == 202
+        assert not listed.done()
+    answers = await asyncio.gather(listed, *crowd)
+    assert Counter(answer.status_code for answer in answers) == {200: 4}
 
 
 async def test_large_bodies_of_one_tenant_are_stored_a_few_at_a_time(deployment: Deployment) -> None:
