@@ -29,6 +29,7 @@ from farthing.core.errors import (
     ValidationFailed,
 )
 from farthing.events.ingest.arrival import settle_in
+from farthing.events.ingest.incoming import READ_AT_ONCE_BYTES
 from farthing.events.ingest.measuring import UNMEASURED, Counted, Measurements
 from farthing.events.ingest.meters import MeterMemory
 from farthing.events.ingest.store import (
@@ -51,8 +52,6 @@ WRITERS_PER_TENANT = 2
 GATHER_SECONDS = 0.002
 """How long an idle writer waits for company when requests come in crowds."""
 MOST_PER_TRANSACTION = 3_000
-LARGE_REQUEST_BYTES = 2**20
-"""A request with a larger body has a transaction of its own: the loop stands still while its message is sent."""
 MOST_WAITING = 100_000
 MOST_WAITING_PER_ENVIRONMENT = 50_000
 RETRY_AFTER_SECONDS = 1
@@ -143,7 +142,8 @@ class Ingest:
         if here + len(arrivals) > MOST_WAITING_PER_ENVIRONMENT or self._total + len(arrivals) > MOST_WAITING:
             raise TooManyRequests("Too many events are waiting to be stored", RETRY_AFTER_SECONDS)
         answer = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(scope, arrivals, answer, is_large=body_bytes > LARGE_REQUEST_BYTES)
+        # one of megabytes has a transaction of its own: the loop stands still while its message is sent
+        waiting = _Waiting(scope, arrivals, answer, is_large=body_bytes > READ_AT_ONCE_BYTES)
         self._count(environment, len(arrivals))
         measured = measure_arrivals_if_cheap(environment, arrivals, self._memory)
         if measured is None:

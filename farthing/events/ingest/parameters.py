@@ -22,7 +22,7 @@ def text_array(values: Iterable[str | None]) -> str:
     return "{" + ",".join(["NULL" if value is None else quoted(value) for value in values]) + "}"
 
 
-def array_ofquoted(values: Iterable[str]) -> str:
+def array_of_quoted(values: Iterable[str]) -> str:
     """An array of texts that are `quoted` already."""
     return "{" + ",".join(values) + "}"
 
@@ -45,7 +45,7 @@ def arrays(columns: Sequence[Any], measured: Sequence[Any], notice: Sequence[Any
         array(timestamps),
         array(arrived),
         *map(text_array, texts),
-        array_ofquoted(properties),
+        array_of_quoted(properties),
         array(senders),
         array(counted_places),
         text_array(meters),
