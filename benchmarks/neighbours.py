@@ -1,8 +1,9 @@
 """Two tenants in one process: what a light load of one takes alone, and beside a flood of the other.
 
-The light load is open (20 requests a second: summaries, events, lists), so that its waits count; the flood is closed,
-from 32 connections in a process of its own. A tenant keeps to its share if the median beside it is at most about three
-times that alone and nothing of the light load fails. Alone is measured before and after: a machine may have other work.
+The light load is open (20 requests a second: summaries, events, lists), so that its waits count; most floods are
+closed, from 32 connections in a process of its own. A tenant keeps to its share if the median beside it is at most
+about three times that alone and nothing of the light load fails. Alone is measured before and after: a machine may have
+other work.
 """
 
 from __future__ import annotations
@@ -10,17 +11,17 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
 
+from benchmarks.floods import floods
 from benchmarks.harness import Report, Service, service
-from benchmarks.load import Answers, Call, closed, open_in_process
+from benchmarks.load import Answers, Call, open_in_process
 from benchmarks.reads.reports import fill
 
 SECTION = "Neighbours"
-CLIENTS = 32
 SECONDS = 6.0
 LEAD_SECONDS = 2.5
 """How long the flood is under way before the light load begins."""
@@ -32,15 +33,15 @@ async def measure(report: Report) -> None:
     with service() as running:
         async with running.client() as client:
             await fill(running, client)
-            floods = await _floods(client)
+            found = await floods(client)
         key, light = await _neighbour(running)
         alone = await open_in_process(running.port, key, light, SECONDS)
         _say(report, "alone", alone)
-        for name, calls in floods.items():
-            flood = asyncio.create_task(closed(running.port, running.key, calls, CLIENTS, SECONDS + LEAD_SECONDS))
+        for name, flood in found.items():
+            flooding = asyncio.create_task(flood(running, SECONDS + LEAD_SECONDS))
             await asyncio.sleep(LEAD_SECONDS)
             _say(report, f"beside {name}", await open_in_process(running.port, key, light, SECONDS))
-            await flood
+            await flooding
         _say(report, "alone, afterwards", await open_in_process(running.port, key, light, SECONDS))
 
 
@@ -62,33 +63,6 @@ async def _neighbour(running: Service) -> tuple[str, Sequence[Call]]:
         Call("event", "POST", "/v1/events", _json(event), 8),
         Call("list", "GET", "/v1/invoices?limit=20", rate=4),
     ]
-
-
-async def _floods(client: httpx.AsyncClient) -> Mapping[str, Sequence[Call]]:
-    """What the large tenant asks for, again and again."""
-    invoices = (await client.get("/invoices", params={"limit": 20})).raise_for_status().json()["items"]
-    properties = {f"property {number}": "x" * 200 for number in range(60)}
-    events = [{"event_name": "heavy", "external_customer_id": "bench", "properties": properties}] * 1000
-    named = {"field": "name", "operator": "contains", "data_type": "string", "value": {"string": "e"}}
-    return {
-        "lists of 1,000": [
-            Call("list", "GET", "/v1/invoices?limit=1000"),
-            Call("list", "GET", "/v1/customers?limit=1000"),
-        ],
-        "searches": [Call("search", "POST", "/v1/customers/search", _json({"filters": [named], "limit": 1000}))],
-        "reports": [
-            _report("net_billing", "breakdown", dimensions=["customer_id"]),
-            _report("deferred_revenue", "timeseries", grain="month"),
-            _report("recognized_revenue", "breakdown", dimensions=["customer_id"]),
-        ],
-        "batches of 1,000 large events": [Call("bulk", "POST", "/v1/events/bulk", _json({"events": events}))],
-        "documents": [Call("pdf", "GET", f"/v1/invoices/{invoice['id']}/pdf") for invoice in invoices],
-    }
-
-
-def _report(key: str, shape: str, **asked: Any) -> Call:
-    body = {"range": "2026-01-01..2027-01-01", "shape": shape, **asked}
-    return Call("report", "POST", f"/v1/analytics/reports/{key}/query", _json(body))
 
 
 def _json(value: Any) -> bytes:

@@ -20,7 +20,7 @@ from farthing.core.errors import ServiceUnavailable
 from farthing.core.origin import Actor, ChangeSource, admit, current_origin
 from farthing.storage.connections.failures import is_cut
 from farthing.storage.connections.hot_reads import Prepared
-from farthing.storage.connections.shares import Admission
+from farthing.storage.connections.shares import Admission, Shares
 from farthing.storage.midway import PROGRESS, RequestProgress
 from farthing.storage.postgres import ORIGIN, Database
 from farthing.storage.scope import Scope
@@ -65,7 +65,8 @@ class UnitOfWork:
         """How far a request with an idempotency key has come; None without a key."""
         self._read_only = False
         self._is_long = False
-        self._holds_long_turn = False
+        self._turns: list[tuple[Shares, str]] = []
+        """What this request waited for its tenant's turn at, besides the connections, and whose turn it was."""
         self._session: AsyncSession | None = None
         self._pinned: AsyncConnection | None = None
 
@@ -76,6 +77,8 @@ class UnitOfWork:
         self.caller = caller
         self._is_long = is_long
         self.admission.caller_tenant_id = caller.tenant_id
+        if self.database.activity is not None:
+            self.database.activity.note_request(caller.tenant_id)
         self.act_as(caller.actor, source)
         self._read_only = read_only
         if caller.frozen_time is not None:
@@ -102,6 +105,7 @@ class UnitOfWork:
         tenant_id = self.scope.tenant_id
         if self._is_long:
             await self.begin_long_read()  # first, so that who waits for it keeps no connection
+        await self._take_turn(self.database.abreast, tenant_id)
         await shares.acquire(tenant_id)
         self.admission.tenant_id = tenant_id
 
@@ -110,9 +114,19 @@ class UnitOfWork:
 
         Raises TooManyRequests or ServiceUnavailable.
         """
-        if self.database.long_reads is not None and not self._holds_long_turn:
-            await self.database.long_reads.acquire(self.scope.tenant_id)
-            self._holds_long_turn = True
+        await self._take_turn(self.database.long_reads, self.scope.tenant_id)
+
+    async def begin_large_body(self, tenant_id: str) -> None:
+        """Wait for the tenant's turn to have a body of megabytes read and stored, once.
+
+        Raises TooManyRequests or ServiceUnavailable.
+        """
+        await self._take_turn(self.database.large_bodies, tenant_id)
+
+    async def _take_turn(self, turns: Shares | None, tenant_id: str) -> None:
+        if turns is not None and all(turns is not held for held, _ in self._turns):
+            await turns.acquire(tenant_id)
+            self._turns.append((turns, tenant_id))
 
     async def admitted_session(self) -> AsyncSession:
         """The request's session, once it is the tenant's turn; as `admit`."""
@@ -120,7 +134,11 @@ class UnitOfWork:
         return self.session
 
     async def read_once(self, statement: Prepared, *arguments: Any) -> list[tuple[Any, ...]]:
-        """Rows of one SELECT in the caller's scope, without a session; as `Database.read_once`."""
+        """Rows of one SELECT in the caller's scope, without a session; as `Database.read_once`.
+
+        Raises TooManyRequests or ServiceUnavailable, as `admit`.
+        """
+        await self._take_turn(self.database.abreast, self.scope.tenant_id)
         return await self.database.read_once(self.scope, statement, *arguments)
 
     @property
@@ -149,7 +167,7 @@ class UnitOfWork:
     def holds_something(self) -> bool:
         """Whether there is a transaction to end, or a lock, a connection or a turn to give back."""
         held = (self._session, self._pinned, self.claim_lock, self.admission.tenant_id)
-        return self._holds_long_turn or any(each is not None for each in held)
+        return bool(self._turns) or any(each is not None for each in held)
 
     @property
     def token(self) -> str | None:
@@ -189,7 +207,7 @@ class UnitOfWork:
             ) from error
 
     async def release(self) -> None:
-        """Give back the pinned connection, and the turn at the database."""
+        """Give back the pinned connection, and all turns."""
         pinned, self._pinned = self._pinned, None
         try:
             if pinned is not None:
@@ -198,9 +216,9 @@ class UnitOfWork:
             tenant_id, self.admission.tenant_id = self.admission.tenant_id, None
             if tenant_id is not None and self.database.shares is not None:
                 self.database.shares.release(tenant_id)
-            if self._holds_long_turn and self.database.long_reads is not None:
-                self._holds_long_turn = False
-                self.database.long_reads.release(self.scope.tenant_id)
+            while self._turns:
+                turns, owner = self._turns.pop()
+                turns.release(owner)
 
 
 def unit_of_work(connection: ASGIConnection[Any, Any, Any, Any]) -> UnitOfWork:

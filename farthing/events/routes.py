@@ -76,7 +76,7 @@ class EventIngestion(Controller):
         note_ignored_fields(request, data.unknown_fields_read_later())
         now = work.clock.now()
         arrivals = arrivals_of(events, now, _sender(request), work.token, _accepted_times(request, now))
-        await _ingest(request).accept(work.scope, arrivals)
+        await _ingest(request).accept(work.scope, arrivals, len(work.body))
         answer: dict[str, Any] = {"message": "Events accepted for processing"}
         # published clients read a map of texts, so the list is for those who ask
         if request.headers.get("prefer") == "return=representation":

@@ -38,7 +38,7 @@ from farthing.storage.connections.failures import is_cut
 from farthing.storage.connections.hot_reads import HOT_READS, HotReads, NoHotConnection, Prepared, rows_in_transaction
 from farthing.storage.connections.liveness import KEEPALIVES, was_cut
 from farthing.storage.connections.messages import Statement, send_together
-from farthing.storage.connections.shares import WAIT_SECONDS, Shares
+from farthing.storage.connections.shares import MOST_WAITING_PER_TENANT, WAIT_SECONDS, Shares, TenantActivity
 from farthing.storage.connections.timeouts import OF_BACKGROUND_WORK, Timeouts
 from farthing.storage.scope import Scope
 from farthing.storage.tables import Base, OfTenant, Scoped, Tracked
@@ -47,6 +47,8 @@ Part = TypeVar("Part")
 
 LONG_READS_PER_TENANT = 2
 """Of requests whose route says that they take long."""
+LARGE_BODIES_PER_TENANT = 2
+"""Of requests with a body of megabytes: the next is read while one is stored."""
 OLDEST_SERVER = 15
 _BEGUN_BY_SESSION = "begun_by_session"
 """Option of connections whose transactions a session begins; see `_confine`."""
@@ -91,11 +93,17 @@ class Database:
         self.ports = ports
         self.clock = clock or SystemClock()
         self.timeouts = timeouts
+        self.abreast: Shares | None = None
+        """Whose turn it is to be worked on at all, while several tenants ask."""
         self.shares: Shares | None = None
         """Whose turn it is at the pool; None for background work, which is never turned away."""
         self.long_reads: Shares | None = None
         """Whose turn it is to ask what takes long, such as a report."""
+        self.large_bodies: Shares | None = None
+        """Whose turn it is to have a body of megabytes read and stored."""
         self._hot_shares: Shares | None = None
+        self.activity: TenantActivity | None = None
+        """Which tenants' requests there are; None for background work."""
         self._connections = pool_size + overflow
         self._hot_connections = hot_reads
         self.application_name = f"farthing {os.getpid()} {token_hex(4)}"
@@ -132,12 +140,26 @@ class Database:
         slots, hot_slots = self._connections * 2 // 3, self._hot_connections
         requests = copy(self)
         requests.timeouts = timeouts
+        requests.activity = TenantActivity()
+        requests.abreast = Shares(
+            MOST_WAITING_PER_TENANT,
+            MOST_WAITING_PER_TENANT,
+            wait_seconds=wait_seconds,
+            refusal="Other requests of this tenant are being answered; please try again",
+            activity=requests.activity,
+        )
         requests.shares = Shares(slots, tenant_connections or self._connections // 3, wait_seconds=wait_seconds)
         requests.long_reads = Shares(
             slots,
             LONG_READS_PER_TENANT,
             wait_seconds=wait_seconds,
             refusal="Other reports of this tenant are being computed; please try again",
+        )
+        requests.large_bodies = Shares(
+            slots,
+            LARGE_BODIES_PER_TENANT,
+            wait_seconds=wait_seconds,
+            refusal="Other large requests of this tenant are being stored; please try again",
         )
         requests._hot_shares = Shares(hot_slots, (hot_slots + 1) // 2, wait_seconds=wait_seconds)
         return requests
@@ -146,7 +168,8 @@ class Database:
         """The same pool for work that nobody waits for: long limits, and no turns to wait for."""
         background = copy(self)
         background.timeouts = timeouts
-        background.shares = background.long_reads = background._hot_shares = None
+        background.shares = background.long_reads = background.large_bodies = background._hot_shares = None
+        background.abreast = background.activity = None
         return background
 
     def session(self, scope: Scope, *, clock: Clock | None = None, read_only: bool = False) -> AsyncSession:

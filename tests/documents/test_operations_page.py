@@ -45,7 +45,7 @@ from farthing.settings import Settings
 from farthing.storage import embedded, migrations, stored_answers, tuning
 from farthing.storage.capacity import OTHERS, demand_of
 from farthing.storage.connections import shares
-from farthing.storage.postgres import LONG_READS_PER_TENANT, OLDEST_SERVER
+from farthing.storage.postgres import LARGE_BODIES_PER_TENANT, LONG_READS_PER_TENANT, OLDEST_SERVER
 from farthing.storage.queries import listing, search
 from farthing.transfer.exports.links import LINK_LIFE as FILE_LINK_LIFE
 from farthing.web.access.sessions import LIFE as PAGES_SESSION_LIFE
@@ -111,6 +111,10 @@ CONNECTIONS = [
     ("one tenant has at most two", group_commit.WRITERS_PER_TENANT == 2),
     ("pages of more than 200 invoices) a process works on two of a tenant", MANY_ROWS == 200),
     ("works on two of a tenant at a time", LONG_READS_PER_TENANT == 2),
+    ("Of bodies above 1 MiB", bodies.LARGE_BODY_BYTES == MIB),
+    ("reads and stores two of a tenant at a time", LARGE_BODIES_PER_TENANT == 2),
+    ("works on three of each tenant at a time", shares.ABREAST == 3),
+    ("or has taken a quarter of a second", shares.ABREAST_SECONDS == 0.25),
     ("asks at most once a second", health.FRESH_SECONDS == 1),
 ]
 DUTIES = [
@@ -157,6 +161,7 @@ LIMITS = [
     ("| 256 KiB; 15 seconds to arrive |", bodies.UNIDENTIFIED_BYTES == 256 * KIB),
     ("| 256 KiB; 15 seconds to arrive |", bodies.ReadTimes().unidentified == 15),
     ("| 60 seconds to arrive |", bodies.ReadTimes().identified == 60),
+    ("| bodies above 1 MiB that are read and stored at once, of a tenant | 2,", LARGE_BODIES_PER_TENANT == 2),
     (
         "| 256 MiB; 128 MiB; 16 MiB |",
         (bodies.MOST_KEPT, bodies.MOST_KEPT_OF_TENANT, bodies.MOST_KEPT_OF_STRANGERS)

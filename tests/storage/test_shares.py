@@ -8,7 +8,8 @@ import pytest
 
 from farthing.core.errors import ServiceUnavailable, TooManyRequests
 from farthing.settings import Settings
-from farthing.storage.connections.shares import OF_REQUEST, Admission, Shares
+from farthing.storage.connections import shares as turns
+from farthing.storage.connections.shares import ABREAST, OF_REQUEST, Admission, Shares, TenantActivity
 from farthing.storage.postgres import Database
 from farthing.wiring import wire
 
@@ -76,6 +77,74 @@ async def test_whoever_gives_up_waiting_takes_no_slot_along() -> None:
     await asyncio.gather(waiting, return_exceptions=True)
     async with asyncio.timeout(1):
         await shares.acquire("a")
+
+
+def _abreast(*tenants: str) -> Shares:
+    """Places to be worked on, after requests of these tenants."""
+    activity = TenantActivity()
+    for tenant in tenants:
+        activity.note_request(tenant)
+    return Shares(slots=500, per_tenant=500, activity=activity)
+
+
+async def test_a_tenant_that_asks_alone_is_not_held_back() -> None:
+    places = _abreast("a", "a")
+    async with asyncio.timeout(1):
+        for _ in range(100):
+            await places.acquire("a")
+
+
+async def test_while_several_tenants_ask_few_requests_of_each_are_worked_on_abreast(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "ABREAST_SECONDS", 600)
+    places = _abreast("a", "b")
+    for _ in range(ABREAST):
+        await places.acquire("a")
+    waiting = [asyncio.create_task(places.acquire("a")) for _ in range(3)]
+    await _settle()
+    async with asyncio.timeout(1):
+        for _ in range(ABREAST):
+            await places.acquire("b")
+    assert not any(task.done() for task in waiting)
+    waiting[0].cancel()
+    places.release("a")
+    await _settle()
+    assert [task.done() for task in waiting] == [True, True, False], "the place goes to the next that still waits"
+    waiting[2].cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_a_place_that_comes_to_who_has_given_up_goes_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "ABREAST_SECONDS", 600)
+    places = _abreast("a", "b")
+    for _ in range(ABREAST):
+        await places.acquire("a")
+    given_up, next_one = [asyncio.create_task(places.acquire("a")) for _ in range(2)]
+    await _settle()
+    places.release("a")  # the place is given to a task that is cancelled before it runs
+    given_up.cancel()
+    async with asyncio.timeout(1):
+        await next_one
+
+
+async def test_what_takes_long_keeps_no_request_of_its_tenant_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a request that waits for a lock: nothing is given back here, and all get their place."""
+    monkeypatch.setattr(turns, "ABREAST_SECONDS", 0.02)
+    places = _abreast("a", "b")
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(places.acquire("a") for _ in range(4 * ABREAST)))
+    for _ in range(4 * ABREAST):
+        places.release("a")
+    assert not places._held
+
+
+async def test_who_waits_while_others_ask_goes_on_when_they_have_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "ABREAST_SECONDS", 0.02)
+    monkeypatch.setattr(turns, "ACTIVE_SECONDS", 0.05)
+    places = _abreast("a", "b")
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(places.acquire("a") for _ in range(100)))
 
 
 async def test_a_request_that_holds_a_slot_needs_no_second_one() -> None:

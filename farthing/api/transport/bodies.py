@@ -24,6 +24,9 @@ EVENTS_BODY_BYTES = 32 * 2**20
 BODY_BYTES = 4 * 2**20
 UNIDENTIFIED_BYTES = 256 * 2**10
 """What is read of a body before its sender is known."""
+LARGE_BODY_BYTES = 2**20
+"""Of what is larger, each tenant has few read and stored at a time: to read megabytes takes the loop tens of
+milliseconds."""
 STREAMED_BYTES = 2**30 + 2**20
 """A file of a gibibyte, and the form around it."""
 DRAINED_BYTES = 64 * 2**20

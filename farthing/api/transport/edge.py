@@ -18,7 +18,7 @@ import structlog
 from farthing.api import idempotency, ignored_fields
 from farthing.api.errors import as_domain_error, body_of, headers_of, log_failure
 from farthing.api.transport import metrics
-from farthing.api.transport.bodies import BodyReader, Kept
+from farthing.api.transport.bodies import LARGE_BODY_BYTES, BodyReader, Kept
 from farthing.api.transport.client_address import ClientAddresses
 from farthing.api.work import KEY, UNMATCHED, UnitOfWork, route_of
 from farthing.core.errors import FarthingError, RequestTimedOut, ValidationFailed
@@ -169,6 +169,9 @@ class _Exchange:
             self._receive, self._unread = streamed, False
             return
         self._work.body = await bodies.read(path, self._headers, self._receive, self._kept)
+        if len(self._work.body) > LARGE_BODY_BYTES:
+            # only now: who sends slowly takes no turn from who has sent
+            await self._work.begin_large_body(self._kept.owner)
 
     async def _replay(self) -> Any:
         if self._unread:

@@ -29,6 +29,7 @@ from farthing.core.errors import (
     ValidationFailed,
 )
 from farthing.events.ingest.arrival import settle_in
+from farthing.events.ingest.incoming import READ_AT_ONCE_BYTES
 from farthing.events.ingest.measuring import UNMEASURED, Counted, Measurements
 from farthing.events.ingest.meters import MeterMemory
 from farthing.events.ingest.store import (
@@ -79,12 +80,15 @@ def _superseded() -> Counter:
 class _Waiting:
     """A request whose events are not stored yet."""
 
-    __slots__ = ("answer", "arrivals", "measured", "scope")
+    __slots__ = ("answer", "arrivals", "is_large", "measured", "scope")
 
-    def __init__(self, scope: Scope, arrivals: Sequence[Arrival], answer: asyncio.Future[None]) -> None:
+    def __init__(
+        self, scope: Scope, arrivals: Sequence[Arrival], answer: asyncio.Future[None], *, is_large: bool
+    ) -> None:
         self.scope = scope
         self.arrivals = arrivals
         self.answer = answer
+        self.is_large = is_large
         self.measured = UNMEASURED
 
     def resolve(self, error: Exception | None) -> None:
@@ -126,8 +130,8 @@ class Ingest:
         self._wake_all()
         await asyncio.gather(*self._tasks)
 
-    async def accept(self, scope: Scope, arrivals: Sequence[Arrival]) -> None:
-        """Return when `arrivals` are durable: all of them, in one transaction.
+    async def accept(self, scope: Scope, arrivals: Sequence[Arrival], body_bytes: int = 0) -> None:
+        """Return when `arrivals` are durable: all of them, in one transaction. `body_bytes` is what they came in.
 
         Raises TooManyRequests when too many events wait, and ServiceUnavailable when the store does not take them.
         """
@@ -137,7 +141,9 @@ class Ingest:
         here = self._waiting.get(environment, 0)
         if here + len(arrivals) > MOST_WAITING_PER_ENVIRONMENT or self._total + len(arrivals) > MOST_WAITING:
             raise TooManyRequests("Too many events are waiting to be stored", RETRY_AFTER_SECONDS)
-        waiting = _Waiting(scope, arrivals, asyncio.get_running_loop().create_future())
+        answer = asyncio.get_running_loop().create_future()
+        # one of megabytes has a transaction of its own: the loop stands still while its message is sent
+        waiting = _Waiting(scope, arrivals, answer, is_large=body_bytes > READ_AT_ONCE_BYTES)
         self._count(environment, len(arrivals))
         measured = measure_arrivals_if_cheap(environment, arrivals, self._memory)
         if measured is None:
@@ -205,7 +211,7 @@ class Ingest:
         size = 0
         version = queue[0].measured.version
         while queue and (not taken or size + len(queue[0].arrivals) <= MOST_PER_TRANSACTION):
-            if queue[0].measured.version != version:
+            if queue[0].measured.version != version or (taken and (queue[0].is_large or taken[0].is_large)):
                 break
             waiting = queue.popleft()
             taken.append(waiting)

@@ -19,7 +19,12 @@ def as_text(value: Any) -> str | None:
 
 def text_array(values: Iterable[str | None]) -> str:
     """An array of texts."""
-    return "{" + ",".join(["NULL" if value is None else _quoted(value) for value in values]) + "}"
+    return "{" + ",".join(["NULL" if value is None else quoted(value) for value in values]) + "}"
+
+
+def array_of_quoted(values: Iterable[str]) -> str:
+    """An array of texts that are `quoted` already."""
+    return "{" + ",".join(values) + "}"
 
 
 def array(values: Iterable[Any]) -> str:
@@ -28,8 +33,11 @@ def array(values: Iterable[Any]) -> str:
 
 
 def arrays(columns: Sequence[Any], measured: Sequence[Any], notice: Sequence[Any]) -> list[str]:
-    """The columns of events, of what they count, and the notice of them, as the insertion of several takes them."""
-    places, timestamps, arrived, *texts, senders = columns
+    """The columns of events, of what they count, and the notice of them, as the insertion of several takes them.
+
+    The properties among them are `quoted`: of a large batch that takes long, and is done before, in slices.
+    """
+    places, timestamps, arrived, *texts, properties, senders = columns
     counted_places, meters, quantities, keys, errors = measured
     at, customers = notice
     return [
@@ -37,6 +45,7 @@ def arrays(columns: Sequence[Any], measured: Sequence[Any], notice: Sequence[Any
         array(timestamps),
         array(arrived),
         *map(text_array, texts),
+        array_of_quoted(properties),
         array(senders),
         array(counted_places),
         text_array(meters),
@@ -54,7 +63,8 @@ def single_row(columns: Sequence[Any], measured: Sequence[Any], notice: Sequence
     return [*(as_text(value) for (value,) in (*columns, *measured)), at.isoformat(), text_array(customers)]
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A text as an element of an array."""
     if "\\" in text or '"' in text:
         text = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,12 +28,13 @@ from psycopg.rows import TupleRow
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.core.slices import collect
 from farthing.events.ingest import statements
 from farthing.events.ingest.arrival import MOST_IN_ONE_TRANSACTION
 from farthing.events.ingest.contents import read, written
 from farthing.events.ingest.measuring import UNMEASURED, Measurements, measure_events, measure_if_cheap
 from farthing.events.ingest.meters import MeterMemory, MeterSet
-from farthing.events.ingest.parameters import arrays, single_row, text_array
+from farthing.events.ingest.parameters import arrays, quoted, single_row, text_array
 from farthing.metering.event import UsageEvent, same_content
 from farthing.storage.connections.messages import Statement, send_together
 from farthing.storage.postgres import clock_of
@@ -248,7 +249,7 @@ async def _append(
             Statement("BEGIN"),
             Statement(statements.CONFINE, within),
             Statement(statements.RULES, within),
-            *(_insertion(environment, batch) if at_once else ()),
+            *(await _insertion(environment, batch) if at_once else ()),
         ],
     )
     ((version, rule),) = rules
@@ -267,7 +268,7 @@ async def _append(
         if not latest:
             return Appended(refused=len(arrivals))
     if not stored:
-        stored = await send_together(connection, _insertion(environment, batch))
+        stored = await send_together(connection, await _insertion(environment, batch))
     ((places,),), refused = stored
     if refused:
         raise VoidedEvents(event_id for (event_id,) in refused)
@@ -292,14 +293,15 @@ Placed = tuple[int, Arrival]
 """An arrival with its place among those that came together."""
 
 
-def _insertion(environment: str, batch: _Batch) -> Sequence[Statement]:
+async def _insertion(environment: str, batch: _Batch) -> Sequence[Statement]:
     """What answers the places of the new events, and the ids of void ones."""
-    values = (batch.columns(), batch.measured(), batch.notice())
-    inserting = (
-        Statement(statements.INSERT_ONE, [environment, *single_row(*values)])
-        if batch.is_of_one
-        else Statement(statements.INSERT, [environment, *arrays(*values)])
-    )
+    if batch.is_of_one:
+        row = single_row(batch.columns(batch.properties()), batch.measured(), batch.notice())
+        inserting = Statement(statements.INSERT_ONE, [environment, *row])
+    else:
+        properties = await collect(map(quoted, batch.properties()), environment)
+        columns = arrays(batch.columns(properties), batch.measured(), batch.notice())
+        inserting = Statement(statements.INSERT, [environment, *columns])
     # a statement of its own, so that it sees the void of an event that the insert has waited for
     return inserting, Statement(statements.VOID, (environment, text_array(batch.ids())))
 
@@ -350,7 +352,12 @@ class _Batch:
     def ids(self) -> list[str]:
         return [arrival.event.id for _, arrival in self._placed]
 
-    def columns(self) -> list[Any]:
+    def properties(self) -> Iterator[str]:
+        """The properties of each event as JSON, made as they are taken."""
+        return (written(arrival.event.properties) for _, arrival in self._placed)
+
+    def columns(self, properties: Iterable[str]) -> list[Any]:
+        """A list for each column, that of the properties as given."""
         events = [arrival.event for _, arrival in self._placed]
         return [
             [place for place, _ in self._placed],
@@ -361,7 +368,7 @@ class _Batch:
             [event.event_name for event in events],
             [event.customer_id for event in events],
             [event.source for event in events],
-            [written(event.properties) for event in events],
+            list(properties),
             [arrival.sender.id for _, arrival in self._placed],
         ]
 
@@ -459,7 +466,8 @@ async def _changed(
 
 
 async def _replace(connection: psycopg.AsyncConnection[TupleRow], environment: str, batch: _Batch) -> None:
-    await connection.execute(statements.REPLACE, [*batch.columns(), environment, environment, *batch.measured()])
+    columns = batch.columns(batch.properties())
+    await connection.execute(statements.REPLACE, [*columns, environment, environment, *batch.measured()])
     await connection.execute(statements.NOTICE_CHANGES, [environment, *batch.notice()])
 
 

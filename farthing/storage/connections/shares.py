@@ -3,12 +3,18 @@
 Without it one tenant that waits for a lock, or sends more than the database can do, would hold every connection. Slots
 stand in front of the pool, fewer than it has connections: a request that holds one may open a second connection, and
 what has no tenant yet (verifying a key) still finds one.
+
+A third of the connections is a fair share of connections, not of processors: ten requests of one tenant that are worked
+on at once are ten turns of the loop and ten backends before each step of another's. So, while several tenants ask, few
+requests of each are worked on abreast. Alone, a tenant is not held back.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, OrderedDict, deque
+import math
+import time
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -18,6 +24,33 @@ from farthing.core.errors import ServiceUnavailable, TooManyRequests
 RETRY_AFTER_SECONDS = 2
 MOST_WAITING_PER_TENANT = 500
 WAIT_SECONDS = 10.0
+ABREAST = 3
+"""How many requests of a tenant are worked on at once while other tenants ask too."""
+ABREAST_SECONDS = 0.25
+"""How long a request counts among those: one that takes longer waits, for a lock say, and keeps no processor busy."""
+ACTIVE_SECONDS = 1.0
+"""For how long after requests of two tenants it is taken that both go on asking."""
+
+
+class TenantActivity:
+    """Whether the requests of this process are one tenant's, or several tenants'."""
+
+    __slots__ = ("_changed_at", "_latest")
+
+    def __init__(self) -> None:
+        self._latest = ""
+        self._changed_at = -math.inf
+
+    def note_request(self, tenant_id: str) -> None:
+        """A request of this tenant has come."""
+        if tenant_id != self._latest:
+            if self._latest:
+                self._changed_at = time.monotonic()
+            self._latest = tenant_id
+
+    def is_of_several(self) -> bool:
+        """Whether another tenant than the one before has asked a moment ago."""
+        return time.monotonic() - self._changed_at < ACTIVE_SECONDS
 
 
 class Admission:
@@ -42,7 +75,10 @@ def tenant_at_hand() -> str:
 
 
 class Shares:
-    """At most `slots` at once, at most `per_tenant` of them one tenant's; free ones go to the tenants in turn."""
+    """At most `slots` at once, at most `per_tenant` of them one tenant's; free ones go to the tenants in turn.
+
+    With an `activity`, few of each tenant begin at a time while several tenants are active; see `ABREAST`.
+    """
 
     def __init__(
         self,
@@ -52,15 +88,19 @@ class Shares:
         most_waiting: int = MOST_WAITING_PER_TENANT,
         wait_seconds: float = WAIT_SECONDS,
         refusal: str = "Other requests of this tenant hold all database connections it may use; please try again",
+        activity: TenantActivity | None = None,
     ) -> None:
         self.slots = max(1, slots)
         self.per_tenant = max(1, min(per_tenant, self.slots))
         self._most_waiting = most_waiting
         self._wait_seconds = wait_seconds
         self._refusal = refusal
-        self._held: Counter[str] = Counter()
+        self._activity = activity
+        self._held: dict[str, list[float]] = {}
+        """When each slot of a tenant was taken, the latest last."""
         self._total = 0
         self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self._looking: asyncio.TimerHandle | None = None
 
     async def acquire(self, tenant_id: str) -> None:
         """Take a slot, waiting for it in the tenant's queue.
@@ -75,6 +115,7 @@ class Shares:
             raise TooManyRequests("Too many requests of this tenant are waiting", RETRY_AFTER_SECONDS)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         queue.append(turn)
+        self._look_later()
         try:
             async with asyncio.timeout(self._wait_seconds):
                 await turn
@@ -87,8 +128,9 @@ class Shares:
     def release(self, tenant_id: str) -> None:
         """Give a slot back; whoever is next gets it."""
         self._total -= 1
-        self._held[tenant_id] -= 1
-        if not self._held[tenant_id]:
+        held = self._held[tenant_id]
+        held.pop()  # the one taken last: what is held for long has begun before what ends soon
+        if not held:
             del self._held[tenant_id]
         self._pass_on()
 
@@ -106,11 +148,28 @@ class Shares:
             self.release(tenant_id)
 
     def _is_free_for(self, tenant_id: str) -> bool:
-        return self._total < self.slots and self._held[tenant_id] < self.per_tenant
+        held = self._held.get(tenant_id, ())
+        if self._total >= self.slots or len(held) >= self.per_tenant:
+            return False
+        if self._activity is None or len(held) < ABREAST or not self._activity.is_of_several():
+            return True
+        return held[-ABREAST] <= time.monotonic() - ABREAST_SECONDS
 
     def _take(self, tenant_id: str) -> None:
         self._total += 1
-        self._held[tenant_id] += 1
+        self._held.setdefault(tenant_id, []).append(time.monotonic())
+
+    def _look_later(self) -> None:
+        """Look again at who waits when time alone may have made a slot free."""
+        if self._activity is not None and self._looking is None:
+            self._looking = asyncio.get_running_loop().call_later(ABREAST_SECONDS, self._look)
+
+    def _look(self) -> None:
+        self._looking = None
+        while self._pass_on():
+            pass
+        if self._queues:
+            self._look_later()
 
     def _leave(self, tenant_id: str, turn: asyncio.Future[None]) -> None:
         """Stop waiting; a slot that came at the same moment goes to the next."""
@@ -125,10 +184,12 @@ class Shares:
             if not queue:
                 del self._queues[tenant_id]
 
-    def _pass_on(self) -> None:
+    def _pass_on(self) -> bool:
+        """Give each tenant that waits a slot, if there is one for it; whether any was given."""
+        before = self._total
         for tenant_id in list(self._queues):
             if self._total >= self.slots:
-                return
+                break
             queue = self._queues[tenant_id]
             while queue and self._is_free_for(tenant_id):
                 turn = queue.popleft()
@@ -141,3 +202,4 @@ class Shares:
                 self._queues.move_to_end(tenant_id)
             else:
                 del self._queues[tenant_id]
+        return self._total > before

@@ -18,7 +18,8 @@ from sqlalchemy import make_url
 from farthing.api.work import UnitOfWork
 from farthing.core.caller import Caller
 from farthing.core.origin import VISITOR
-from farthing.storage.postgres import LONG_READS_PER_TENANT, Database
+from farthing.storage.connections import shares
+from farthing.storage.postgres import LARGE_BODIES_PER_TENANT, LONG_READS_PER_TENANT, Database
 from farthing.wiring import wire
 from tests.account import Account
 from tests.conftest import running, settings_for
@@ -218,6 +219,69 @@ async def test_a_report_given_up_while_it_waits_for_a_connection_gives_its_turn_
         assert work.holds_something, "the edge ends what holds something"
         await work.release()
     await asyncio.wait_for(requests.long_reads.acquire(tenant), 5)
+    await database.close()
+
+
+async def test_a_request_given_up_while_it_waits_gives_all_its_turns_back(deployment: Deployment) -> None:
+    database = Database(deployment.url, wire(), pool_size=4, overflow=2)
+    requests = database.for_requests(database.timeouts, tenant_connections=1)
+    assert requests.shares is not None
+    tenant = deployment.account.tenant_id
+    await requests.shares.acquire(tenant)
+    work = UnitOfWork(requests, "given-up")
+    await work.begin_large_body(tenant)
+    work.begin(Caller(tenant, "", "", "", VISITOR), read_only=False)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(work.admit(), 0.05)
+    assert work.holds_something, "the edge ends what holds something"
+    await work.release()
+    assert not work.holds_something
+    for turns in (requests.large_bodies, requests.abreast):
+        assert turns is not None
+        assert not turns._held
+    await database.close()
+
+
+async def test_events_and_summaries_wait_for_no_place(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three requests wait for a row while another tenant asks too: what is read besides waits, these are answered."""
+    monkeypatch.setattr(shares, "ABREAST_SECONDS", 600)
+    monkeypatch.setattr(shares, "ACTIVE_SECONDS", 600)
+    account = deployment.account
+    id = await customer(account, "abreast")
+    assert (await deployment.stranger.http.get("/customers")).status_code == 200
+    async with locked(deployment, id):
+        crowd = [asyncio.create_task(account.http.put(f"/customers/{id}", json={"name": "N"})) for _ in range(3)]
+        await deployment.until_waiting(2)
+        listed = asyncio.create_task(account.http.get("/customers"))
+        assert (await deployment.stranger.http.get("/customers")).status_code == 200
+        assert (await account.http.get(f"/customers/{id}/invoices/summary")).status_code == 200
+        event = {"event_name": "call", "external_customer_id": "abreast"}
+        assert (await account.http.post("/events", json=event)).status_code == 202
+        assert not listed.done()
+    answers = await asyncio.gather(listed, *crowd)
+    assert Counter(answer.status_code for answer in answers) == {200: 4}
+
+
+async def test_large_bodies_of_one_tenant_are_stored_a_few_at_a_time(deployment: Deployment) -> None:
+    """Here the first wait for a table that somebody holds; another is told when to come back, and keeps nothing."""
+    database = Database(deployment.url, wire(), pool_size=4, overflow=2)
+    settings = settings_for(deployment.url, connection_wait_seconds=0.3)
+    event = {"event_name": "large", "external_customer_id": "c", "properties": {"text": "x" * 100_000}}
+    body = {"events": [event] * 12}
+    async with running(settings, database) as base_url, Account(base_url, settings, database) as account:
+        with psycopg.connect(deployment.admin_url) as holder:
+            holder.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
+            stored = [
+                asyncio.create_task(account.http.post("/events/bulk", json=body))
+                for _ in range(LARGE_BODIES_PER_TENANT)
+            ]
+            await deployment.until_waiting(LARGE_BODIES_PER_TENANT)
+            refused = check_refusal(await account.http.post("/events/bulk", json=body), 503, "service_unavailable")
+            assert "large requests" in refused["message"]
+            assert (await account.http.get("/customers")).status_code == 200
+            holder.rollback()
+        assert Counter(answer.status_code for answer in await asyncio.gather(*stored)) == {202: len(stored)}
+        assert (await account.http.post("/events/bulk", json=body)).status_code == 202
     await database.close()
 
 
