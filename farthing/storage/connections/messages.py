@@ -48,8 +48,9 @@ _AS_TUPLE: Any = tuple
 async def send_together(connection: Connection, statements: Sequence[Statement]) -> list[list[TupleRow]]:
     """Carry statements out in their order, and return the rows of each; none for what returns none.
 
-    Outside of a transaction, statements without BEGIN are one of their own, committed when this returns. Each sees what those before it did, and what others had committed when its own turn came. Raises psycopg.Error of
-    the first that fails; none after it is carried out.
+    Outside of a transaction, statements without BEGIN are one of their own, committed when this returns. Each sees what
+    those before it did, and what others had committed when its own turn came. Raises psycopg.Error of the first that
+    fails; none after it is carried out.
     """
     async with connection.lock:
         if connection.closed:
