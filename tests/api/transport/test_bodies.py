@@ -78,8 +78,8 @@ async def test_what_strangers_send_is_never_kept_beyond_its_bound() -> None:
     reader = BodyReader(unknown, ReadTimes())
     kept = Kept()
     piece = b"x" * 65_536
+    sent = arriving(*[(piece, True)] * 10, (b"", False))
     with pytest.raises(Unauthorized):
-        sent = arriving(*[(piece, True)] * 10, (b"", False))
         await reader.read("/v1/events/bulk", {b"transfer-encoding": b"chunked"}, sent, kept)
     assert kept.size <= bodies.UNIDENTIFIED_BYTES
     reader.memory.let_go(kept)
