@@ -49,8 +49,6 @@ VOID = "SELECT event_id FROM event_versions WHERE environment_id = $1 AND blocks
 
 _KINDS = ("int", "timestamptz", "timestamptz", "text", "text", "text", "text", "text", "text", "bigint")
 _MEASURED_KINDS = ("int", "text", "numeric", "text", "text")
-
-
 _AS_EXPECTED = """
     WHERE coalesce((SELECT version FROM meter_versions WHERE environment_id = $1), 0) = ${version}::bigint
         AND NOT EXISTS (

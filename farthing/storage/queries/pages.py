@@ -118,10 +118,10 @@ async def read_row(read: Read, shape: RowShape[Answer], id: str) -> Answer | Non
 
 @cache
 def _by_id(shape: RowShape[Any]) -> Prepared:
-    table = shape.table.__table__
-    is_there = f" AND r.status <> '{Status.DELETED}'" if "status" in table.columns else ""
-    sql = f"SELECT {', '.join(shape.columns)} FROM {table.name} AS r WHERE r.id = $1{is_there}"
-    return Prepared(f"{table.name}_by_id", ("text",), sql)
+    table = shape.table.__tablename__
+    is_there = f" AND r.status <> '{Status.DELETED}'" if "status" in shape.table.__table__.columns else ""
+    sql = f"SELECT {', '.join(shape.columns)} FROM {table} AS r WHERE r.id = $1{is_there}"
+    return Prepared(f"{table}_by_id", ("text",), sql)
 
 
 def rows_of(session: AsyncSession) -> Read:
