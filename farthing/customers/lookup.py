@@ -15,7 +15,7 @@ from farthing.customers.shapes import CUSTOMER
 from farthing.customers.tables import Customer, ExternalIdTenure
 from farthing.storage.queries.kept import KeptRows, RowLock, answer_to, kept_rows
 from farthing.storage.queries.listing import one_of, page_statements
-from farthing.storage.queries.pages import PageShape, Read, read_answers
+from farthing.storage.queries.pages import PageShape, Read, read_answers, read_row
 from farthing.storage.queries.rows import missing
 
 SEARCHABLE = (
@@ -90,6 +90,11 @@ async def lock_for_use(session: AsyncSession, customer_id: str) -> Customer:
 def _kept_for_use() -> KeptRows[Customer]:
     mine = Customer.id == bindparam("id", type_=String)
     return kept_rows(Customer, mine, Customer.status != Status.DELETED, lock=RowLock.SHARE)
+
+
+async def customer_answer(read: Read, id: str) -> CustomerResponse | None:
+    """The customer with this id, archived ones included; None for one that is not there."""
+    return await read_row(read, CUSTOMER, id)
 
 
 async def customers_page(

@@ -62,9 +62,13 @@ class Customers(Controller):
         return await _page(unit_of_work(request), query, query.metadata)
 
     @get("/{id:str}", operation_id="getCustomer", guards=[needs("customer", "read")])
-    async def read(self, id: str, session: AsyncSession, expand: str | None = None) -> CustomerResponse:
+    async def read(self, id: str, request: Request[Any, Any, Any], expand: str | None = None) -> CustomerResponse:
         """Get a customer, archived ones included."""
         wanted = expansions(expand, EXPANDABLE)
+        work = unit_of_work(request)
+        if not wanted and (found := await lookup.customer_answer(work.read_once, id)):
+            return found
+        session = await work.admitted_session()
         return await _answer(session, await find(session, Customer, id), wanted)
 
     @get("/external/{external_id:str}", operation_id="getCustomerByExternalId", guards=[needs("customer", "read")])

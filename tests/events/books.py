@@ -35,9 +35,15 @@ class Books:
         async with self.database.transaction(self.scope) as session:
             session.add_all(row_of(meter) for meter in meters)
 
-    async def send(self, events: Sequence[UsageEvent], at: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> Appended:
+    async def send(
+        self,
+        events: Sequence[UsageEvent],
+        at: datetime = datetime(2026, 1, 1, tzinfo=UTC),
+        *,
+        have_fresh_ids: bool = False,
+    ) -> Appended:
         """Append in one transaction."""
-        arrivals = [Arrival(event, at) for event in events]
+        arrivals = [Arrival(event, at, has_fresh_id=have_fresh_ids) for event in events]
         store = self.database.ports.part(EventStore)
         return await append(self.connection, self.scope, arrivals, self.memory, store.append_measured)
 

@@ -282,7 +282,16 @@ async def test_the_ingestion_filter_leaves_other_customers_out(account: Account)
     assert (await post(account, "/events/query", RANGE))["total_count"] == 2
 
 
-async def test_what_the_filter_leaves_out_takes_nothing_of_what_others_count(account: Account) -> None:
+HAS_ID = pytest.mark.parametrize(
+    "named", [pytest.param({}, id="with ids"), pytest.param({"event_id": None}, id="without ids")]
+)
+"""Events whose ids are made as they come in are stored in another way."""
+
+
+@HAS_ID
+async def test_what_the_filter_leaves_out_takes_nothing_of_what_others_count(
+    account: Account, named: dict[str, Any]
+) -> None:
     """It is switched on where events were stored before, so that the first append after that does not know of it."""
     meter_id = await new_meter(account)
     await send(account, [sent("10:00", "before", x=1), sent("10:00", "of another", customer="c2", x=1)])
@@ -291,9 +300,13 @@ async def test_what_the_filter_leaves_out_takes_nothing_of_what_others_count(acc
     )
     for number in range(2):
         out, taken = sent("10:01", f"out {number}", customer="c2", x=10), sent("10:01", f"in {number}", x=100)
-        await send(account, [out, taken])
+        await send(account, [{**out, **named}, {**taken, **named}])
     assert (await post(account, "/events/query", RANGE))["total_count"] == 4
     assert (await usage(account, meter_id, *JANUARY))["value"] == 202
+    await account.put("/settings/event_ingestion_filter", {"value": {"enabled": False}})
+    for number in range(2):
+        await send(account, [{**sent("10:02", f"then {number}", customer="c2", x=1000), **named}])
+    assert (await usage(account, meter_id, *JANUARY))["value"] == 2202
 
 
 async def test_a_full_queue_tells_clients_to_come_back(database: Database, account: Account) -> None:
@@ -323,7 +336,10 @@ async def test_without_a_store_nothing_is_accepted() -> None:
     await database.close()
 
 
-async def test_a_meter_made_in_one_process_counts_in_another_at_once(account: Account, database_url: str) -> None:
+@HAS_ID
+async def test_a_meter_made_in_one_process_counts_in_another_at_once(
+    account: Account, database_url: str, named: dict[str, Any]
+) -> None:
     other_database = Database(database_url, account.database.ports, pool_size=5)
     settings = settings_for(database_url)
     async with running(settings, other_database) as url:
@@ -333,7 +349,7 @@ async def test_a_meter_made_in_one_process_counts_in_another_at_once(account: Ac
             await send(other, each(1))  # the other process remembers that there is no meter
             for n in range(5):
                 meter_id = await new_meter(account)
-                await send(other, [sent("11:00", f"after-{n}", x=1)])
+                await send(other, [{**sent("11:00", f"after-{n}", x=1), **named}])
                 answer = await usage(other, meter_id, "2024-01-15T10:30", "2024-02-01T00:00")
                 # those of earlier rounds were stored when the meter was made, and counted with it
                 assert answer["value"] == n + 1, f"round {n}"

@@ -125,6 +125,20 @@ async def test_a_changed_event_replaces_the_earlier_version(each_store: Database
         assert await rows(books) == 2
 
 
+async def test_fresh_ids_that_are_stored_again_after_a_lost_answer_count_once(each_store: Database) -> None:
+    async with opened(each_store) as books:
+        counting = meter()
+        await books.add_meters([counting])
+        fresh = [event("made here", 1), event("made here too", 2)]
+        await books.send(fresh, have_fresh_ids=True)  # the first reads the meters
+        fresh = [msgspec.structs.replace(each, id=f"{each.id} later") for each in fresh]
+        done = await books.send(fresh, have_fresh_ids=True)
+        assert (done.added, done.unchanged) == (2, 0)
+        done = await books.send(fresh, have_fresh_ids=True)
+        assert (done.added, done.unchanged) == (0, 2)
+        assert await total(books, counting, "c1") == 6
+
+
 async def test_the_same_content_changes_nothing_not_even_the_order(each_store: Database) -> None:
     async with opened(each_store) as books:
         latest = replace(meter(), aggregation=Aggregation(AggregationType.LATEST, "x"))

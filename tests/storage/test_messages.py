@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import bindparam, select, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
@@ -15,7 +16,7 @@ from sqlalchemy.types import String
 from farthing.core.ids import Kind, new_id
 from farthing.customers.tables import Customer, TaxTreatment
 from farthing.events.ingest.parameters import array, text_array
-from farthing.storage.connections.messages import Statement
+from farthing.storage.connections.messages import Statement, send_together
 from farthing.storage.postgres import ask_together, send_with_commit
 from farthing.storage.queries.kept import answer_to, answers_to, kept
 from farthing.storage.queries.rows import find, insert_if_new, lock_row
@@ -226,3 +227,22 @@ async def test_arrays_written_by_hand_are_read_as_what_they_were(account: Accoun
 
 FAILING = Statement("SELECT 1 / 0")
 SCOPE = "SELECT current_setting('farthing.environment_id'), current_setting('lock_timeout')"
+
+
+async def test_a_message_without_begin_is_stored_whole_or_not_at_all(account: Account) -> None:
+    """Also where it fails at its end, which is the failure of no statement."""
+    add = Statement("INSERT INTO checked_at_the_end VALUES ($1::int)", ("1",))
+    async with await psycopg.AsyncConnection.connect(account.database.url, autocommit=True) as connection:
+        await connection.execute(
+            "CREATE TEMP TABLE checked_at_the_end (number int, UNIQUE (number) DEFERRABLE INITIALLY DEFERRED)"
+        )
+        for _ in range(2):  # prepared by the message, and before it
+            with pytest.raises(psycopg.errors.UniqueViolation):
+                await send_together(connection, [add, add])
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            await send_together(connection, [add, Statement("SELECT 1 / 0")])
+        counting = Statement("SELECT count(*) FROM checked_at_the_end")
+        assert await send_together(connection, [counting]) == [[(0,)]]
+        await send_together(connection, [add])
+        await connection.rollback()
+        assert await send_together(connection, [counting]) == [[(1,)]]

@@ -125,6 +125,8 @@ class BodyReader:
 
     async def read(self, path: str, headers: Headers, receive: Callable[[], Awaitable[Any]], kept: Kept) -> bytes:
         """The whole body, unpacked. What is kept of it stays on `kept` until that is let go."""
+        if not _announces_body(headers):
+            return b""  # to ask the server for it would cost more than all else that a read does here
         limit = EVENTS_BODY_BYTES if path.startswith(EVENTS_PREFIX) else BODY_BYTES
         body = _Body(self, headers, limit, kept)
         try:
@@ -229,6 +231,11 @@ class _Body:
 
 def _too_large(limit: int) -> ValidationFailed:
     return ValidationFailed("Request body is too large", {"body": f"must be at most {limit} bytes"})
+
+
+def _announces_body(headers: Headers) -> bool:
+    """Whether a request has a body: one of HTTP/1.1 says so by one of these headers (RFC 9112, 6.3)."""
+    return headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
 
 
 _GZIP, _DEFLATE = b"gzip", b"deflate"

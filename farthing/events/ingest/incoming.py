@@ -226,7 +226,13 @@ def _arrival(
     untimed = given.timestamp is None or given.timestamp == _NO_TIME
     if given.timestamp is not None and not untimed:
         times.require(given.timestamp)
-    return Arrival(_event(given, now, token, index), now, sender, untimed and token is not None)
+    return Arrival(
+        _event(given, now, token, index),
+        now,
+        sender,
+        keeps_stored_time=untimed and token is not None,
+        has_fresh_id=token is None and not given.event_id,
+    )
 
 
 def _event(given: IngestEventRequest, now: datetime, token: str | None = None, index: int = 0) -> UsageEvent:

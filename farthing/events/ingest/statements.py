@@ -49,20 +49,31 @@ VOID = "SELECT event_id FROM event_versions WHERE environment_id = $1 AND blocks
 
 _KINDS = ("int", "timestamptz", "timestamptz", "text", "text", "text", "text", "text", "text", "bigint")
 _MEASURED_KINDS = ("int", "text", "numeric", "text", "text")
+_AS_EXPECTED = """
+    WHERE coalesce((SELECT version FROM meter_versions WHERE environment_id = $1), 0) = ${version}::bigint
+        AND NOT EXISTS (
+            SELECT FROM settings WHERE tenant_id = ${tenant}::text AND environment_id = $1
+                AND key = 'event_ingestion_filter' AND status = 'published' AND value ->> 'enabled' = 'true'
+        )
+"""
+"""What `RULES` would answer, as a condition: the meters are of this version, and the filter is off."""
 
 
-def _insertion(rows: str, dimensions: str) -> str:
+def _insertion(rows: str, dimensions: str, *, conditional: bool = False) -> str:
     """The insertion of arrivals and what they count: $1 is the environment, and then come the columns of both, when the
-    first of them came and whose they are.
+    first of them came and whose they are; a conditional one takes the version of the meters and the tenant besides.
     """
     columns = [f"${number}::{kind}{dimensions}" for number, kind in enumerate((*_KINDS, *_MEASURED_KINDS), 2)]
     arrivals, measured = ", ".join(columns[: len(_KINDS)]), ", ".join(columns[len(_KINDS) :])
-    arrived_at, customers = f"${len(columns) + 2}::timestamptz", f"${len(columns) + 3}::text[]"
+    after = len(columns) + 2
+    arrived_at, customers = f"${after}::timestamptz", f"${after + 1}::text[]"
+    condition = _AS_EXPECTED.format(version=after + 2, tenant=after + 3) if conditional else ""
     return f"""
     WITH added AS (
         INSERT INTO events (sequence, environment_id, {COLUMNS})
         SELECT (SELECT {FIRST_SEQUENCE}) + place, $1::text, {COLUMNS.replace("properties", "properties::jsonb")}
         FROM {rows.format(arrivals)} AS a (place, {COLUMNS})
+        {condition}
         ON CONFLICT (environment_id, id) DO NOTHING
         RETURNING {PLACE} AS place, sequence, timestamp, external_customer_id, owner_sequence
     ), counted AS (
@@ -79,6 +90,8 @@ def _insertion(rows: str, dimensions: str) -> str:
 INSERT = _insertion("unnest({})", "[]")
 INSERT_ONE = _insertion("(VALUES ({}))", "")
 """Of one event that one meter counts: planning and running it costs less than with arrays of one."""
+INSERT_IF = _insertion("unnest({})", "[]", conditional=True)
+INSERT_ONE_IF = _insertion("(VALUES ({}))", "", conditional=True)
 LOCK_STORED = """
     SELECT id, event_name, external_customer_id, timestamp, properties::text, source, customer_id, sequence,
         sent_by

@@ -68,6 +68,8 @@ class Arrival(msgspec.Struct, frozen=True):
     sender: Sender = _DEPLOYMENT
     keeps_stored_time: bool = False
     """Whether its time is that of its arrival and it may be a repeat, whose first arrival is when it happened."""
+    has_fresh_id: bool = False
+    """Whether its id was made for it as it came in, so that no other event can have it."""
 
 
 @dataclass(slots=True)
@@ -173,6 +175,8 @@ async def append_measured(
         raise ValueError(f"an append takes at most {MOST_IN_ONE_TRANSACTION} events")
     for attempt in range(ATTEMPTS):
         try:
+            if (appended := await _append_at_once(connection, scope, arrivals, measured, memory)) is not None:
+                return appended
             async with _ending(connection):
                 return await _append(connection, scope, arrivals, measured, memory)
         except (_Vanished, _Filtered, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
@@ -228,6 +232,31 @@ async def await_appends(session: AsyncSession, environment_id: str) -> None:
     )
 
 
+async def _append_at_once(
+    connection: psycopg.AsyncConnection[TupleRow],
+    scope: Scope,
+    arrivals: Sequence[Arrival],
+    measured: Measurements,
+    memory: MeterMemory,
+) -> Appended | None:
+    """Store events that no other can be, in one message that is a transaction; None where that cannot be done.
+
+    They are stored on condition that the meters are those they were measured by, and that no filter is on.
+    """
+    environment = scope.environment_id
+    is_usual = measured.version >= 0 and environment not in memory.filtering
+    if not is_usual or not all(arrival.has_fresh_id for arrival in arrivals):
+        return None
+    batch = _Batch(list(enumerate(arrivals)), measured)
+    condition = (str(measured.version), scope.tenant_id)
+    confining = Statement(statements.CONFINE, (scope.tenant_id, environment))
+    # without BEGIN: PostgreSQL commits a message at its end, or all of it fails
+    _, ((places,),) = await send_together(connection, (confining, await _insertion(environment, batch, condition)))
+    if len(places or ()) < len(arrivals):
+        return None  # the condition does not hold, or they were stored before and the answer to that was lost
+    return Appended(added=len(arrivals), unmetered=batch.unmetered(None))
+
+
 async def _append(
     connection: psycopg.AsyncConnection[TupleRow],
     scope: Scope,
@@ -249,7 +278,7 @@ async def _append(
             Statement("BEGIN"),
             Statement(statements.CONFINE, within),
             Statement(statements.RULES, within),
-            *(await _insertion(environment, batch) if at_once else ()),
+            *(await _insertion_unless_void(environment, batch) if at_once else ()),
         ],
     )
     ((version, rule),) = rules
@@ -268,7 +297,7 @@ async def _append(
         if not latest:
             return Appended(refused=len(arrivals))
     if not stored:
-        stored = await send_together(connection, await _insertion(environment, batch))
+        stored = await send_together(connection, await _insertion_unless_void(environment, batch))
     ((places,),), refused = stored
     if refused:
         raise VoidedEvents(event_id for (event_id,) in refused)
@@ -293,17 +322,21 @@ Placed = tuple[int, Arrival]
 """An arrival with its place among those that came together."""
 
 
-async def _insertion(environment: str, batch: _Batch) -> Sequence[Statement]:
-    """What answers the places of the new events, and the ids of void ones."""
+async def _insertion(environment: str, batch: _Batch, condition: Sequence[str] = ()) -> Statement:
+    """What answers the places of the new events; `condition` is the version of the meters, and the tenant."""
     if batch.is_of_one:
+        sql = statements.INSERT_ONE_IF if condition else statements.INSERT_ONE
         row = single_row(batch.columns(batch.properties()), batch.measured(), batch.notice())
-        inserting = Statement(statements.INSERT_ONE, [environment, *row])
-    else:
-        properties = await collect(map(quoted, batch.properties()), environment)
-        columns = arrays(batch.columns(properties), batch.measured(), batch.notice())
-        inserting = Statement(statements.INSERT, [environment, *columns])
+        return Statement(sql, [environment, *row, *condition])
+    properties = await collect(map(quoted, batch.properties()), environment)
+    columns = arrays(batch.columns(properties), batch.measured(), batch.notice())
+    return Statement(statements.INSERT_IF if condition else statements.INSERT, [environment, *columns, *condition])
+
+
+async def _insertion_unless_void(environment: str, batch: _Batch) -> Sequence[Statement]:
+    """The same, and what answers the ids of void ones."""
     # a statement of its own, so that it sees the void of an event that the insert has waited for
-    return inserting, Statement(statements.VOID, (environment, text_array(batch.ids())))
+    return await _insertion(environment, batch), Statement(statements.VOID, (environment, text_array(batch.ids())))
 
 
 def admitted(arrivals: Sequence[Arrival], rule: Mapping[str, Any] | None) -> list[Placed] | None:

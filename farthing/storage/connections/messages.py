@@ -48,8 +48,9 @@ _AS_TUPLE: Any = tuple
 async def send_together(connection: Connection, statements: Sequence[Statement]) -> list[list[TupleRow]]:
     """Carry statements out in their order, and return the rows of each; none for what returns none.
 
-    Each sees what those before it did, and what others had committed when its own turn came. Raises psycopg.Error of
-    the first that fails; none after it is carried out.
+    Outside of a transaction, statements without BEGIN are one of their own, committed when this returns. Each sees what
+    those before it did, and what others had committed when its own turn came. Raises psycopg.Error of the first that
+    fails; none after it is carried out.
     """
     async with connection.lock:
         if connection.closed:
@@ -151,6 +152,8 @@ def _rows_of(
             rows.append([])
         else:
             failed = result
+    # a message without BEGIN is committed at its end, and what fails there belongs to no statement
+    failed = failed or next((result for result in remaining if result.status == ExecStatus.FATAL_ERROR), None)
     if failed is not None:
         raise psycopg.errors.error_from_result(failed, encoding="utf-8")
     return rows

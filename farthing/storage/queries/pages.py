@@ -12,6 +12,7 @@ import re
 from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Generic, TypeVar, cast
 
 from sqlalchemy import ARRAY, BindParameter, Boolean, DateTime, Integer, Numeric, String
@@ -21,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import TypeEngine
 
 from farthing.core.encoding.wire import Response
+from farthing.core.enums import Status
 from farthing.core.slices import collect
 from farthing.storage.connections.hot_reads import Connection, Prepared, rows_in_transaction
 from farthing.storage.connections.shares import tenant_at_hand
@@ -106,6 +108,20 @@ async def read_answers(read: Read, listing: PageShape[Answer], statements: PageS
     """The rows of a page to which nothing belongs, and how many there are."""
     found = await read_page(read, listing, statements)
     return found.rows, found.total
+
+
+async def read_row(read: Read, shape: RowShape[Answer], id: str) -> Answer | None:
+    """The answer that the row with this id stands for; None where there is none, or it is deleted."""
+    found = shape.answers(await read(_by_id(shape), id), Texts())
+    return found[0] if found else None
+
+
+@cache
+def _by_id(shape: RowShape[Any]) -> Prepared:
+    table = shape.table.__tablename__
+    is_there = f" AND r.status <> '{Status.DELETED}'" if "status" in shape.table.__table__.columns else ""
+    sql = f"SELECT {', '.join(shape.columns)} FROM {table} AS r WHERE r.id = $1{is_there}"
+    return Prepared(f"{table}_by_id", ("text",), sql)
 
 
 def rows_of(session: AsyncSession) -> Read:

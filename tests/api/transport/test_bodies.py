@@ -78,11 +78,18 @@ async def test_what_strangers_send_is_never_kept_beyond_its_bound() -> None:
     reader = BodyReader(unknown, ReadTimes())
     kept = Kept()
     piece = b"x" * 65_536
+    sent = arriving(*[(piece, True)] * 10, (b"", False))
     with pytest.raises(Unauthorized):
-        await reader.read("/v1/events/bulk", {}, arriving(*[(piece, True)] * 10, (b"", False)), kept)
+        await reader.read("/v1/events/bulk", {b"transfer-encoding": b"chunked"}, sent, kept)
     assert kept.size <= bodies.UNIDENTIFIED_BYTES
     reader.memory.let_go(kept)
     assert reader.memory == Memory()
+
+
+@pytest.mark.parametrize("headers", [{}, {b"content-length": b"0"}])
+async def test_a_body_that_no_header_announces_is_not_waited_for(headers: dict[bytes, bytes]) -> None:
+    reader = BodyReader(unknown, ReadTimes(unidentified=0.01))
+    assert await reader.read("/v1/customers/c", headers, arriving(then_silence=True), Kept()) == b""
 
 
 async def test_all_bodies_together_are_bounded_by_owner_and_in_all() -> None:
