@@ -12,13 +12,12 @@ from farthing.api.guards import needs
 from farthing.api.queries.expand import expansions
 from farthing.api.queries.lists import page, read_query
 from farthing.api.work import UnitOfWork, unit_of_work
-from farthing.core.caller import Caller
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.encoding.wire import Message
 from farthing.core.errors import ValidationFailed
-from farthing.core.origin import VISITOR
 from farthing.customers.lookup import by_external_id
+from farthing.identity.credentials.links import begin_by_link, open_link
 from farthing.identity.credentials.master_key import MasterKeys
 from farthing.invoices import events
 from farthing.invoices.einvoice.files import file_answer, requested_format
@@ -225,12 +224,9 @@ class Invoices(Controller):
 async def open_document(token: str, request: Request[Any, Any, Any], services: Composition) -> Response[Any]:
     """A document by its link: public, for the link itself is the credential."""
     now = services.part(Database).clock.now()
-    allowed = documents.opened(token, services.part(MasterKeys).accepted(now), now)
-    work = unit_of_work(request)
-    reader = Caller(allowed.tenant_id, allowed.environment_id, user_id="", credential_id="", actor=VISITOR)
-    work.begin(reader, read_only=True)
-    await work.admit()
-    return await _document(work.session, await find(work.session, Invoice, allowed.invoice_id))
+    link = open_link(documents.INVOICE_DOCUMENT, token, services.part(MasterKeys).accepted(now), now)
+    session = await begin_by_link(request, link)
+    return await _document(session, await documents.linked_invoice(session, link))
 
 
 async def _document(session: AsyncSession, invoice: Invoice) -> Response[bytes]:

@@ -21,7 +21,7 @@ from farthing.core.composition import Composition
 from farthing.core.encoding.csv_table import CSV_MEDIA_TYPE
 from farthing.core.encoding.wire import Message
 from farthing.core.errors import NotFound, UnsupportedEncoding, ValidationFailed
-from farthing.core.origin import VISITOR
+from farthing.identity.credentials.links import begin_by_link, open_link
 from farthing.identity.credentials.master_key import MasterKeys
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
@@ -252,12 +252,9 @@ class BillingTriggers(Controller):
 async def open_exported_file(token: str, request: HttpRequest, services: Composition) -> Response[Any]:
     """An export's file by its link: public, for the link itself is the credential."""
     now = services.part(Database).clock.now()
-    linked = links.opened(token, services.part(MasterKeys).accepted(now), now)
-    work = unit_of_work(request)
-    reader = Caller(linked.scope.tenant_id, linked.scope.environment_id, "", credential_id="", actor=VISITOR)
-    work.begin(reader, read_only=True)
-    await work.admit()
-    task, place = await links.place_of_file(work.session, services.part(Settings), linked.scope, linked.task_id)
+    link = open_link(links.EXPORTED_FILE, token, services.part(MasterKeys).accepted(now), now)
+    session = await begin_by_link(request, link)
+    task, place = await links.place_of_file(session, services.part(Settings), link.scope, link.subject_id)
     if not isinstance(place, LocalFolder):
         raise NotFound("The file is not kept here")
     path = place.path_of(task.location)
