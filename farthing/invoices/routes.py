@@ -14,6 +14,7 @@ from farthing.api.queries.lists import page, read_query
 from farthing.api.work import UnitOfWork, unit_of_work
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
+from farthing.core.encoding.file_names import content_disposition
 from farthing.core.encoding.wire import Message
 from farthing.core.errors import ValidationFailed
 from farthing.customers.lookup import by_external_id
@@ -231,11 +232,10 @@ async def open_document(token: str, request: Request[Any, Any, Any], services: C
 
 async def _document(session: AsyncSession, invoice: Invoice) -> Response[bytes]:
     name = invoice.invoice_number or invoice.id
-    safe = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "_" for letter in name)
     return Response(
         await documents.pdf(session, invoice),
         media_type="application/pdf",
-        headers={"Content-Disposition": f'inline; filename="{safe}.pdf"', "Cache-Control": "no-store"},
+        headers={"Content-Disposition": content_disposition("inline", f"{name}.pdf"), "Cache-Control": "no-store"},
     )
 
 

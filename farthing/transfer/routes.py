@@ -19,6 +19,7 @@ from farthing.core.caller import Caller
 from farthing.core.clock import Clock, instant
 from farthing.core.composition import Composition
 from farthing.core.encoding.csv_table import CSV_MEDIA_TYPE
+from farthing.core.encoding.file_names import content_disposition
 from farthing.core.encoding.wire import Message
 from farthing.core.errors import NotFound, UnsupportedEncoding, ValidationFailed
 from farthing.identity.credentials.links import begin_by_link, open_link
@@ -261,7 +262,7 @@ async def open_exported_file(token: str, request: HttpRequest, services: Composi
     if not path.is_file():
         raise NotFound("The file is not kept any more; run the export again", {"task_id": task.id})
     headers = {
-        "Content-Disposition": f'attachment; filename="{path.name}"',
+        "Content-Disposition": content_disposition("attachment", path.name),
         "Content-Length": str(path.stat().st_size),
         "Cache-Control": "no-store",
     }
@@ -276,7 +277,7 @@ async def _contents(path: Path) -> AsyncIterator[bytes]:
 
 def problems_answer(database: Database, request: HttpRequest, task: Task) -> Response[Any]:
     """What is wrong with the rows of an import, as a file."""
-    headers = {"Content-Disposition": f'attachment; filename="{task.id}-problems.csv"'}
+    headers = {"Content-Disposition": content_disposition("attachment", f"{task.id}-problems.csv")}
     content = problems_as_csv(database, unit_of_work(request).scope, task.id)
     return Stream(content, media_type=CSV_MEDIA_TYPE, headers=headers)
 
