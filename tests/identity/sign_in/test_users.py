@@ -265,16 +265,16 @@ async def test_active_keys_in_any_environment_hold_a_person_in_place(account: Ac
             other: {"env_name": "Other", "api_keys": [{"id": made[1]["secret"]["id"], "key_name": "k"}]},
         },
     }
-    in_charge = await person(account)  # signed in: a key of one of two environments changes no roles
     demoted = {"roles": ["all_reader"]}
-    held = (await in_charge.put(f"/users/{user.id}/roles", json=demoted)).json()
+    async with await person(account) as in_charge:  # a key of one of two environments changes no roles
+        held = (await in_charge.put(f"/users/{user.id}/roles", json=demoted)).json()
     assert (held["code"], held["details"]) == ("invalid_operation", expected)
     refused = await account.post(f"/users/{user.id}/remove", expect=400)
     assert refused["details"] == expected
     for holder in made:
         async with account.client(holder["api_key"]) as http:
             assert (await http.delete(f"/secrets/api/keys/{holder['secret']['id']}")).status_code == 204
-    async with in_charge:
+    async with await person(account) as in_charge:
         assert (await in_charge.put(f"/users/{user.id}/roles", json=demoted)).status_code == 200
     await account.post(f"/users/{user.id}/remove", expect=204)
 

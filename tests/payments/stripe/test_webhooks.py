@@ -75,7 +75,7 @@ async def test_what_stripe_signed_and_cannot_be_read_is_refused(stripe_till: Str
     assert answer["details"] == {"body": "cannot be read"}
 
 
-MISSHAPEN = (
+MISSHAPEN: tuple[tuple[str, Any], ...] = (
     ("amount_received", "10000"),
     ("amount_received", -10000),
     ("amount_received", 10**40),
