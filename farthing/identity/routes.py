@@ -208,8 +208,8 @@ class Environments(Controller):
         caller: Caller,
         services: Composition,
     ) -> EnvironmentResponse:
-        """Rename an environment; with an API key, its own."""
-        allowed = services.part(HeaderAuthenticator).changeable_environments_of(caller)
+        """Rename an environment."""
+        allowed = services.part(HeaderAuthenticator).environments_of(caller)
         return EnvironmentResponse.of(await environments.update(session, id, allowed, name=data.name, type=data.type))
 
 

@@ -38,7 +38,6 @@ async def test_a_key_of_one_of_several_environments_lets_nobody_in(account: Acco
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
-        pytest.param("PUT", "/environments/{other}", {"name": "Mine"}, id="rename"),
         pytest.param("POST", "/environments/{other}/clone", {"name": "New", "type": "development"}, id="copy from"),
         pytest.param("POST", "/environments/{own}/clone", {"target_environment_id": "{other}"}, id="copy into"),
         pytest.param("POST", "/environments/{other}/clock", {"frozen_time": "2031-01-01T00:00:00Z"}, id="move time"),
