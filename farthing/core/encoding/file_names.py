@@ -20,7 +20,7 @@ def content_disposition(disposition: Disposition, name: str) -> str:
     """The header `Content-Disposition` of a file of this name.
 
     Letters of any script stay, in the form that every browser reads; whoever does not is given them as underscores.
-    Rule: RFC 6266, with the encoding of RFC 8187
+    As RFC 6266 says, with the encoding of RFC 8187.
     """
     safe = file_name(name)
     ascii_name = "".join(letter if letter.isascii() else "_" for letter in safe)
