@@ -18,7 +18,7 @@ from farthing.core.encoding.file_names import content_disposition
 from farthing.core.encoding.wire import Message
 from farthing.core.errors import ValidationFailed
 from farthing.customers.lookup import by_external_id
-from farthing.identity.credentials.links import begin_by_link, open_link
+from farthing.identity.credentials.links import open_link, reader_of, require_open
 from farthing.identity.credentials.master_key import MasterKeys
 from farthing.invoices import events
 from farthing.invoices.einvoice.files import file_answer, requested_format
@@ -226,8 +226,11 @@ async def open_document(token: str, request: Request[Any, Any, Any], services: C
     """A document by its link: public, for the link itself is the credential."""
     now = services.part(Database).clock.now()
     link = open_link(documents.INVOICE_DOCUMENT, token, services.part(MasterKeys).accepted(now), now)
-    session = await begin_by_link(request, link)
-    return await _document(session, await documents.linked_invoice(session, link))
+    work = unit_of_work(request)
+    work.begin(reader_of(link), read_only=True)
+    await work.admit()
+    await require_open(work.session, link)
+    return await _document(work.session, await documents.linked_invoice(work.session, link))
 
 
 async def _document(session: AsyncSession, invoice: Invoice) -> Response[bytes]:

@@ -22,7 +22,7 @@ from farthing.core.encoding.csv_table import CSV_MEDIA_TYPE
 from farthing.core.encoding.file_names import content_disposition
 from farthing.core.encoding.wire import Message
 from farthing.core.errors import NotFound, UnsupportedEncoding, ValidationFailed
-from farthing.identity.credentials.links import begin_by_link, open_link
+from farthing.identity.credentials.links import open_link, reader_of, require_open
 from farthing.identity.credentials.master_key import MasterKeys
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
@@ -254,8 +254,11 @@ async def open_exported_file(token: str, request: HttpRequest, services: Composi
     """An export's file by its link: public, for the link itself is the credential."""
     now = services.part(Database).clock.now()
     link = open_link(links.EXPORTED_FILE, token, services.part(MasterKeys).accepted(now), now)
-    session = await begin_by_link(request, link)
-    task, place = await links.place_of_file(session, services.part(Settings), link.scope, link.subject_id)
+    work = unit_of_work(request)
+    work.begin(reader_of(link), read_only=True)
+    await work.admit()
+    await require_open(work.session, link)
+    task, place = await links.place_of_file(work.session, services.part(Settings), link.scope, link.subject_id)
     if not isinstance(place, LocalFolder):
         raise NotFound("The file is not kept here")
     path = place.path_of(task.location)

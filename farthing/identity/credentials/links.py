@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import jwt
-from litestar.connection import ASGIConnection
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.work import unit_of_work
 from farthing.core.caller import Caller
 from farthing.core.enums import Status
 from farthing.core.errors import PermissionDenied
@@ -76,13 +73,13 @@ def open_link(purpose: LinkPurpose, token: str, master_keys: Sequence[str], now:
     return OpenedLink(Scope(claims["tenant_id"], claims["environment_id"]), claims["id"], made_at)
 
 
-async def begin_by_link(connection: ASGIConnection[Any, Any, Any, Any], link: OpenedLink) -> AsyncSession:
-    """Begin the request as whoever has the link, who reads. Raises PermissionDenied once its environment has ended."""
-    work = unit_of_work(connection)
-    reader = Caller(link.scope.tenant_id, link.scope.environment_id, user_id="", credential_id="", actor=VISITOR)
-    work.begin(reader, read_only=True)
-    await work.admit()
-    environment = await work.session.get(Environment, link.scope.environment_id)
+def reader_of(link: OpenedLink) -> Caller:
+    """Whoever has the link, who reads."""
+    return Caller(link.scope.tenant_id, link.scope.environment_id, user_id="", credential_id="", actor=VISITOR)
+
+
+async def require_open(session: AsyncSession, link: OpenedLink) -> None:
+    """Refuse a link whose environment has ended. Raises PermissionDenied."""
+    environment = await session.get(Environment, link.scope.environment_id)
     if environment is None or environment.status is not Status.PUBLISHED:
         raise PermissionDenied(ENDED)
-    return work.session
