@@ -26,6 +26,7 @@ from farthing.catalogue.taxes.associations import link_customer
 from farthing.checkout import flows
 from farthing.checkout.conclusion import ending
 from farthing.checkout.conclusion.expiry import expire_due, find_next_expiry
+from farthing.checkout.obstacles import require_no_open_checkout
 from farthing.core.composition import Composition
 from farthing.credits.grants import lifecycle, reads, subscribing
 from farthing.credits.invoicing.payments import choose_wallet, debit_for, find_share, lock_payers_wallets
@@ -95,6 +96,7 @@ def wire(event_store: EventStore = POSTGRES) -> Wiring:
             require_no_live_subscription=nothing_live,
             require_no_open_wallet=require_no_open_wallet,
             require_no_unapplied_money=require_no_unapplied_money,
+            require_no_open_checkout=require_no_open_checkout,
             require_invoices_settled=require_invoices_settled,
             link_taxes=link_customer,
         ),

@@ -48,6 +48,8 @@ class Caller:
     """A key that stands in a browser: it may send events, and knows nobody but itself."""
     is_operator: bool = False
     """A key of the deployment's own configuration: whoever runs Farthing, not a tenant's user."""
+    is_api_key: bool = False
+    """An API key, which is bound to its environment, whatever its owner may enter."""
     tenant_suspended: bool = False
     credential_expires_at: datetime | None = None
     """When the API key that speaks expires; None for one that does not, and for a person who signed in."""

@@ -18,6 +18,7 @@ from farthing.calendar.period import Period
 from farthing.core.clock import Clock, instant
 from farthing.core.composition import Composition
 from farthing.core.encoding.csv_table import CSV_MEDIA_TYPE
+from farthing.core.encoding.file_names import content_disposition
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import EXACT, plain
 from farthing.credits.enums import CreditClass, TransactionType
@@ -350,8 +351,8 @@ async def _statement(session: AsyncSession, wallet_id: str, request: HttpRequest
 
 
 def _file(wallet_id: str, extension: str) -> dict[str, str]:
-    name = f"statement-{wallet_id}.{extension}"
-    return {"Content-Disposition": f'inline; filename="{name}"', "Cache-Control": "no-store"}
+    name = content_disposition("inline", f"statement-{wallet_id}.{extension}")
+    return {"Content-Disposition": name, "Cache-Control": "no-store"}
 
 
 def wallet_answer(wallet: Wallet, **given: Any) -> WalletResponse:

@@ -17,5 +17,6 @@ async def nothing_forbids(session: AsyncSession, customer_id: str, *, require_se
     await ports.require_no_live_subscription(session, customer_id)
     await ports.require_no_open_wallet(session, customer_id)
     await ports.require_no_unapplied_money(session, customer_id)
+    await ports.require_no_open_checkout(session, customer_id)
     if require_settled:
         await ports.require_invoices_settled(session, customer_id)

@@ -24,6 +24,7 @@ class CustomerPorts:
     require_no_live_subscription: DeletionCheck
     require_no_open_wallet: DeletionCheck
     require_no_unapplied_money: DeletionCheck
+    require_no_open_checkout: DeletionCheck
     require_invoices_settled: DeletionCheck
     """Asked only for callers who insist on settled invoices."""
     link_taxes: TaxLink

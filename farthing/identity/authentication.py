@@ -28,6 +28,7 @@ from farthing.core.origin import Actor
 from farthing.identity.credentials.actors import actor_of_key, actor_of_operator, actor_of_user
 from farthing.identity.credentials.keys import TOPIC, KeyHasher, by_hashes, derived_key
 from farthing.identity.credentials.master_key import MasterKeys, signed_claims
+from farthing.identity.environments import has_others
 from farthing.identity.ports import IdentityPorts
 from farthing.identity.roles import INGEST_ONLY, SUPER_ADMIN, permissions_of
 from farthing.identity.settings.catalogue import RequestConfig
@@ -140,13 +141,19 @@ class HeaderAuthenticator:
         """The environments the deployment lets this caller enter; None when it may enter all of its tenant's."""
         return self._access.get(caller.tenant_id, {}).get(caller.user_id)
 
-    def require_all_environments(self, caller: Caller) -> None:
-        """Refuse whoever may enter some environments only: a new person, or another's account, would enter all.
+    def changeable_environments_of(self, caller: Caller) -> frozenset[str] | None:
+        """The environments whose books the caller may change, a key its own alone; None for all of its tenant's."""
+        return frozenset({caller.environment_id}) if caller.is_api_key else self.environments_of(caller)
 
-        Raises PermissionDenied.
+    async def require_all_environments(self, session: AsyncSession, caller: Caller) -> None:
+        """Refuse whoever may enter some environments only, as an API key does where there are others than its own.
+
+        A person who is let in, or given another role or another's account, would enter all. Raises PermissionDenied.
         """
         if self.environments_of(caller) is not None:
             raise PermissionDenied("Only who may enter every environment can let people in")
+        if caller.is_api_key and await has_others(session, caller.tenant_id, caller.environment_id):
+            raise PermissionDenied("This API key is bound to one of several environments; sign in to let people in")
 
     def _admit(self, caller: Caller) -> Caller:
         listed = self.environments_of(caller)
@@ -215,7 +222,9 @@ class HeaderAuthenticator:
         owner = await session.get(User, secret.user_id)
         tenant = await session.get_one(Tenant, secret.tenant_id)
         environment = await session.get(Environment, secret.environment_id)
-        if owner is None or owner.status != Status.PUBLISHED or environment is None:
+        if owner is None or owner.status != Status.PUBLISHED:
+            return None
+        if environment is None or environment.status != Status.PUBLISHED:
             return None
         caller = self._caller(
             tenant,
@@ -228,6 +237,7 @@ class HeaderAuthenticator:
         )
         caller = replace(
             caller,
+            is_api_key=True,
             credential_expires_at=secret.expires_at,
             terms=await _request_terms(session, environment),
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
@@ -57,6 +57,14 @@ async def one(session: AsyncSession, environment_id: str, allowed: Allowed) -> E
     environment = await find(session, Environment, environment_id)
     _admit(environment, allowed)
     return environment
+
+
+async def has_others(session: AsyncSession, tenant_id: str, environment_id: str) -> bool:
+    """Whether the tenant has an environment beside this one."""
+    others = exists().where(
+        Environment.tenant_id == tenant_id, Environment.id != environment_id, Environment.status == Status.PUBLISHED
+    )
+    return bool(await session.scalar(select(others)))
 
 
 async def live_environments(database: Database, environment_id: str | None) -> list[Environment]:

@@ -247,7 +247,10 @@ class Users(Controller):
         caller: Caller,
         services: Composition,
     ) -> CreateUserResponse:
-        """Invite a person, whose first password is answered once, or make a service account."""
+        """Invite a person, whose first password is answered once, or make a service account.
+
+        People enter every environment, so an API key of one of several makes service accounts alone.
+        """
         if data.type == UserType.SERVICE_ACCOUNT:
             if data.email:
                 raise ValidationFailed.of("email", "a service account has none")
@@ -255,7 +258,7 @@ class Users(Controller):
             return await _with_tenant(session, CreateUserResponse, account)
         require_admin_person(caller)
         users.require_lasting(caller)
-        services.part(HeaderAuthenticator).require_all_environments(caller)
+        await services.part(HeaderAuthenticator).require_all_environments(session, caller)
         if not data.email:
             raise ValidationFailed.of("email", "is required")
         never_kept(request)
@@ -282,7 +285,8 @@ class Users(Controller):
     async def set_roles(
         self, id: str, data: UpdateUserRolesRequest, session: AsyncSession, caller: Caller, services: Composition
     ) -> UpdateUserRolesResponse:
-        """Give a person other roles."""
+        """Give a person other roles. They hold in every environment, so a key of one of several cannot."""
+        await services.part(HeaderAuthenticator).require_all_environments(session, caller)
         user = await users.set_roles(session, caller, id, data.roles, services.part(Database).clock.now())
         return await _with_tenant(session, UpdateUserRolesResponse, user)
 

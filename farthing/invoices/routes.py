@@ -12,13 +12,13 @@ from farthing.api.guards import needs
 from farthing.api.queries.expand import expansions
 from farthing.api.queries.lists import page, read_query
 from farthing.api.work import UnitOfWork, unit_of_work
-from farthing.core.caller import Caller
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
+from farthing.core.encoding.file_names import content_disposition
 from farthing.core.encoding.wire import Message
 from farthing.core.errors import ValidationFailed
-from farthing.core.origin import VISITOR
 from farthing.customers.lookup import by_external_id
+from farthing.identity.credentials.links import open_link, reader_of, require_open
 from farthing.identity.credentials.master_key import MasterKeys
 from farthing.invoices import events
 from farthing.invoices.einvoice.files import file_answer, requested_format
@@ -225,21 +225,20 @@ class Invoices(Controller):
 async def open_document(token: str, request: Request[Any, Any, Any], services: Composition) -> Response[Any]:
     """A document by its link: public, for the link itself is the credential."""
     now = services.part(Database).clock.now()
-    allowed = documents.opened(token, services.part(MasterKeys).accepted(now), now)
+    link = open_link(documents.INVOICE_DOCUMENT, token, services.part(MasterKeys).accepted(now), now)
     work = unit_of_work(request)
-    reader = Caller(allowed.tenant_id, allowed.environment_id, user_id="", credential_id="", actor=VISITOR)
-    work.begin(reader, read_only=True)
+    work.begin(reader_of(link), read_only=True)
     await work.admit()
-    return await _document(work.session, await find(work.session, Invoice, allowed.invoice_id))
+    await require_open(work.session, link)
+    return await _document(work.session, await documents.linked_invoice(work.session, link))
 
 
 async def _document(session: AsyncSession, invoice: Invoice) -> Response[bytes]:
     name = invoice.invoice_number or invoice.id
-    safe = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "_" for letter in name)
     return Response(
         await documents.pdf(session, invoice),
         media_type="application/pdf",
-        headers={"Content-Disposition": f'inline; filename="{safe}.pdf"', "Cache-Control": "no-store"},
+        headers={"Content-Disposition": content_disposition("inline", f"{name}.pdf"), "Cache-Control": "no-store"},
     )
 
 

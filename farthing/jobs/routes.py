@@ -54,7 +54,7 @@ class EnvironmentCloning(Controller):
         services: Composition,
     ) -> CloneEnvironmentResponse:
         """Copy an environment's features and plans into another one."""
-        allowed = services.part(HeaderAuthenticator).environments_of(caller)
+        allowed = services.part(HeaderAuthenticator).changeable_environments_of(caller)
         source = await environments.one(session, id, allowed)
         target_id = await _target(session, data, caller, allowed)
         if target_id == source.id:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.table import Table
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.core.encoding.csv_table import csv_bytes
 from farthing.migration.copying.events import EVENTS
 from farthing.migration.copying.kinds import kinds
 from farthing.migration.tables import MigratedRecord, RecordOutcome
@@ -112,10 +112,7 @@ def write_report(path: Path, report: MigrationReport, carried: Sequence[Reported
     `carried` are all records with an id here: who stored ids of the source finds ours.
     """
     if path.suffix.lower() == ".csv":
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(_COLUMNS)
-            writer.writerows(_rows(report, carried))
+        path.write_bytes(csv_bytes(_COLUMNS, _rows(report, carried)))
         return
     document: dict[str, Any] = {
         "counts": {
@@ -139,20 +136,15 @@ def _rows(report: MigrationReport, carried: Sequence[ReportedRecord]) -> list[tu
     return [
         (
             record.kind,
-            _harmless(record.source_id),
+            record.source_id,
             record.target_id or "",
-            _harmless(record.label),
+            record.label,
             record.outcome.value,
-            _harmless(problem),
+            problem,
         )
         for record in (*report.records, *plain)
         for problem in record.problems or ("",)
     ]
-
-
-def _harmless(text: str) -> str:
-    """Text that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
 
 
 async def read_carried(session: AsyncSession) -> list[ReportedRecord]:

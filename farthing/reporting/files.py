@@ -9,6 +9,7 @@ from litestar import Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.encoding.csv_table import CSV_MEDIA_TYPE, csv_lines
+from farthing.core.encoding.file_names import content_disposition
 from farthing.core.encoding.parquet_table import PARQUET_MEDIA_TYPE, parquet_bytes
 from farthing.core.slices import collect
 from farthing.reporting.turns import owner_of_reports
@@ -38,5 +39,5 @@ async def table_file(
     return Response(
         content,
         media_type=PARQUET_MEDIA_TYPE if is_parquet else CSV_MEDIA_TYPE,
-        headers={"Content-Disposition": f'attachment; filename="{name}.{format.value}"'},
+        headers={"Content-Disposition": content_disposition("attachment", f"{name}.{format.value}")},
     )

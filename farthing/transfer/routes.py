@@ -19,9 +19,10 @@ from farthing.core.caller import Caller
 from farthing.core.clock import Clock, instant
 from farthing.core.composition import Composition
 from farthing.core.encoding.csv_table import CSV_MEDIA_TYPE
+from farthing.core.encoding.file_names import content_disposition
 from farthing.core.encoding.wire import Message
 from farthing.core.errors import NotFound, UnsupportedEncoding, ValidationFailed
-from farthing.core.origin import VISITOR
+from farthing.identity.credentials.links import open_link, reader_of, require_open
 from farthing.identity.credentials.master_key import MasterKeys
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
@@ -252,19 +253,19 @@ class BillingTriggers(Controller):
 async def open_exported_file(token: str, request: HttpRequest, services: Composition) -> Response[Any]:
     """An export's file by its link: public, for the link itself is the credential."""
     now = services.part(Database).clock.now()
-    linked = links.opened(token, services.part(MasterKeys).accepted(now), now)
+    link = open_link(links.EXPORTED_FILE, token, services.part(MasterKeys).accepted(now), now)
     work = unit_of_work(request)
-    reader = Caller(linked.scope.tenant_id, linked.scope.environment_id, "", credential_id="", actor=VISITOR)
-    work.begin(reader, read_only=True)
+    work.begin(reader_of(link), read_only=True)
     await work.admit()
-    task, place = await links.place_of_file(work.session, services.part(Settings), linked.scope, linked.task_id)
+    await require_open(work.session, link)
+    task, place = await links.place_of_file(work.session, services.part(Settings), link.scope, link.subject_id)
     if not isinstance(place, LocalFolder):
         raise NotFound("The file is not kept here")
     path = place.path_of(task.location)
     if not path.is_file():
         raise NotFound("The file is not kept any more; run the export again", {"task_id": task.id})
     headers = {
-        "Content-Disposition": f'attachment; filename="{path.name}"',
+        "Content-Disposition": content_disposition("attachment", path.name),
         "Content-Length": str(path.stat().st_size),
         "Cache-Control": "no-store",
     }
@@ -279,7 +280,7 @@ async def _contents(path: Path) -> AsyncIterator[bytes]:
 
 def problems_answer(database: Database, request: HttpRequest, task: Task) -> Response[Any]:
     """What is wrong with the rows of an import, as a file."""
-    headers = {"Content-Disposition": f'attachment; filename="{task.id}-problems.csv"'}
+    headers = {"Content-Disposition": content_disposition("attachment", f"{task.id}-problems.csv")}
     content = problems_as_csv(database, unit_of_work(request).scope, task.id)
     return Stream(content, media_type=CSV_MEDIA_TYPE, headers=headers)
 

@@ -26,6 +26,11 @@ def test_a_cell_is_no_formula_and_a_number_stays_one(cell: str, written: str) ->
     assert csv_bytes(["a", "b"], [[cell, "z"]]) == f"a,b\r\n{written},z\r\n".encode()
 
 
+@pytest.mark.parametrize("name", ["=1+1", "+x", "-x", "@sum", "\tx", "\uff1dx"])
+def test_a_column_that_anybody_named_is_no_formula_either(name: str) -> None:
+    assert csv_bytes([name, "b"], []) == f"'{name},b\r\n".encode()
+
+
 @pytest.mark.parametrize("text", ["-5", "+1", "=x"])
 def test_a_text_that_begins_with_a_sign_is_not_even_a_number(text: str) -> None:
     assert inert(text) == f"'{text}"

@@ -28,7 +28,7 @@ from farthing.identity.settings.catalogue import TenantConfig
 from farthing.identity.sign_in import back_off, password_change, second_factor, sessions
 from farthing.invoices.pdf import turns
 from farthing.invoices.reads import statement_page
-from farthing.invoices.reads.documents import LINK_LIFE
+from farthing.invoices.reads.documents import INVOICE_DOCUMENT
 from farthing.invoices.routes import MANY_ROWS
 from farthing.jobs.duties import duty, shared_billing, standing
 from farthing.jobs.duties.schedule import JOB_RUNS_KEPT
@@ -47,7 +47,7 @@ from farthing.storage.capacity import OTHERS, demand_of
 from farthing.storage.connections import shares
 from farthing.storage.postgres import LARGE_BODIES_PER_TENANT, LONG_READS_PER_TENANT, OLDEST_SERVER
 from farthing.storage.queries import listing, search
-from farthing.transfer.exports.links import LINK_LIFE as FILE_LINK_LIFE
+from farthing.transfer.exports.links import EXPORTED_FILE
 from farthing.web.access.sessions import LIFE as PAGES_SESSION_LIFE
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
@@ -210,8 +210,8 @@ SECTIONS = {
     ],
     "The master key": [("(30 days, or `--keep-days`)", signature(secret.rotate).parameters["keep_days"].default == 30)],
     "Security model": [
-        ("for 15 minutes", timedelta(minutes=15) == LINK_LIFE),
-        ("exported files (likewise, for 30 minutes)", timedelta(minutes=30) == FILE_LINK_LIFE),
+        ("for 15 minutes", timedelta(minutes=15) == INVOICE_DOCUMENT.life),
+        ("exported files (likewise, for 30 minutes)", timedelta(minutes=30) == EXPORTED_FILE.life),
         ("a signed cookie for 12 hours", timedelta(hours=12) == PAGES_SESSION_LIFE),
         ("limited to 10 a minute per address", ratelimit.SIGN_IN_PER_MINUTE == 10),
     ],

@@ -13,6 +13,7 @@ from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 from tests.account import Account
+from tests.identity.conftest import person
 
 
 async def _work_until_done(database: Database, settings: Settings, run_id: str) -> JobRun:
@@ -29,9 +30,11 @@ async def test_features_and_plans_arrive_once(account: Account, database: Databa
     target = await account.new_environment()
     path = f"/environments/{account.environment_id}/clone"
     for features, skipped in ((1, 0), (0, 1)):
-        answer = await account.post(path, {"target_environment_id": target}, expect=202)
-        assert answer["workflow_id"].startswith("wf_EnvironmentClone_")
-        run = await _work_until_done(database, settings, answer["run_id"])
+        async with await person(account) as in_charge:
+            answer = await in_charge.post(path, json={"target_environment_id": target})
+        assert answer.status_code == 202, answer.text
+        assert answer.json()["workflow_id"].startswith("wf_EnvironmentClone_")
+        run = await _work_until_done(database, settings, answer.json()["run_id"])
         assert run.counts["features_cloned"] == features
         assert run.counts["features_skipped"] == skipped
         assert run.counts["errors"] == 0

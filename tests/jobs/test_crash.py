@@ -21,6 +21,7 @@ from farthing.storage.postgres import Database
 from farthing.wiring import wire
 from tests.account import Account
 from tests.conftest import free_port, running, settings_for
+from tests.identity.conftest import person
 from tests.jobs import quick_process
 from tests.processes import ForkedProcess
 from tests.waiting import PATIENCE_SECONDS
@@ -116,7 +117,9 @@ async def _account_with_a_clone_queued(url: str) -> None:
         target = await account.new_environment()
         await account.post("/plans", {"name": "Pro", "lookup_key": "pro"})
         path = f"/environments/{account.environment_id}/clone"
-        await account.post(path, {"target_environment_id": target}, expect=202)
+        async with await person(account) as in_charge:
+            answer = await in_charge.post(path, json={"target_environment_id": target})
+        assert answer.status_code == 202, answer.text
     await database.close()
 
 

@@ -105,7 +105,8 @@ async def test_every_kind_of_the_same_books(office: TransferOffice) -> None:
         "usage_analytics",
         "revenue_facts",
     ):
-        metadata = {"export_metadata_fields": [{"entity_type": "customer", "field_key": "team"}]}
+        team = {"entity_type": "customer", "field_key": "team"}
+        metadata = {"export_metadata_fields": [team, {**team, "column_name": "=HYPERLINK(2)"}]}
         config = metadata if entity in {"credit_usage", "usage_analytics"} else {}
         schedule = await office.schedule(entity, connection_id, job_config=config)
         task = await office.export(schedule, **_lately())
@@ -122,6 +123,7 @@ async def test_every_kind_of_the_same_books(office: TransferOffice) -> None:
     assert (topup["name"], Decimal(topup["credit_balance_after"])) == ("'=HYPERLINK(1)", 100)
     (balance,) = tables["credit_usage"]
     assert (balance["current_balance"], balance["real_time_balance"], balance["team"]) == ("100", "96", "red")
+    assert balance["'=HYPERLINK(2)"] == "red"  # what anybody named a column is no formula
     (usage,) = [row for row in tables["usage_analytics"] if row["feature_id"]]
     assert (usage["total_usage"], usage["total_cost"], usage["event_count"]) == ("2000", "4", "2")
     assert (usage["source"], usage["aggregation_field"]) == ("api", "tokens")

@@ -111,7 +111,9 @@ async def _clockwork(
     """The clock of an environment that the caller may enter. Raises NotFound, PermissionDenied."""
     work = unit_of_work(request)
     await work.admit()
-    await environments.one(work.session, environment_id, services.part(HeaderAuthenticator).environments_of(caller))
+    await environments.one(
+        work.session, environment_id, services.part(HeaderAuthenticator).changeable_environments_of(caller)
+    )
     database = services.part(Database).in_background()
     return Clockwork(database, Scope(caller.tenant_id, environment_id, caller.user_id), gateways)
 

@@ -1,4 +1,4 @@
-"""A table of figures as CSV: a head of column names, then text that no spreadsheet takes for a formula."""
+"""A table of figures as CSV: a head of column names, then rows; no spreadsheet takes any of it for a formula."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def csv_lines(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[st
     """The same line by line."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(head)
+    writer.writerow([inert(name) for name in head])
     yield text.getvalue()
     for row in rows:
         text.seek(0)

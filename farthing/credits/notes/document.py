@@ -10,6 +10,7 @@ from litestar import Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.zones import to_local
+from farthing.core.encoding.file_names import Disposition, content_disposition
 from farthing.core.money import EXACT, ZERO
 from farthing.credits.notes.reads import lines_of
 from farthing.credits.notes.tables import CreditNote, CreditNoteLine
@@ -83,12 +84,10 @@ def _taxes(lines: Sequence[CreditNoteLine]) -> Iterable[Tax]:
         )
 
 
-def pdf_answer(note: CreditNote, content: bytes, disposition: str) -> Response[bytes]:
+def pdf_answer(note: CreditNote, content: bytes, disposition: Disposition) -> Response[bytes]:
     """The document under the note's number, to look at (`inline`) or to keep (`attachment`)."""
-    name = note.credit_note_number
-    safe = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "_" for letter in name)
     headers = {
-        "content-disposition": f'{disposition}; filename="{safe}.pdf"',
+        "content-disposition": content_disposition(disposition, f"{note.credit_note_number}.pdf"),
         "cache-control": "no-store",
         "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     }

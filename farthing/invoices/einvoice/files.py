@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from litestar import Response
 
+from farthing.core.encoding.file_names import content_disposition, file_name
 from farthing.core.errors import ValidationFailed
 from farthing.invoices.einvoice.assembly import IssuedDocument, assemble, document_for
 from farthing.invoices.einvoice.model import Format, TradeDocument
@@ -55,15 +56,14 @@ async def make_file(tenant_id: str, issued: IssuedDocument, wanted: Format) -> E
     document = document_for(issued, wanted)
     content = await typeset(tenant_id, written_file, document, wanted)
     ending = "pdf" if wanted is Format.FACTURX else "xml"
-    harmless = (each if each.isascii() and (each.isalnum() or each in "-_.") else "_" for each in document.number)
-    return EinvoiceFile(f"{''.join(harmless)}-{wanted}.{ending}", ending, content)
+    return EinvoiceFile(file_name(f"{document.number}-{wanted}.{ending}"), ending, content)
 
 
 async def file_answer(tenant_id: str, issued: IssuedDocument, wanted: Format) -> Response[bytes]:
     """The tenant's document as a download under its number. Raises ValidationFailed naming what is missing."""
     file = await make_file(tenant_id, issued, wanted)
     headers = {
-        "content-disposition": f'attachment; filename="{file.name}"',
+        "content-disposition": content_disposition("attachment", file.name),
         "cache-control": "no-store",
         "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     }

@@ -6,13 +6,11 @@ The PDF is a pure function of those values, so nothing is stored: whoever asks g
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
 from zoneinfo import ZoneInfo
 
-import jwt
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -20,8 +18,7 @@ from farthing.calendar.zones import to_local, zone_or_abbreviation
 from farthing.core.errors import PermissionDenied
 from farthing.core.money import EXACT, ZERO, exact_sum, plain
 from farthing.customers.tables import Customer
-from farthing.identity.credentials.keys import derived_key
-from farthing.identity.credentials.master_key import signed_claims
+from farthing.identity.credentials.links import ENDED, LinkPurpose, OpenedLink, link_token
 from farthing.identity.settings.catalogue import InvoicePdfConfig
 from farthing.identity.settings.current import read
 from farthing.identity.settings.logo import Logo
@@ -47,10 +44,10 @@ from farthing.invoices.reads.unit_prices import UnitPrice, unit_prices
 from farthing.invoices.settlement_tables import PaymentSettlement
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import ports_of
+from farthing.storage.queries.rows import find
+from farthing.storage.scope import Scope
 
-LINK_LIFE = timedelta(minutes=15)
-_PURPOSE = "invoice-documents"
-_ALGORITHM = "HS256"
+INVOICE_DOCUMENT = LinkPurpose("invoice-documents", timedelta(minutes=15))
 
 
 async def pdf(session: AsyncSession, invoice: Invoice) -> bytes:
@@ -208,41 +205,20 @@ def _tax(row: TaxAppliedRow) -> Tax:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class LinkedInvoice:
-    """Which invoice a link opens."""
-
-    tenant_id: str
-    environment_id: str
-    invoice_id: str
-
-
 def link(invoice: Invoice, base_url: str, master_key: str, now: datetime) -> str:
     """An address under which the document opens without credentials for 15 minutes. `now` is real time."""
-    claims = {
-        "typ": _PURPOSE,
-        "tenant_id": invoice.tenant_id,
-        "environment_id": invoice.environment_id,
-        "invoice_id": invoice.id,
-        "exp": int((now + LINK_LIFE).timestamp()),
-    }
-    token = jwt.encode(claims, derived_key(master_key, _PURPOSE), _ALGORITHM)
-    return f"{base_url}/v1/invoices/documents/{token}"
+    scope = Scope(invoice.tenant_id, invoice.environment_id)
+    return f"{base_url}/v1/invoices/documents/{link_token(INVOICE_DOCUMENT, scope, invoice.id, master_key, now)}"
 
 
-def opened(token: str, master_keys: Sequence[str], now: datetime) -> LinkedInvoice:
-    """What a link's token opens. Raises PermissionDenied for one that is forged or out of date."""
-    try:
-        # time is the caller's to tell, hence no check of its own
-        claims = signed_claims(
-            token,
-            master_keys,
-            _PURPOSE,
-            algorithms=[_ALGORITHM],
-            options={"require": ["exp"], "verify_exp": False},
-        )
-    except jwt.InvalidTokenError as error:
-        raise PermissionDenied("This link is not valid") from error
-    if claims.get("typ") != _PURPOSE or claims["exp"] <= now.timestamp():
-        raise PermissionDenied("This link is not valid any more")
-    return LinkedInvoice(claims["tenant_id"], claims["environment_id"], claims["invoice_id"])
+async def linked_invoice(session: AsyncSession, link: OpenedLink) -> Invoice:
+    """The invoice that a link opens, whatever has become of it since: the document says so.
+
+    A link that was made before its customer was erased opens nothing, though the document may be kept; erasing takes
+    effect at once. Raises NotFound, PermissionDenied.
+    """
+    invoice = await find(session, Invoice, link.subject_id)
+    erased_at = (await session.get_one(Customer, invoice.customer_id)).erased_at
+    if erased_at is not None and link.made_at <= erased_at:
+        raise PermissionDenied(ENDED)
+    return invoice

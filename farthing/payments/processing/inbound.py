@@ -9,16 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-import msgspec
 import structlog
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import Clock, FixedClock
+from farthing.core.encoding.decoding import UNREADABLE
 from farthing.core.enums import Status
 from farthing.core.errors import NotFound, ServiceUnavailable, ValidationFailed
 from farthing.core.ids import Kind, new_id
+from farthing.core.money import LARGEST_AMOUNT, ZERO
 from farthing.core.origin import Actor, ActorType, ChangeSource, acting_as
 from farthing.identity.tables import Environment
 from farthing.invoices.tables import Invoice
@@ -76,7 +77,7 @@ async def receive(
         reports = provider.verify_webhook(headers, body, database.clock.now())
     except BadSignature as error:
         raise ValidationFailed("Invalid webhook signature", {"signature": str(error)}) from error
-    except (ValueError, msgspec.DecodeError) as error:
+    except (ValueError, *UNREADABLE) as error:
         raise ValidationFailed("Invalid webhook", {"body": "cannot be read"}) from error
     news = []
     with acting_as(Actor(ActorType.PROVIDER, provider_type, provider_type), ChangeSource.WEBHOOK):
@@ -197,6 +198,10 @@ async def _apply(session: AsyncSession, gateways: Gateways, payment_id: str, rep
         )
         payment.error_message = f"the provider reports {charge.currency} instead of {payment.currency}"
         return
+    if charge is not None and charge.state is ChargeState.SUCCEEDED and not _may_be_money(charge):
+        log.error("webhook.impossible_amount", provider=payment.payment_gateway, payment_id=payment_id)
+        payment.error_message = "the provider reports an amount that no payment has"
+        return
     if report.kind is ReportKind.PAYMENT_FAILED:
         if charge is not None and report.final:
             outcomes.note_charge(payment, charge)
@@ -210,6 +215,11 @@ async def _apply(session: AsyncSession, gateways: Gateways, payment_id: str, rep
         await outcomes.record_closed_page(session, invoice, payment, now)
     elif charge is not None and charge.state is ChargeState.SUCCEEDED:
         await _apply_money(session, gateways, LockedPayment(invoice, payment), report, charge, now)
+
+
+def _may_be_money(charge: ProviderCharge) -> bool:
+    """Whether a payment may come to what was charged, and to what of it has gone back."""
+    return ZERO < charge.amount <= LARGEST_AMOUNT and ZERO <= charge.refunded <= LARGEST_AMOUNT
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from typing import IO, Any, cast
 import msgspec
 
 from farthing.core.clock import instant
-from farthing.core.encoding.csv_table import harmless
+from farthing.core.encoding.csv_table import harmless, inert
 from farthing.core.encoding.parquet_table import ColumnKind, ParquetWriter
 from farthing.core.money import plain
 from farthing.transfer.enums import ExportCompression, ExportFormat
@@ -49,7 +49,7 @@ class ExportSink:
         else:
             self._text = io.TextIOWrapper(self._target, encoding="utf-8", newline="", write_through=False)
             self._csv = csv.writer(self._text, lineterminator="\r\n")
-            self._csv.writerow([column.name for column in columns])
+            self._csv.writerow([inert(column.name) for column in columns])  # names of metadata are anybody's
 
     def __enter__(self) -> ExportSink:
         return self

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.calendar.zones import first_instant_at, zone_or_abbreviation
 from farthing.core.encoding.csv_table import CSV_MEDIA_TYPE, csv_bytes, inert
 from farthing.core.encoding.decoding import convert
+from farthing.core.encoding.file_names import content_disposition
 from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.core.origin import ActorType
 from farthing.notifications.activity.actions import known_actions, known_entity_types
@@ -105,7 +106,7 @@ class ActivityPages(Controller):
                 break
         else:
             raise ValidationFailed.of("from", f"begins more than {MOST_EXPORTED:,} entries before the end; narrow it")
-        headers = {**HEADERS, "content-disposition": 'attachment; filename="activity.csv"'}
+        headers = {**HEADERS, "content-disposition": content_disposition("attachment", "activity.csv")}
         return Response(csv_bytes(_COLUMNS, rows), media_type=CSV_MEDIA_TYPE, headers=headers)
 
     @get("/{activity_id:str}", guards=[shows("setting")])

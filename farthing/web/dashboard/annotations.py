@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.api.errors import as_domain_error
 from farthing.api.work import unit_of_work
 from farthing.core.caller import READ, WRITE
+from farthing.core.encoding.file_names import content_disposition
 from farthing.core.errors import FarthingError, PermissionDenied, ValidationFailed
 from farthing.core.ids import new_ulid
 from farthing.invoices.annotations.annotating import (
@@ -93,10 +94,8 @@ class AnnotationPages(Controller):
         """A file, as a download that no browser shows as a page."""
         attachment = await find(session, AttachmentRow, attachment_id)
         _require(request, READ, attachment.entity_type)
-        name = attachment.file_name
-        plain_name = "".join(letter if letter.isascii() and letter.isprintable() else "_" for letter in name)
         headers = {
-            "content-disposition": f"attachment; filename=\"{plain_name}\"; filename*=UTF-8''{quote(name, safe='')}",
+            "content-disposition": content_disposition("attachment", attachment.file_name),
             "content-security-policy": _FILE_POLICY,
             "x-content-type-options": "nosniff",
             "cross-origin-resource-policy": "same-origin",

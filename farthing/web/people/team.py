@@ -43,7 +43,7 @@ class Team(Controller):
         """Make a person who signs in, and show the link with which they set a password, once."""
         given = form_of(request)
         try:
-            services.part(HeaderAuthenticator).require_all_environments(visitor_of(request).caller)
+            await services.part(HeaderAuthenticator).require_all_environments(session, visitor_of(request).caller)
             person = await users.invite(
                 session,
                 visitor_of(request).caller.tenant_id,
@@ -65,6 +65,7 @@ class Team(Controller):
         """Let a person do something else from now on."""
         role, caller = form_of(request).get("role", ""), visitor_of(request).caller
         try:
+            await services.part(HeaderAuthenticator).require_all_environments(session, caller)
             person = await users.set_roles(session, caller, user_id, [role], services.part(Database).clock.now())
         except FarthingError as error:
             return await refused(request, PAGE, error)
@@ -76,7 +77,7 @@ class Team(Controller):
     ) -> Response[str]:
         """Make a link with which the person sets a password, and show it, once."""
         try:
-            services.part(HeaderAuthenticator).require_all_environments(visitor_of(request).caller)
+            await services.part(HeaderAuthenticator).require_all_environments(session, visitor_of(request).caller)
             person = await _colleague(request, session, user_id)
             made = await _link(session, services, person, visitor_of(request).caller.user_id)
         except FarthingError as error:

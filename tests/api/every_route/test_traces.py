@@ -15,7 +15,6 @@ import structlog
 from structlog.testing import capture_logs
 
 from farthing.api.work import UNMATCHED
-from farthing.invoices.reads import documents
 from farthing.logs import configure, without_credentials
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
@@ -55,7 +54,7 @@ async def test_no_token_stands_in_the_log_when_a_page_fails(
     def failing(token: str, *_: Any) -> Any:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(documents, "opened", failing)
+    monkeypatch.setattr("farthing.invoices.routes.open_link", failing)
     monkeypatch.setattr("farthing.web.portal.session._claims", failing)
     with capture_logs() as written:
         async with httpx.AsyncClient() as http:

@@ -59,6 +59,44 @@ async def test_what_stripe_did_not_sign_is_refused(stripe_till: StripeTill, head
     assert await stripe_till.standing(invoice) == ("PENDING", "0", "100")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"null", id="no object"),
+        pytest.param(b'{"a":' * 3_000, id="endlessly deep"),
+        pytest.param(b'{"id": 1, "type": "x", "data": {"object": {}}}', id="a number as an id"),
+        pytest.param(b'{"id": "e", "type": ["x"], "data": {"object": {}}}', id="a list as a type"),
+        pytest.param(b'{"id": "e", "type": "payment_intent.succeeded", "data": {"object": 5}}', id="no subject"),
+    ],
+)
+async def test_what_stripe_signed_and_cannot_be_read_is_refused(stripe_till: StripeTill, body: bytes) -> None:
+    answer = await stripe_till.receive(body, 400, signature_of(body, WEBHOOK_SECRET))
+    assert answer["details"] == {"body": "cannot be read"}
+
+
+MISSHAPEN: tuple[tuple[str, Any], ...] = (
+    ("amount_received", "10000"),
+    ("amount_received", -10000),
+    ("amount_received", 10**40),
+    ("amount_received", 1.5),
+    ("currency", "us\r\n"),
+    ("metadata", []),
+    ("id", None),
+)
+
+
+async def test_an_event_of_another_shape_moves_nothing_and_breaks_nothing(stripe_till: StripeTill) -> None:
+    invoice, intent = await _waiting(stripe_till)
+    path = f"/webhooks/stripe/{stripe_till.account.tenant_id}/{stripe_till.account.environment_id}"
+    for field, value in MISSHAPEN:
+        body = event_of("payment_intent.succeeded", {**intent, field: value})
+        headers = {"stripe-signature": signature_of(body, WEBHOOK_SECRET)}
+        answer = await stripe_till.account.http.post(path, content=body, headers=headers)
+        assert answer.status_code in {200, 400}, (field, value, answer.text)
+        assert await stripe_till.standing(invoice) == ("PENDING", "0", "100"), (field, value)
+
+
 async def test_any_of_several_signatures_counts_while_a_secret_is_rolled(stripe_till: StripeTill) -> None:
     invoice, intent = await _waiting(stripe_till)
     body = event_of("payment_intent.succeeded", intent)

@@ -204,3 +204,16 @@ async def test_a_provider_that_saves_a_method_is_not_told_of_the_portal(account:
         assert returned.headers["referrer-policy"] == "no-referrer"
     async with httpx.AsyncClient(base_url=account.base_url) as somebody:
         assert (await somebody.get(back)).status_code == 401
+
+
+async def test_a_customer_goes_once_nobody_can_pay_for_them_in_vain(shop: Stage) -> None:
+    path, session_id = await _opened(shop)
+    customer_id = (await shop.account.get(f"/checkout/sessions/{session_id}"))["customer_id"]
+    for method, address in (("DELETE", f"/customers/{customer_id}"), ("POST", f"/customers/{customer_id}/erase")):
+        refused = await shop.account.http.request(method, address)
+        assert (refused.status_code, refused.json()["details"].get("checkout_session_id")) == (400, session_id)
+    await shop.account.post(f"/checkout/sessions/{session_id}/cancel", expect=200)
+    await shop.account.delete(f"/customers/{customer_id}")
+    async with httpx.AsyncClient(base_url=shop.account.base_url, timeout=60) as payer:
+        await payer.post(f"{path}/test-payment", data={"action": "pay"})
+    assert await _status(shop, session_id) == "failed"

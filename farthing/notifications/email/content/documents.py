@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.core.encoding.file_names import file_name
 from farthing.core.errors import InvalidOperation, ValidationFailed
 from farthing.credits.notes.document import note_pdf
 from farthing.credits.notes.einvoice import issued_note
@@ -86,10 +87,5 @@ async def _documents(
             einvoice = MailAttachment(file.name, file.subtype, file.content)
     if einvoice is not None and einvoice.subtype == "pdf":
         return MailDocuments((einvoice,))
-    pdf = MailAttachment(_file_name(number), "pdf", await make_pdf())
+    pdf = MailAttachment(file_name(f"{number}.pdf"), "pdf", await make_pdf())
     return MailDocuments((pdf,) if einvoice is None else (pdf, einvoice), remark)
-
-
-def _file_name(number: str) -> str:
-    safe = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "_" for letter in number)
-    return f"{safe}.pdf"

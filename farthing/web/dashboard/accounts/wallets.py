@@ -14,6 +14,7 @@ from farthing.calendar.period import Period
 from farthing.core.caller import READ
 from farthing.core.clock import Clock
 from farthing.core.encoding.decoding import convert
+from farthing.core.encoding.file_names import content_disposition
 from farthing.core.encoding.wire import BadField
 from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.core.ids import new_ulid
@@ -154,7 +155,7 @@ class WalletPages(Controller):
             content = await as_pdf(session, await statement_of(session, wallet_id, Period(start, end)))
         except ValidationFailed as error:
             return await refused(request, f"/wallets/{wallet_id}", error)
-        name = f'attachment; filename="statement-{start:%Y-%m-%d}.pdf"'
+        name = content_disposition("attachment", f"statement-{start:%Y-%m-%d}.pdf")
         return Response(content, media_type="application/pdf", headers={**HEADERS, "Content-Disposition": name})
 
     @post("/", guards=[changes("wallet")])

@@ -11,6 +11,7 @@ from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.encoding.csv_table import CSV_MEDIA_TYPE, csv_bytes
+from farthing.core.encoding.file_names import content_disposition
 from farthing.core.errors import ValidationFailed
 from farthing.web.access.visitors import visitor_of
 from farthing.web.dashboard.lists.saved_views import saved_views
@@ -77,7 +78,7 @@ async def file_of_list(request: HttpRequest, session: AsyncSession, definition: 
     for start in range(0, len(found), ROWS_AT_ONCE):
         rows = await definition.rows_of(found[start : start + ROWS_AT_ONCE])
         lines += [[column.text(row) for column in asked.columns] for row in rows]
-    headers = {**HEADERS, "content-disposition": f'attachment; filename="{definition.key}.csv"'}
+    headers = {**HEADERS, "content-disposition": content_disposition("attachment", f"{definition.key}.csv")}
     return Response(csv_bytes(_head(asked), lines), media_type=CSV_MEDIA_TYPE, headers=headers)
 
 

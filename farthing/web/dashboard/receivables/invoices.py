@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.billing.dunning.reads import open_case_of
 from farthing.core.caller import READ
 from farthing.core.clock import Clock
+from farthing.core.encoding.file_names import content_disposition
 from farthing.core.enums import Status
 from farthing.core.errors import FarthingError
 from farthing.core.ids import new_ulid
@@ -183,9 +184,8 @@ async def _document(session: AsyncSession, invoice_id: str) -> bytes:
 def pdf_of(invoice: Invoice, content: bytes) -> Response[bytes]:
     """A document to download, under the invoice's number."""
     name = invoice.invoice_number or "draft"
-    safe = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "_" for letter in name)
     headers = {
-        "content-disposition": f'attachment; filename="{safe}.pdf"',
+        "content-disposition": content_disposition("attachment", f"{name}.pdf"),
         "cache-control": "no-store",
         "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     }

@@ -13,6 +13,7 @@ from farthing.calendar.period import Period
 from farthing.calendar.zones import to_local, zone_or_abbreviation
 from farthing.core.clock import Clock
 from farthing.core.encoding.csv_table import CSV_MEDIA_TYPE
+from farthing.core.encoding.file_names import content_disposition
 from farthing.core.errors import FarthingError, ValidationFailed
 from farthing.customers.tables import Customer
 from farthing.reporting.statement.account import AccountStatement, account_currencies, account_statement
@@ -95,7 +96,7 @@ class StatementPages(Controller):
             return await refused(request, f"/customers/{customer_id}/statement", error)
         ending = "csv" if is_csv else "pdf"
         name = f"statement-{question.currency}-{question.first_day}-{question.last_day}.{ending}"
-        headers = {**HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
+        headers = {**HEADERS, "Content-Disposition": content_disposition("attachment", name)}
         return Response(content, media_type=CSV_MEDIA_TYPE if is_csv else "application/pdf", headers=headers)
 
 
