@@ -30,6 +30,9 @@ from farthing.payments.unapplied.money import put_back
 from farthing.payments.unapplied.tables import UnappliedMoney
 from farthing.storage.queries.rows import in_array, insert_if_new
 
+BY_DISPUTE = "/dispute/"
+"""What the key of money that a bank took back has behind the id of its payment."""
+
 
 @dataclass(frozen=True, slots=True)
 class RefundCause:
@@ -62,6 +65,11 @@ class SourcePart:
 def return_key(payment_id: str) -> str:
     """The key under which money that nobody asked for goes back; its invoice hears of it when it has."""
     return f"{payment_id}/return"
+
+
+def dispute_key(payment_id: str, dispute_id: str) -> str:
+    """The key of the record of what a bank took back in a dispute."""
+    return f"{payment_id}{BY_DISPUTE}{dispute_id}"[:100]
 
 
 async def begin_return(session: AsyncSession, invoice: Invoice, payment: Payment, now: datetime) -> None:
