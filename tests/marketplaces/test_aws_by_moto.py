@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from moto.core.exceptions import RESTError
+from moto.core.exceptions import AccessDeniedError
 from moto.meteringmarketplace.models import (
     MeteringMarketplaceBackend,
     Result,
@@ -118,10 +118,6 @@ async def test_a_role_of_another_account_reports(seller: Seller, moto: str) -> N
     assert [report.report_status for report in await seller.kept()] == [ReportStatus.TAKEN]
 
 
-class AccessDenied(RESTError):
-    code = 403
-
-
 async def test_a_role_that_is_refused_is_told_and_tried_again_until_it_is_granted(
     seller: Seller, moto: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,7 +132,7 @@ async def test_a_role_that_is_refused_is_told_and_tried_again_until_it_is_grante
     await recorded(seller.office, "2026-01-01T01:10:00")
 
     def denied(*_: Any, **__: Any) -> None:
-        raise AccessDenied("AccessDenied", "is not authorized to perform: sts:AssumeRole on resource")
+        raise AccessDeniedError("arn:aws:iam::123456789012:user/metering", "sts:AssumeRole")
 
     async with account.database.transaction(account.scope, read_only=True) as session:
         stored = await session.scalar(select(Connection))
@@ -144,7 +140,7 @@ async def test_a_role_that_is_refused_is_told_and_tried_again_until_it_is_grante
     with monkeypatch.context() as refused:
         refused.setattr(STSBackend, "assume_role", denied)
         async with seller.marketplaces(moto).behind(stored) as reporter:
-            with pytest.raises(MarketplaceUnavailable, match="^AWS refused the role: AccessDenied$"):
+            with pytest.raises(MarketplaceUnavailable, match=r"^AWS refused the role: AccessDenied$"):
                 await reporter.ask()
         for moment, attempts in (("01:10", 1), ("01:14", 1), ("01:15", 2), ("01:24", 2)):
             await seller.reports(f"2026-01-01T{moment}:00", seller.marketplaces(moto))

@@ -57,6 +57,15 @@ class Charge:
     def left(self) -> Decimal:
         return self.amount - self.discount - self.credits
 
+    @property
+    def net(self) -> Decimal:
+        """Revenue: before credits, which are a means of payment."""
+        return self.became[0] - self.became[1]
+
+    @property
+    def payable(self) -> Decimal:
+        return self.net - self.became[2]
+
     def row(self) -> tuple[str, ...]:
         return (self.name, *map(plain, self.became), *map(plain, (self.amount, self.discount, self.credits)))
 
@@ -80,7 +89,7 @@ class Account:
             more = min(self.rupees, net) if line.is_usage else NOTHING
             self.rupees -= more
             line.became = (net + discount + credits, discount, credits + more)
-        return in_cents(Fraction(sum((line.became[0] - line.became[1] for line in lines), NOTHING)) * 18 / 100)
+        return in_cents(Fraction(sum((line.net for line in lines), NOTHING)) * 18 / 100)
 
 
 def rupees(amount: Decimal, rate: Decimal) -> Decimal:
@@ -172,6 +181,14 @@ def claimed_in(invoice: Body) -> str:
     return str(invoice["period_start" if opens else "period_end"][:7])
 
 
+def net_of_note(lines: list[Charge], name: str, amount: str) -> Decimal:
+    """What a note takes of a line's net: its own proportion, beside the line's part of the tax."""
+    taxed = in_cents(Fraction(sum((line.net for line in lines), NOTHING)) * 18 / 100)
+    parts = dict(zip((line.name for line in lines), split(taxed, [line.net for line in lines]), strict=True))
+    (line,) = [line for line in lines if line.name == name]
+    return in_cents(Fraction(amount) * Fraction(line.net) / Fraction(line.net + parts[name]))
+
+
 def rows_of(invoice: Body) -> list[tuple[str, ...]]:
     rows = []
     for line in invoice["line_items"]:
@@ -179,7 +196,7 @@ def rows_of(invoice: Body) -> list[tuple[str, ...]]:
         discount = Decimal(line["line_item_discount"]) + Decimal(line["invoice_level_discount"])
         name = line["display_name"]
         if (line.get("metadata") or {}).get("late_usage") == "true":
-            name = f"late {name}"
+            name = f"late {name.removesuffix(' (Late Usage)')}"
         if Decimal(line["amount"]):
             rows.append((name, line["amount"], plain(discount), line["prepaid_credits_applied"], source["subtotal"],
                          source["total_discount"], source["total_prepaid_credits_applied"]))  # fmt: skip
@@ -256,6 +273,13 @@ async def test_a_year_of_euros_in_rupees(bureau: Bureau) -> None:
 
     # June's late calls are July's, at August's rate, beside what is left of June's coupon
     await year.renews(5, "2026-06-02")
+    june = (await year.invoices())[-1]
+    await bureau.paid(june)
+    support = next(line["id"] for line in june["line_items"] if line["display_name"] == "support")
+    note = {"invoice_id": june["id"], "reason": "SERVICE_ISSUE", "process_credit_note": True}
+    note["line_items"] = [{"invoice_line_item_id": support, "amount": "100.01"}]
+    await account.post("/creditnotes", note)
+    year.account.rupees += Decimal("100.01")
     await year.renews(6, "2026-07-02")
     await bureau.used("calls", year.customer, LATE_IN_JUNE, "2026-06-20")
     late = cost_of_calls(CALLS[6] + LATE_IN_JUNE) - cost_of_calls(CALLS[6])
@@ -298,5 +322,18 @@ async def test_a_year_of_euros_in_rupees(bureau: Bureau) -> None:
     year.owes("2027-01", year.month(12, ends=True), RATES["2027-01-04"])
     await year.is_due()
 
+    lines = [line for lines in year.lines.values() for line in lines]
+    billed = sum((line.net for line in lines), NOTHING)
+    payable = sum((line.payable for line in lines), NOTHING)
+    asked: Body = {"metrics": ["invoice_total"], "shape": "breakdown", "dimensions": ["currency"]}
+    asked["time"] = {"range": "2026-01-01..2027-02-01"}
+    table = await account.post("/analytics/query", {"definition": asked}, expect=200)
+    assert table["rows"] == [["inr", plain(payable + sum(year.taxes.values()))]]
+    asked = {"start_time": "2026-01-01T00:00:00Z", "end_time": "2027-02-01T00:00:00Z"}
+    revenue = (await account.post("/analytics/revenue", asked, expect=200))["rows"]
+    assert {row["group"]["currency"] for row in revenue} == {"inr"}
+    assert sum(Decimal(str(row["net_amount"])) for row in revenue) == billed - net_of_note(
+        year.lines["2026-06"], "support", "100.01"
+    )
     await bureau.require_sound()
     assert await unreconciled(account) == []
