@@ -52,7 +52,7 @@ async def fill_crossed(office: Office) -> None:
     discounted: dict[str, Any] = {"subscription_coupons": [{"coupon_code": "two"}]}
     await opened(office, plan, rupees, addons=[{"addon_id": addon["id"]}], **discounted)
     await opened(office, plan, await office.customer("daughter"), invoicing_customer_id=holding["id"], **discounted)
-    promise = {"commitment_amount": "60", "overage_factor": "2", "commitment_duration": "ANNUAL"}
+    promise: dict[str, Any] = {"commitment_amount": "60", "overage_factor": "2", "commitment_duration": "ANNUAL"}
     await opened(office, plan, await office.customer("promised"), enable_true_up=True, **promise)
     granted = await opened(office, plan, await office.customer("granted"))
     await post(
