@@ -218,11 +218,14 @@ async def take_over_invoice(session: AsyncSession, terms: TakenOverInvoice, now:
 
 def _say_what_budgets_gave(parts: InvoiceParts, terms: TakenOverInvoice) -> None:
     """Coupons have budgets in the currency of the charges, also where nothing else of a conversion is kept."""
-    given = [discount for discount in terms.discounts if discount.discounted_amount > 0]
-    if len(given) != len(parts.coupon_applications):
-        return
-    for row, discount in zip(parts.coupon_applications, given, strict=True):
-        row.source_discounted_amount = discount.source_amount
+    left = [discount for discount in terms.discounts if discount.source_amount is not None]
+    for row in parts.coupon_applications:
+        taken = row.coupon_association_id, row.discounted_amount
+        for discount in left:
+            if (discount.coupon_association_id, discount.discounted_amount) == taken:
+                row.source_discounted_amount = discount.source_amount
+                left.remove(discount)
+                break
 
 
 async def _issue(

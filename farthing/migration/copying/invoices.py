@@ -188,7 +188,7 @@ def _in_charge_currency(record: SourceRecord, discounts: list[dict[str, Any]]) -
     if not isinstance(conversion, dict) or not isinstance(source, dict) or not discounts:
         return discounts
     digits = currency.digits(str(conversion.get("charge_currency", "")).lower())
-    weights = [discount["discounted_amount"] for discount in discounts]
+    weights = [max(discount["discounted_amount"], ZERO) for discount in discounts]
     if not any(weights):
         return discounts
     taken = max(round_to(decimal_of(source, "total_discount"), digits), ZERO)

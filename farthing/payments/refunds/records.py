@@ -211,6 +211,14 @@ async def sum_by_hand(session: AsyncSession, payment: Payment) -> Decimal:
     return await session.scalar(query) or ZERO
 
 
+async def sum_sent(session: AsyncSession, payment: Payment) -> Decimal:
+    """What providers have sent back of a payment because they were asked here."""
+    query = select(func.coalesce(func.sum(RefundRecord.settled_amount), 0)).where(
+        RefundRecord.payment_id == payment.id, RefundRecord.refund_destination == RefundDestination.GATEWAY
+    )
+    return await session.scalar(query) or ZERO
+
+
 async def refunds_of_invoice(session: AsyncSession, invoice_id: str) -> list[RefundRecord]:
     """The refunds of an invoice, oldest first."""
     query = select(RefundRecord).where(RefundRecord.invoice_id == invoice_id)

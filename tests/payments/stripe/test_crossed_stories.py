@@ -213,6 +213,27 @@ async def test_a_void_of_what_has_gone_back_gives_nothing(proved_till: StripeTil
     assert (await till.desk.get(invoice))["payment_status"] == "REFUNDED"
 
 
+@pytest.mark.parametrize("beside", [0, 2500])
+async def test_what_was_sent_back_at_stripe_and_did_not_arrive_is_there_again(
+    proved_till: StripeTill, beside: int
+) -> None:
+    till = proved_till
+    invoice, payment, intent = await _charged(till)
+    if beside:
+        await sent_back_there(till, intent, beside)
+    await sent_back_there(till, intent, 6000)
+    failed = till.books.of("refund")[-1]
+    failed["status"] = "failed"
+    for _ in range(2):
+        await till.hear("refund.failed", failed)
+    left = f"{100 - beside // 100}"
+    seen = await till.read(payment)
+    assert seen["payment_status"] == ("PARTIALLY_REFUNDED" if beside else "SUCCEEDED")
+    failed["amount"] = 0  # money that has not arrived is none of what Stripe has sent
+    await credit(till, invoice, left, refund_target="BACK_TO_SOURCE")
+    assert await returned(till, invoice) == [("GATEWAY", left, "SUCCEEDED")]
+
+
 async def test_a_dispute_in_another_currency_than_its_payment_is_told_and_counts_no_money(
     proved_till: StripeTill,
 ) -> None:
