@@ -72,6 +72,10 @@ class InvoiceHooks(Protocol):
         collecting it. Raises InvalidOperation."""
         ...
 
+    async def sent_back_unasked(self, session: AsyncSession, invoice: Invoice) -> Decimal:
+        """What of the invoice's payments went back without being asked for, by a provider's hand or in a dispute."""
+        ...
+
     async def return_to_source(self, session: AsyncSession, invoice: Invoice, amount: Decimal) -> Decimal:
         """Send up to `amount`, above 0, of what was paid on a voided invoice back by the way it came; how much goes."""
         ...

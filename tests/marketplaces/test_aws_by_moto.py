@@ -11,15 +11,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from moto.core.exceptions import AccessDeniedError
 from moto.meteringmarketplace.models import (
     MeteringMarketplaceBackend,
     Result,
     meteringmarketplace_backends,
 )
 from moto.server import ThreadedMotoServer
-from moto.sts.models import sts_backends
+from moto.sts.models import STSBackend, sts_backends
 from sqlalchemy import select
 
+from farthing.marketplaces.reporting.markets.interface import MarketplaceUnavailable
 from farthing.marketplaces.tables import ReportStatus
 from farthing.payments.tables import Connection
 from tests.marketplaces.seller import AWS, Seller, connection_to, recorded, records
@@ -114,6 +116,40 @@ async def test_a_role_of_another_account_reports(seller: Seller, moto: str) -> N
     await recorded(seller.office, "2026-01-01T01:10:00")
     assert await seller.reports("2026-01-01T01:10:00", seller.marketplaces(moto)) == {"succeeded": 1, "failed": 0}
     assert [report.report_status for report in await seller.kept()] == [ReportStatus.TAKEN]
+
+
+async def test_a_role_that_is_refused_is_told_and_tried_again_until_it_is_granted(
+    seller: Seller, moto: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No usage has left, so none is in doubt; after 5 minutes it is tried again, and 10 after that."""
+    customer, _ = await seller.sells()
+    account = seller.office.account
+    (connection,) = (await account.get("/connections"))["connections"]
+    await account.put(f"/connections/{connection['id']}", {"encrypted_secret_data": {"aws_role_arn": ROLE}})
+    backend = meteringmarketplace_backends["210987654321"]["us-east-1"]
+    backend.customers_by_product["prod-1"].append(AWS["customer_aws_account_id"])
+    await seller.used(customer, ("2026-01-01T00:30", 5))
+    await recorded(seller.office, "2026-01-01T01:10:00")
+
+    def denied(*_: Any, **__: Any) -> None:
+        raise AccessDeniedError("arn:aws:iam::123456789012:user/metering", "sts:AssumeRole")
+
+    async with account.database.transaction(account.scope, read_only=True) as session:
+        stored = await session.scalar(select(Connection))
+    assert stored is not None
+    with monkeypatch.context() as refused:
+        refused.setattr(STSBackend, "assume_role", denied)
+        async with seller.marketplaces(moto).behind(stored) as reporter:
+            with pytest.raises(MarketplaceUnavailable, match=r"^AWS refused the role: AccessDenied$"):
+                await reporter.ask()
+        for moment, attempts in (("01:10", 1), ("01:14", 1), ("01:15", 2), ("01:24", 2)):
+            await seller.reports(f"2026-01-01T{moment}:00", seller.marketplaces(moto))
+            (report,) = await seller.kept()
+            assert (report.report_status, report.attempts, report.in_doubt) == (ReportStatus.WAITING, attempts, False)
+            assert report.problem == "AWS refused the role: AccessDenied"
+    assert await seller.reports("2026-01-01T01:25:00", seller.marketplaces(moto)) == {"succeeded": 1, "failed": 0}
+    (report,) = await seller.kept()
+    assert (report.report_status, report.quantity, report.problem) == (ReportStatus.TAKEN, 5, "")
 
 
 @pytest.mark.parametrize(

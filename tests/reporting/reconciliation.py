@@ -68,7 +68,13 @@ SUMS = {
     """,
     "prepaid credits and payments by wallet": f"""
         SELECT currency, sum(amount) FROM (
-            SELECT currency, total_prepaid_credits_applied AS amount FROM invoices
+            SELECT currency, total_prepaid_credits_applied - coalesce((
+                -- what was taken before a conversion was taken in the currency of the charges
+                SELECT sum(round(source_prepaid_credits_applied * fx_rate, 2)) FROM invoice_line_items AS line
+                WHERE line.invoice_id = invoices.id AND line.status = 'published'
+            ), 0) AS amount FROM invoices
+            UNION ALL
+            SELECT charged_in, source_total_prepaid_credits_applied FROM invoices WHERE charged_in IS NOT NULL
             UNION ALL
             SELECT currency, amount FROM payments WHERE payment_method_type = 'CREDITS' AND {SETTLED}
         ) AS taken GROUP BY 1

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
 import structlog
 from sqlalchemy import exists, or_, select, text, update
@@ -74,8 +75,8 @@ SELECT EXISTS (
     AND classid = ((key >> 32) & 4294967295)::oid AND objid = (key & 4294967295)::oid
 )
 """
-FAILURES = "failures"
-"""Where the counts of a move keep what failed, by id: the reason."""
+FAILURES, WAITING = "failures", "waiting_for_rates"
+"""Where the counts of a move keep what failed, and which invoices wait for an exchange rate at its end, by id: why."""
 
 ALL: frozenset[DueWork] = frozenset(DueWork)
 NOTHING: frozenset[DueWork] = frozenset()
@@ -196,7 +197,7 @@ class Clockwork:
     async def _advanced(self, move: ClockAdvance, on_move: OnTheWay) -> ClockAdvance:
         """Stop wherever something is due, do it, go on; what was left undone where the clock stands comes first."""
         at, target = move.reached or move.started_from or move.target, move.target
-        counted = {name: count for name, count in move.counts.items() if name not in {FAILURES, "failed"}}
+        counted = {name: count for name, count in move.counts.items() if name not in {FAILURES, WAITING, "failed"}}
         done: Counter[str] = Counter(counted)
         failures: dict[str, str] = dict(move.counts.get(FAILURES, {}))
         async with self.database.transaction(self.scope, read_only=True) as session:
@@ -218,7 +219,8 @@ class Clockwork:
                 f"The clock stopped at {instant(at)} on its way to {instant(target)}: {reason}. Set it again to go on",
                 {"reached": instant(at), "target": instant(target)},
             ) from error
-        return await self._reached(move.id, target, done, failures, finished=True)
+        waiting = await Run(self.database, self.scope, target).without_rate()
+        return await self._reached(move.id, target, done, failures, waiting=waiting, finished=True)
 
     async def _stops(self, at: datetime, target: datetime) -> AsyncIterator[DueInstant]:
         """Where to stop, and for what: where the clock stands for what is left over, then wherever something falls
@@ -286,6 +288,7 @@ class Clockwork:
         done: Counter[str],
         failures: dict[str, str],
         *,
+        waiting: Mapping[str, str] = MappingProxyType({}),
         finished: bool = False,
         error: str = "",
     ) -> ClockAdvance:
@@ -295,6 +298,8 @@ class Clockwork:
             move.counts = {**done, "failed": len(failures)}
             if failures:
                 move.counts[FAILURES] = dict(list(failures.items())[:MOST_FAILURES_KEPT])
+            if waiting:
+                move.counts[WAITING] = dict(list(waiting.items())[:MOST_FAILURES_KEPT])
             if finished:
                 move.finished_at = self.database.clock.now()
         return move

@@ -8,7 +8,7 @@ from litestar import Controller, Request, Response, get, post
 
 from farthing.api.guards import needs
 from farthing.api.work import unit_of_work
-from farthing.billing.clock.advance import FAILURES, Clockwork
+from farthing.billing.clock.advance import FAILURES, WAITING, Clockwork
 from farthing.core.caller import Caller
 from farthing.core.clock import instant
 from farthing.core.composition import Composition
@@ -35,7 +35,8 @@ class SetClockRequest(Body):
 
 class ClockProgress(Answer):
     """A move of the clock. `counts` is what was done on the way, `failures` says what was not, by id, and `error` why
-    the clock stopped before its target, if it did: set again, it goes on from there."""
+    the clock stopped before its target, if it did: set again, it goes on from there. `waiting_for_rates` says which
+    exchange rate is missing for an invoice that stayed a draft, by its id."""
 
     id: str
     target: Timestamp
@@ -43,6 +44,7 @@ class ClockProgress(Answer):
     finished: bool
     reached: Timestamp | None = None
     failures: dict[str, str] | None = None
+    waiting_for_rates: dict[str, str] | None = None
     error: str | None = None
 
 
@@ -128,8 +130,9 @@ async def _answer(clockwork: Clockwork) -> ClockResponse:
         else ClockProgress(
             id=move.id,
             target=instant(move.target),
-            counts={name: count for name, count in move.counts.items() if name != FAILURES},
+            counts={name: count for name, count in move.counts.items() if name not in {FAILURES, WAITING}},
             failures=move.counts.get(FAILURES),
+            waiting_for_rates=move.counts.get(WAITING),
             finished=move.finished_at is not None,
             reached=None if move.reached is None else instant(move.reached),
             error=move.error or None,

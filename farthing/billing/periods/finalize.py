@@ -31,6 +31,7 @@ from farthing.payments.integrations.saved_methods import connected_gateways
 from farthing.payments.processing.voiding import require_nothing_in_flight, withdraw_open
 from farthing.payments.refunds.records import RefundCause
 from farthing.payments.refunds.sources import plan_source_refunds, record_source_refunds
+from farthing.payments.refunds.unasked import sent_back_unasked
 from farthing.payments.unapplied.allocation import apply_to_new_invoice, is_any_set_aside
 from farthing.storage.postgres import clock_of
 from farthing.storage.queries.rows import in_array
@@ -80,6 +81,9 @@ class BillingHooks:
     async def before_writing_off(self, session: AsyncSession, invoice: Invoice) -> None:
         await require_nothing_in_flight(session, invoice)
         await close_case(session, invoice.id, DunningStatus.ENDED)
+
+    async def sent_back_unasked(self, session: AsyncSession, invoice: Invoice) -> Decimal:
+        return await sent_back_unasked(session, invoice)
 
     async def return_to_source(self, session: AsyncSession, invoice: Invoice, amount: Decimal) -> Decimal:
         parts = await plan_source_refunds(session, invoice, amount)

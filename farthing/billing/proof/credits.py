@@ -121,12 +121,23 @@ _RETURNS = f"""
         SELECT invoice_id AS id, sum(amount) AS amount FROM refunds
         WHERE credit_note_id IS NULL AND refund_destination <> 'WALLET' AND refund_status <> 'CANCELLED'
             AND (refund_status = 'SUCCEEDED' OR idempotency_key NOT LIKE '%/return')
+            AND idempotency_key NOT LIKE '%/dispute/%'
         GROUP BY invoice_id
     ) AS sent_back ON sent_back.id = invoice.id
+    -- what banks and providers have sent back unasked lowers what a void gives back, unless it went back after it
+    LEFT JOIN (
+        SELECT payment.destination_id AS id, sum(greatest(payment.refunded_amount - coalesce((
+            SELECT sum(settled_amount) FROM refunds
+            WHERE payment_id = payment.id AND refund_destination <> 'WALLET' AND idempotency_key NOT LIKE '%/dispute/%'
+        ), 0), 0)) AS amount
+        FROM payments AS payment
+        WHERE payment.payment_method_type <> 'CREDITS' AND payment.refunded_amount > 0 GROUP BY payment.destination_id
+    ) AS unasked ON unasked.id = invoice.id
     CROSS JOIN LATERAL (VALUES (
         invoice.refunded_amount - coalesce(noted.amount, 0) - coalesce(sent_back.amount, 0)
     )) AS due (amount)
-    WHERE invoice.invoice_status = 'VOIDED' AND round(coalesce(lots.amount, 0), 6) <> due.amount
+    WHERE invoice.invoice_status = 'VOIDED'
+        AND round(coalesce(lots.amount, 0), 6) NOT BETWEEN due.amount - coalesce(unasked.amount, 0) AND due.amount
 """
 _UNUSED_TIME = """
     SELECT settled.id, figure.name, figure.stored, figure.derived

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.fx.lookup import ConversionNeed, NoRate, rates_for
 from farthing.core.enums import Status
 from farthing.customers.tables import Customer
+from farthing.invoices.receivable import InvoiceStatus
+from farthing.invoices.tables import Invoice
 from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.subscriptions.tables import Subscription
 
@@ -20,13 +22,19 @@ ENDED = (SubscriptionStatus.CANCELLED, SubscriptionStatus.DRAFT)
 
 
 async def customers_without_rate(session: AsyncSession, now: datetime) -> dict[str, str]:
-    """Why each payer of a live subscription cannot be invoiced, by customer; those who can be are left out."""
+    """Why each payer of a live subscription, or of one that has ended with an invoice to come, cannot be invoiced, by
+    customer; those who can be are left out."""
+    has_draft = exists().where(
+        Invoice.subscription_id == Subscription.id,
+        Invoice.invoice_status == InvoiceStatus.DRAFT,
+        Invoice.status == Status.PUBLISHED,
+    )
     rows = await session.execute(
         select(Subscription.id, Subscription.currency, Subscription.payer_id, Customer.billing_currency)
         .join(Customer, Customer.id == Subscription.payer_id)
         .where(
             Subscription.status == Status.PUBLISHED,
-            Subscription.subscription_status.not_in(ENDED),
+            or_(Subscription.subscription_status.not_in(ENDED), has_draft),
             Customer.billing_currency.is_not(None),
             Customer.billing_currency != Subscription.currency,
         )

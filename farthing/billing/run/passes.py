@@ -307,6 +307,18 @@ class Run:
                 did.issued.append(invoice.id)
         return did
 
+    async def without_rate(self) -> dict[str, str]:
+        """Drafts that would be final by now if there were an exchange rate for them: which is missing, by id."""
+        async with self.database.transaction(self.scope, read_only=True) as session:
+            config = await read(session, InvoiceConfig)
+            drafts = await session.scalars(
+                select(Invoice).where(
+                    *_OF_BILLING, _final(config, self.now), Invoice.invoice_status == InvoiceStatus.DRAFT
+                )
+            )
+            waiting = await drafts_without_rate(session, drafts.all(), self.now)
+        return {invoice_id: reason.refusal().message for invoice_id, reason in waiting.items()}
+
     async def _held(self, session: AsyncSession, ids: Sequence[str], *where: ColumnElement[bool]) -> list[Invoice]:
         """The drafts of these subscriptions, locked after their subscriptions, which nobody else holds.
 

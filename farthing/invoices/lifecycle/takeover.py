@@ -90,6 +90,8 @@ class TakenOverDiscount(Request, kw_only=True):
     line: str | None = None
     period_start: Moment | None = None
     period_end: Moment | None = None
+    source_amount: Decimal | None = None
+    """What it was in the currency of the charges, of an invoice that was converted: its budget is in that."""
 
 
 class TakenOverTax(Request, kw_only=True):
@@ -208,9 +210,22 @@ async def take_over_invoice(session: AsyncSession, terms: TakenOverInvoice, now:
     taken = reductions(invoice, totals, terms.finalized_at)
     add_new(session, taken)
     parts.put_reductions(taken)
+    _say_what_budgets_gave(parts, terms)
     await _issue(session, invoice, parts, terms, now)
     kept = zip(terms.line_items, shape.lines, strict=False) if shape.fidelity is not Fidelity.ONE_LINE else ()
     return TakenInvoice(invoice, shape.fidelity, {given.source_id: line.id for given, line in kept})
+
+
+def _say_what_budgets_gave(parts: InvoiceParts, terms: TakenOverInvoice) -> None:
+    """Coupons have budgets in the currency of the charges, also where nothing else of a conversion is kept."""
+    left = [discount for discount in terms.discounts if discount.source_amount is not None]
+    for row in parts.coupon_applications:
+        taken = row.coupon_association_id, row.discounted_amount
+        for discount in left:
+            if (discount.coupon_association_id, discount.discounted_amount) == taken:
+                row.source_discounted_amount = discount.source_amount
+                left.remove(discount)
+                break
 
 
 async def _issue(

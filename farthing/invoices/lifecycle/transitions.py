@@ -255,8 +255,17 @@ async def void_as_asked(session: AsyncSession, invoice_id: str, asked: VoidInvoi
     )
 
 
-def returned_by_void(invoice: Invoice) -> Decimal:
-    """What goes back to the payer when an invoice is voided: money and credits that were not returned yet."""
+async def returned_by_void(session: AsyncSession, invoice: Invoice) -> Decimal:
+    """What goes back to the payer when an invoice is voided: money and credits that were not returned yet, by whomever.
+
+    Rule: docs/rules/credit-notes.md#what-went-back-already
+    """
+    unasked = await ports_of(session, InvoicePorts).hooks.sent_back_unasked(session, invoice)
+    return max(EXACT.subtract(_not_returned(invoice), unasked), ZERO)
+
+
+def _not_returned(invoice: Invoice) -> Decimal:
+    """What was paid on it and was not returned by credit notes or a void."""
     funded = EXACT.add(invoice.amount_paid, invoice.total_prepaid_credits_applied)
     return max(EXACT.subtract(funded, invoice.refunded_amount), ZERO)
 
@@ -293,11 +302,13 @@ async def void(
     await effects.before_voiding(session, invoice)
     expect_remainder(session, invoice)
     move(invoice, InvoiceStatus.VOIDED)
-    refund = returned_by_void(invoice)
+    left = _not_returned(invoice)
     invoice.voided_at = now
-    if refund > 0:
-        invoice.refunded_amount = EXACT.add(invoice.refunded_amount, refund)
-        returned = await effects.return_to_source(session, invoice, refund) if back_to_source else ZERO
+    if left > 0:
+        # what a bank or a provider has given back already counts as returned, and is not given twice
+        refund = max(EXACT.subtract(left, await effects.sent_back_unasked(session, invoice)), ZERO)
+        invoice.refunded_amount = EXACT.add(invoice.refunded_amount, left)
+        returned = await effects.return_to_source(session, invoice, refund) if back_to_source and refund else ZERO
         if refund > returned:
             await effects.give_back(session, invoice, EXACT.subtract(refund, returned), now)
     await settle(session, invoice, now)

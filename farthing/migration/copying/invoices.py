@@ -11,8 +11,9 @@ from types import MappingProxyType
 from typing import Any
 
 from farthing.catalogue.taxes.tables import TaxRateRow
+from farthing.core import currency
 from farthing.core.errors import ValidationFailed
-from farthing.core.money import EXACT, ZERO, exact_sum, plain
+from farthing.core.money import EXACT, ZERO, allocate, exact_sum, plain, round_to
 from farthing.credits.notes.lifecycle.creation import create_note
 from farthing.credits.notes.lifecycle.limits import creditable_lines
 from farthing.credits.notes.schemas import CreateCreditNoteRequest
@@ -64,7 +65,7 @@ _LINE = (
 )
 _LINE_FIGURES = ("amount", "quantity", "line_item_discount", "invoice_level_discount", "prepaid_credits_applied")
 _OWNERS = MappingProxyType({"plan": PLANS, "addon": ADDONS})
-_PAID = frozenset({"SUCCEEDED", "PARTIALLY_REFUNDED", "OVERPAID"})
+_PAID = frozenset({"SUCCEEDED", "PARTIALLY_REFUNDED", "REFUNDED", "OVERPAID"})
 _CREDIT_REASON = "BILLING_ERROR"
 _Window = tuple[datetime | None, datetime | None]
 """The service period of lines, as far as it is said."""
@@ -177,7 +178,22 @@ async def _discounts(target: MigrationTarget, record: SourceRecord) -> list[dict
         if start is not None and end is not None and start < end:
             discount.update(period_start=start, period_end=end)
         found.append(discount)
-    return found
+    return _in_charge_currency(record, found)
+
+
+def _in_charge_currency(record: SourceRecord, discounts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the discounts of a converted invoice were before: shares of what was taken in all, by largest remainder."""
+    conversion = record.get("fx_conversion")
+    source = conversion.get("source") if isinstance(conversion, dict) else None
+    if not isinstance(conversion, dict) or not isinstance(source, dict) or not discounts:
+        return discounts
+    digits = currency.digits(str(conversion.get("charge_currency", "")).lower())
+    weights = [max(discount["discounted_amount"], ZERO) for discount in discounts]
+    if not any(weights):
+        return discounts
+    taken = max(round_to(decimal_of(source, "total_discount"), digits), ZERO)
+    parts = allocate(taken, weights, digits)
+    return [{**discount, "source_amount": part} for discount, part in zip(discounts, parts, strict=True)]
 
 
 def _taken_window(taken_in: dict[_Window, Decimal], amount: Decimal) -> _Window:

@@ -308,6 +308,8 @@ async def _copy_grant(
     ends = time_of(grant, "end_date") or subscription.end_date
     if ends is not None and ends <= min(upcoming):
         return  # it ends before it would give again
+    if "rollover_maximum" in grant:
+        target.problems.append(f"credit grant {grant.get('name')} limits what rolls over of what it gives from now on")
     body = fields_of(grant, (*GRANT_FIELDS, "end_date"))
     body |= {
         "scope": "SUBSCRIPTION",

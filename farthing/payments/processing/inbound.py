@@ -249,6 +249,6 @@ async def _apply_money(
     if charge.refunded > 0:
         await settle_reported(session, invoice, payment, charge, now)
     if report.refund_failure is not None:
-        await fail_reported(session, payment, report.refund_failure, now)
+        await fail_reported(session, invoice, payment, charge, report.refund_failure, now)
     if report.dispute is not None:
         await record_dispute(session, invoice, payment, report.dispute, now)

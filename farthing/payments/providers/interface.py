@@ -219,6 +219,7 @@ class Dispute:
     dispute_id: str
     state: DisputeState
     amount: Decimal
+    currency: str
     status: str
     reason: str
     is_fraud: bool

@@ -15,7 +15,7 @@ from farthing.invoices.tables import Invoice
 from farthing.payments.events import record_payment_event
 from farthing.payments.providers.interface import Dispute, DisputeState
 from farthing.payments.refunds.events import record_refund_event
-from farthing.payments.refunds.records import mark_succeeded, new_dispute_refund
+from farthing.payments.refunds.records import dispute_key, mark_succeeded, new_dispute_refund
 from farthing.payments.refunds.sent_back import record_money_sent_back
 from farthing.payments.refunds.tables import RefundReason
 from farthing.payments.tables import DestinationType, Payment
@@ -30,8 +30,16 @@ async def record_dispute(
 ) -> None:
     """Note a dispute on its locked payment; the money of one that is lost has gone back.
 
-    Its end is final: what is heard of it later, about how it began, changes nothing.
+    Its end is final: what is heard of it later, about how it began, changes nothing. What is disputed in another
+    currency than that of the payment is no amount of it, and only told.
     """
+    if dispute.currency != payment.currency:
+        log.error("payment.disputed_in_another_currency", payment_id=payment.id, currency=dispute.currency)
+        payment.error_message = (
+            f"the provider reports a dispute in {dispute.currency} of a payment in {payment.currency}"
+        )
+        await record_payment_event(session, "payment.updated", payment, invoice)
+        return
     known = payment.gateway_metadata
     is_known = known.get("dispute_id") == dispute.dispute_id
     if is_known and (known.get("dispute_state") != DisputeState.OPEN or known.get("dispute_status") == dispute.status):
@@ -62,7 +70,7 @@ async def _give_up_money(
     refund.invoice_id = None if invoice is None else invoice.id
     refund.reference = dispute.dispute_id
     refund.refund_reason = RefundReason.FRAUDULENT if dispute.is_fraud else RefundReason.OTHER
-    refund.idempotency_key = f"{payment.id}/dispute/{dispute.dispute_id}"[:100]
+    refund.idempotency_key = dispute_key(payment.id, dispute.dispute_id)
     if not await insert_if_new(session, refund):
         return
     await record_refund_event(session, "refund.created", refund)

@@ -30,6 +30,9 @@ from farthing.payments.unapplied.money import put_back
 from farthing.payments.unapplied.tables import UnappliedMoney
 from farthing.storage.queries.rows import in_array, insert_if_new
 
+BY_DISPUTE = "/dispute/"
+"""What the key of money that a bank took back has behind the id of its payment."""
+
 
 @dataclass(frozen=True, slots=True)
 class RefundCause:
@@ -62,6 +65,11 @@ class SourcePart:
 def return_key(payment_id: str) -> str:
     """The key under which money that nobody asked for goes back; its invoice hears of it when it has."""
     return f"{payment_id}/return"
+
+
+def dispute_key(payment_id: str, dispute_id: str) -> str:
+    """The key of the record of what a bank took back in a dispute."""
+    return f"{payment_id}{BY_DISPUTE}{dispute_id}"[:100]
 
 
 async def begin_return(session: AsyncSession, invoice: Invoice, payment: Payment, now: datetime) -> None:
@@ -199,6 +207,14 @@ async def sum_by_hand(session: AsyncSession, payment: Payment) -> Decimal:
         return ZERO
     query = select(func.coalesce(func.sum(RefundRecord.settled_amount), 0)).where(
         RefundRecord.payment_id == payment.id, RefundRecord.refund_destination == RefundDestination.OUT_OF_BAND
+    )
+    return await session.scalar(query) or ZERO
+
+
+async def sum_sent(session: AsyncSession, payment: Payment) -> Decimal:
+    """What providers have sent back of a payment because they were asked here."""
+    query = select(func.coalesce(func.sum(RefundRecord.settled_amount), 0)).where(
+        RefundRecord.payment_id == payment.id, RefundRecord.refund_destination == RefundDestination.GATEWAY
     )
     return await session.scalar(query) or ZERO
 

@@ -33,8 +33,9 @@ from farthing.payments.refunds.records import (
     mark_succeeded,
     return_key,
     sum_by_hand,
+    sum_sent,
 )
-from farthing.payments.refunds.sent_back import record_money_sent_back
+from farthing.payments.refunds.sent_back import record_money_returned, record_money_sent_back
 from farthing.payments.refunds.tables import REFUND, UNDERWAY, RefundDestination, RefundRecord, RefundStatus
 from farthing.payments.refunds.unapplied import withdraw_unrecorded
 from farthing.payments.tables import Payment
@@ -210,8 +211,15 @@ async def settle_reported(
     await withdraw_unrecorded(session, payment)
 
 
-async def fail_reported(session: AsyncSession, payment: Payment, failure: RefundFailure, now: datetime) -> None:
-    """A provider says that a refund of a locked payment did not reach the payer."""
+async def fail_reported(
+    session: AsyncSession,
+    invoice: Invoice | None,
+    payment: Payment,
+    charge: ProviderCharge,
+    failure: RefundFailure,
+    now: datetime,
+) -> None:
+    """A provider says that a refund of a locked payment did not reach the payer; of `charge` it says what did."""
     refund = await session.scalar(
         select(RefundRecord)
         .where(
@@ -225,6 +233,10 @@ async def fail_reported(session: AsyncSession, payment: Payment, failure: Refund
     )
     if refund is None:
         log.warning("refund.unknown", payment_id=payment.id, gateway_refund_id=failure.gateway_refund_id)
+        if invoice is not None:
+            by_hand = await sum_by_hand(session, payment)
+            in_all = EXACT.add(max(charge.refunded, await sum_sent(session, payment)), by_hand)
+            await record_money_returned(session, invoice, payment, in_all)
     elif refund.refund_status in UNDERWAY:
         await mark_failed(session, refund, failure.reason, now)
         await withdraw_unrecorded(session, payment)

@@ -25,3 +25,13 @@ async def record_money_sent_back(
     payment.payment_status = PaymentStatus.REFUNDED if whole else PaymentStatus.PARTIALLY_REFUNDED
     payment.refunded_at = now
     await record_payment_event(session, "payment.updated", payment, invoice)
+
+
+async def record_money_returned(session: AsyncSession, invoice: Invoice, payment: Payment, in_all: Decimal) -> None:
+    """Only `in_all` of a payment has gone back: what else was said to have gone did not reach the payer."""
+    if payment.payment_status not in SETTLING or in_all >= payment.refunded_amount:
+        return
+    payment.refunded_amount = in_all
+    payment.payment_status = PaymentStatus.PARTIALLY_REFUNDED if in_all else PaymentStatus.SUCCEEDED
+    payment.refunded_at = payment.refunded_at if in_all else None
+    await record_payment_event(session, "payment.updated", payment, invoice)

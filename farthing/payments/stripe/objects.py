@@ -231,6 +231,7 @@ def dispute_of(dispute: DisputedCharge) -> Dispute:
         dispute_id=dispute.id,
         state=_DISPUTES.get(dispute.status, DisputeState.OPEN),
         amount=from_stripe_amount(dispute.amount, dispute.currency),
+        currency=dispute.currency,
         status=dispute.status,
         reason=dispute.reason,
         is_fraud=dispute.reason == "fraudulent",

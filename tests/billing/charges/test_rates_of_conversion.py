@@ -155,6 +155,12 @@ class TestWithoutARate:
         assert moved["progress"]["finished"] is True
         drafts = await bureau.issued(waiting)
         assert [draft["invoice_status"] for draft in drafts] == ["DRAFT", "DRAFT"]
+        reason = "No exchange rate from usd to inr is in force; create one first"
+        assert moved["progress"]["waiting_for_rates"] == {draft["id"]: reason for draft in drafts}
+        await bureau.rate()
+        moved = await bureau.account.post(path, {"frozen_time": "2026-05-02T01:00:00Z"}, expect=200)
+        assert "waiting_for_rates" not in moved["progress"]
+        assert [draft["invoice_status"] for draft in await bureau.issued(waiting)] == ["FINALIZED", "FINALIZED"]
 
     async def test_a_trial_that_ends_without_a_rate_leaves_its_invoice_waiting(self, bureau: Bureau) -> None:
         customer = await bureau.customer()

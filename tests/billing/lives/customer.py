@@ -25,15 +25,21 @@ Balances = list[tuple[str, ...]]
 
 @dataclass
 class Customer:
-    """`made` counts what was tried, so that each deed has its own key. `balances` are the real-time balances of all
-    open wallets when somebody looked: the office's and the model's."""
+    """`made` counts what was tried, so that each deed has its own key; `code` is what he is billed in. `balances` are
+    the real-time balances of all open wallets when somebody looked: the office's and the model's."""
 
     office: Office
     dice: random.Random
     model: LifeModel
     id: str
+    code: str = "usd"
     made: int = 0
     balances: list[tuple[datetime, Balances, Balances]] = field(default_factory=list)
+
+    @property
+    def is_charged_as_billed(self) -> bool:
+        """Whether nothing has to be converted for him."""
+        return self.code == "usd"
 
     @property
     def books(self) -> Books:

@@ -240,8 +240,11 @@ def describe(coupon: Coupon) -> str:
     return f"{off} {coupon.cadence} {coupon.periods}{until}{' on seats' if coupon.item else ''}"
 
 
-async def begun(office: Office, dice: random.Random) -> Life:
-    """A life on its first day: plans with grants, taxes that change some day, perhaps a coupon from the start."""
+async def begun(office: Office, dice: random.Random, code: str = "usd") -> Life:
+    """A life on its first day: plans with grants, taxes that change some day, perhaps a coupon from the start.
+
+    Who is billed in another currency than dollars pays as much in it, and is granted nothing: grants are of dollars.
+    """
     start = at("2026-01-01") + timedelta(minutes=dice.randrange(27 * 24 * 60))
     delay = dice.choice([timedelta(0), timedelta(days=3)])
     await office.on(start.isoformat()[:19])
@@ -253,9 +256,12 @@ async def begun(office: Office, dice: random.Random) -> Life:
     calls = await office.feature("calls")
     await settled(office)
     plans = {name: await office.plan(*prices_of(office, calls, name), name=name) for name in PLANS}
-    grants = {name: await granted_with(office, dice, plan) for name, plan in plans.items()}
+    grants = {name: await granted_with(office, dice, plan) for name, plan in plans.items() if code == "usd"}
     addon = await office.addon(fixed(EXTRA, display_name="extra"))
-    customer = await office.customer()
+    customer = await office.customer(billing_currency=code)
+    if code != "usd":
+        rate = {"from_currency": "usd", "to_currency": code, "scope": "tenant", "rate": "1"}
+        await office.account.post("/forex", rate)
     turn = start + timedelta(days=dice.randint(20, 100))
     rates = [("former", Decimal(19), None, turn), ("later", Decimal("8.875"), turn, None)]
     rate_ids = await taxed(office, customer, rates) if dice.random() < 0.7 else {}
@@ -271,7 +277,7 @@ async def begun(office: Office, dice: random.Random) -> Life:
     quota = await granted_quota(office, dice, subscription, calls)
     model = LifeModel(start, delay, Taxes(rates if rate_ids else []), items, coupons, grants, "Small", quota)
     model.books.slabs = await slabs_of(office, dice)
-    money = Money(Customer(office, dice, model, customer["id"]), subscription, rate_ids)
+    money = Money(Customer(office, dice, model, customer["id"], code), subscription, rate_ids)
     life = Life(
         office, dice, model, start, plans, addon, customer, subscription, money, names=[customer["external_id"]]
     )

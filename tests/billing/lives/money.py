@@ -53,7 +53,7 @@ class Money:
             "receive": (1, self._receive),
             "allocate": (1, self._allocate),
             "move": (1, self._move),
-            "grant": (2, self._grant),
+            "grant": (2 if self.customer.is_charged_as_billed else 0, self._grant),
             "end grant": (1, self._end_grant),
         }
 
@@ -71,7 +71,12 @@ class Money:
             {"amount": str(amount), "quantity": "1", "price_type": kind, "display_name": f"{kind} {place}"}
             for place, (amount, kind) in enumerate(amounts)
         ]
-        body: Body = {"customer_id": self.customer.id, "currency": "usd", "subtotal": total, "total": total}
+        body: Body = {
+            "customer_id": self.customer.id,
+            "currency": self.customer.code,
+            "subtotal": total,
+            "total": total,
+        }
         body |= {"amount_due": total, "description": name, "line_items": lines}
         body |= {"tax_rates": [self.rates[code]]} if code else {}
         await self.customer.office.account.post("/invoices", body)
@@ -104,7 +109,7 @@ class Money:
             amount += self.customer.cents(most=3000)
         invoice = await self.customer.invoice(document)
         body = {"destination_type": "INVOICE", "destination_id": invoice["id"], "payment_method_type": "OFFLINE"}
-        body |= {"amount": str(amount), "currency": "usd", "process_payment": True, **self.customer.key}
+        body |= {"amount": str(amount), "currency": self.customer.code, "process_payment": True, **self.customer.key}
         await self.customer.office.account.post("/payments", body)
         self.customer.books.pay(document, amount)
         return f"pay {amount} of {document.reason} {document.name} {written(document.reference)}"
@@ -120,7 +125,7 @@ class Money:
         allowed = amount <= wallet.usable(at) and not wallet.is_frozen
         invoice = await self.customer.invoice(document)
         body = {"destination_type": "INVOICE", "destination_id": invoice["id"], "payment_method_type": "CREDITS"}
-        body |= {"amount": str(amount), "currency": "usd", "process_payment": True, **self.customer.key}
+        body |= {"amount": str(amount), "currency": self.customer.code, "process_payment": True, **self.customer.key}
         refused = 404 if wallet.is_frozen else 400
         await self.customer.office.account.post("/payments", body, 201 if allowed else refused)
         if allowed:
@@ -186,7 +191,12 @@ class Money:
     async def _receive(self) -> str:
         amount = self.customer.cents()
         body: Body = {"destination_type": "CUSTOMER", "destination_id": self.customer.id, "amount": str(amount)}
-        body |= {"payment_method_type": "OFFLINE", "currency": "usd", "process_payment": True, **self.customer.key}
+        body |= {
+            "payment_method_type": "OFFLINE",
+            "currency": self.customer.code,
+            "process_payment": True,
+            **self.customer.key,
+        }
         await self.customer.office.account.post("/payments", body)
         self.customer.books.unapplied += amount
         return f"receive {amount}"
@@ -200,7 +210,9 @@ class Money:
         invoice = await self.customer.invoice(document)
         allocations = [{"invoice_id": invoice["id"], "amount": str(amount)}]
         path = f"/customers/{self.customer.id}/unapplied-money/allocate"
-        await self.customer.office.account.post(path, {"currency": "usd", "allocations": allocations}, expect=200)
+        await self.customer.office.account.post(
+            path, {"currency": self.customer.code, "allocations": allocations}, expect=200
+        )
         self.customer.books.allocate(document, amount)
         return f"allocate {amount} to {document.reason} {document.name}"
 

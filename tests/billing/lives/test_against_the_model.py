@@ -52,8 +52,19 @@ async def faults(office: Office) -> list[Difference]:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + LIVES))
 async def test_a_life_is_billed_as_the_model_says(office: Office, seed: int) -> None:
+    await live(office, seed, "usd")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + LIVES // 2))
+async def test_a_life_that_is_billed_at_par_in_another_currency_is_the_same(office: Office, seed: int) -> None:
+    """Charged in dollars, converted one to one, paid, credited and given back in euros."""
+    await live(office, seed, "eur")
+
+
+async def live(office: Office, seed: int, code: str) -> None:
     dice = random.Random(seed)
-    life = await begun(office, dice)
+    life = await begun(office, dice, code)
     for _ in range(dice.randint(6, 10)):
         await life.go_to(life.next_moment())
         await life.act()

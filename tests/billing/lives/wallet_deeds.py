@@ -40,6 +40,8 @@ class WalletDeeds:
 
     def all(self) -> Mapping[str, tuple[int, Callable[[], Awaitable[str]]]]:
         """By name: how often it happens, and what does it."""
+        # the usage of the open period is looked at in the currency of the charges
+        looks = 1 if self.customer.is_charged_as_billed else 0
         return {
             "open": (2, self.open),
             "top up": (6, self.top_up),
@@ -50,8 +52,8 @@ class WalletDeeds:
             "close": (1, self.close),
             "freeze": (1, self.freeze),
             "unfreeze": (2, self.unfreeze),
-            "automatic": (2, self.automatic),
-            "look": (3, self.look),
+            "automatic": (2 * looks, self.automatic),
+            "look": (3 * looks, self.look),
             "sweep": (2, self.sweep),
         }
 
@@ -71,7 +73,7 @@ class WalletDeeds:
         wallet = Wallet(is_prepaid, rate, Decimal(customer.dice.choice(RATES)))
         body = {
             "customer_id": customer.id,
-            "currency": "usd",
+            "currency": customer.code,
             "wallet_type": "PRE_PAID" if is_prepaid else "POST_PAID",
             "conversion_rate": str(wallet.rate),
             "topup_conversion_rate": str(wallet.price),

@@ -58,6 +58,9 @@ class WalletHooks(BillingHooks):
     async def on_paid(self, session: Any, invoice: Invoice) -> None:
         self.became_paid += 1
 
+    async def sent_back_unasked(self, session: Any, invoice: Invoice) -> Decimal:
+        return Decimal(0)
+
     async def give_back(self, session: Any, invoice: Invoice, amount: Decimal, now: Any) -> None:
         self.returned.append(amount)
 

@@ -94,6 +94,24 @@ async def test_a_marketplace_is_connected_with_its_keys(own: Stage, inside: Visi
     assert connection.provider_type.value == f"{market}_marketplace"
 
 
+async def test_a_role_of_another_account_is_given_on_the_page(own: Stage, inside: Visitor) -> None:
+    form = {"form_token": await inside.token("/integrations/new"), "name": "Ours", "provider_type": "aws_marketplace"}
+    form |= {f"encrypted_secret_data.{name}": value for name, value in secrets_of("aws").items()}
+    role = {"encrypted_secret_data.aws_role_arn": "metering", "encrypted_secret_data.aws_external_id": "our-id"}
+    refused = await inside.post("/integrations/new", form | role)
+    assert "must be the ARN of a role, arn:aws:iam::123456789012:role/name" in refused.text
+    role["encrypted_secret_data.aws_role_arn"] = "arn:aws:iam::210987654321:role/metering"
+    assert (await inside.post("/integrations/new", form | role)).status_code == 303
+
+
+async def test_what_a_marketplace_said_last_stands_beside_what_waits(own: Stage, inside: Visitor) -> None:
+    report_id = await _refused_report(own)
+    async with own.account.transaction() as session:
+        report = await session.get_one(UsageReport, report_id)
+        report.report_status, report.problem = ReportStatus.WAITING, "AWS refused the role: AccessDenied"
+    assert "AWS refused the role: AccessDenied" in (await inside.http.get("/usage-records")).text
+
+
 @pytest.mark.parametrize(
     ("market", "change", "field"),
     [

@@ -17,6 +17,7 @@ from farthing.invoices.figures.computation import calculate, published_lines
 from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import InvoiceStatus, PaymentStatus
 from farthing.invoices.tables import Invoice
+from farthing.payments.refunds.unasked import sent_back_unasked
 from farthing.payments.tables import Payment
 from farthing.rating.totals.discounts import CouponType
 
@@ -62,7 +63,8 @@ async def available_amount(
         )
     )
     if kind is CreditNoteType.REFUND:
-        return most_refunded(invoice.amount_paid, invoice.refunded_amount, set_aside or ZERO)
+        returned = EXACT.add(invoice.refunded_amount, await sent_back_unasked(session, invoice))
+        return most_refunded(invoice.amount_paid, returned, set_aside or ZERO)
     in_flight = await session.scalar(
         select(func.coalesce(func.sum(Payment.amount), 0)).where(
             Payment.destination_id == invoice.id, Payment.payment_status == PaymentStatus.PROCESSING

@@ -101,7 +101,7 @@ class InvoicePages(Controller):
             can_credit=invoice.invoice_status is InvoiceStatus.FINALIZED
             and invoice.payment_status is not PaymentStatus.REFUNDED,
             once=new_ulid(),
-            returned_by_void=transitions.returned_by_void(invoice),
+            returned_by_void=await transitions.returned_by_void(session, invoice),
             credits_paid=invoice.total_prepaid_credits_applied,
             can_finalize=invoice.invoice_status is InvoiceStatus.DRAFT,
             can_void=transitions.INVOICE.allows(invoice.invoice_status, InvoiceStatus.VOIDED)

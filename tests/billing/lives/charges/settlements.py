@@ -119,7 +119,8 @@ class Settlements:
         # of what a credit stands on, notes may have left less
         back = min(back, sum((max(line.net - line.noted, NOTHING) for line in behind), NOTHING))
         goes_on = []
-        for coupon, budget, amount in paid.discounts if back else ():
+        # what coupons made free is worth nothing, and returns its part all the same
+        for coupon, budget, amount in paid.discounts if back or not paid.net else ():
             if coupon.is_budgeted:
                 self.discounts.returned[coupon, budget] += in_cents(Fraction(amount) * part)
             elif coupon.cadence == "once":

@@ -42,7 +42,7 @@ class VoidingPages(Controller):
         target = form_of(request).get("refund_target")
         try:
             invoice = await find(session, Invoice, invoice_id)
-            before, returned = await _refund_ids(session, invoice_id), returned_by_void(invoice)
+            before, returned = await _refund_ids(session, invoice_id), await returned_by_void(session, invoice)
             asked = convert({"refund_target": target} if target else {}, VoidInvoiceRequest)
             await void_as_asked(session, invoice_id, asked, clock.now())
             await session.flush()
