@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -12,22 +10,16 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
-import farthing
 from farthing.storage.migrations import state
 from farthing.storage.postgres import Database, UnsafeDatabase
 from farthing.storage.tables import Base, owner_column
 from farthing.wiring import wire
 from tests.account import Account
-
-
-def _load_all_tables() -> None:
-    for module in pkgutil.walk_packages(farthing.__path__, "farthing."):
-        if module.name.endswith(("tables", ".outbox", ".idempotency")):
-            importlib.import_module(module.name)
+from tests.storage.all_tables import load_all_tables
 
 
 async def test_every_table_with_an_owner_is_confined_for_its_owner_too(database: Database) -> None:
-    _load_all_tables()
+    load_all_tables()
     async with database.engine.connect() as connection:
         rows = await connection.execute(
             text(
@@ -43,7 +35,7 @@ async def test_every_table_with_an_owner_is_confined_for_its_owner_too(database:
 
 
 async def test_only_the_job_queue_and_its_journal_belong_to_nobody(database: Database) -> None:
-    _load_all_tables()
+    load_all_tables()
     unowned = {name for name in Base.metadata.tables if owner_column(name) is None}
     # counts of runs, the clock of arrivals, where events are, fingerprints of master keys, counts by hashes of emails
     assert unowned <= {"job_runs", "event_arrival", "event_store", "master_keys", "sign_in_attempts"}
@@ -93,7 +85,7 @@ async def test_the_migrated_schema_is_what_the_tables_say(new_database: Callable
 
     from farthing.storage.postgres import dialect_url
 
-    _load_all_tables()
+    load_all_tables()
     url = new_database()
     engine = create_engine(dialect_url(url))
     with engine.connect() as connection:

@@ -66,7 +66,7 @@ async def serious_findings(page: Page) -> list[tuple[str, int, str, list[str]]]:
 async def sign_in(page: Page, stage: Stage) -> None:
     """Sign in as the stage's person and stand on the overview."""
     await page.goto("/sign-in")
-    await page.get_by_label("Email").fill(stage.email)
+    await page.get_by_label("E-mail").fill(stage.email)
     await page.get_by_label("Password").fill(PASSWORD)
     await page.get_by_role("button", name="Sign in").click()
     await expect(page.get_by_role("heading", name="Overview")).to_be_visible()

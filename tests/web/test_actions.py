@@ -30,7 +30,7 @@ async def an_invoice(own: Stage, **more: Any) -> dict[str, Any]:
 async def test_signing_in_leads_where_one_wanted_to_go_and_signing_out_ends_it(page: Page, own: Stage) -> None:
     await page.goto("/invoices?standing=paid")
     await expect(page).to_have_url("/sign-in?next=%2Finvoices%3Fstanding%3Dpaid")
-    await page.get_by_label("Email").fill(own.email.upper())
+    await page.get_by_label("E-mail").fill(own.email.upper())
     await page.get_by_label("Password").fill("wrong")
     await page.get_by_role("button", name="Sign in").click()
     await expect(page.get_by_role("alert")).to_have_text("Invalid email or password")
@@ -45,11 +45,11 @@ async def test_signing_in_leads_where_one_wanted_to_go_and_signing_out_ends_it(p
 async def test_an_account_is_created_and_enters_its_empty_sandbox(page: Page, own: Stage) -> None:
     await page.goto("/sign-up")
     await page.get_by_label("Company").fill("Fresh & Co")
-    await page.get_by_label("Email").fill(own.email)
+    await page.get_by_label("E-mail").fill(own.email)
     await page.get_by_label("Password").fill("long enough")
     await page.get_by_role("button", name="Create account").click()
     await expect(page.get_by_role("alert")).to_have_text("An account with this email already exists")
-    await page.get_by_label("Email").fill(f"new-{own.email}")
+    await page.get_by_label("E-mail").fill(f"new-{own.email}")
     await page.get_by_label("Password").fill("long enough")
     await page.get_by_role("button", name="Create account").click()
     await expect(page.get_by_text("Nothing has been invoiced yet")).to_be_visible()

@@ -43,7 +43,7 @@ class Email(Scoped, Base):
     """One mail to one customer. Its id is derived from what it tells, and its Message-ID from the id."""
 
     __tablename__ = "emails"
-    label = "Email"
+    label = "E-mail"
 
     kind: Mapped[EmailKind] = mapped_column(enum_column(EmailKind))
     entity_id: Mapped[str] = mapped_column(String(50))

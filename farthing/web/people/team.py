@@ -85,9 +85,12 @@ class Team(Controller):
         return await _page(request, session, link=made)
 
     @post("/{user_id:str}/second-factor/remove", guards=[changes("user", admin=True)])
-    async def remove(self, user_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
+    async def remove(
+        self, user_id: str, request: HttpRequest, session: AsyncSession, services: Composition
+    ) -> Response[str]:
         """Let a person who lost the app sign in with the password alone."""
         try:
+            await services.part(HeaderAuthenticator).require_all_environments(session, visitor_of(request).caller)
             person = await _colleague(request, session, user_id)
             await second_factor.remove(session, person.id)
         except FarthingError as error:

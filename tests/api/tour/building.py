@@ -213,6 +213,8 @@ async def _people(go: Traveller, made: Made) -> None:
         "roles": ["all_reader"],
     }
     await _make(go, made, "person", "createUser", person)
+    # here, for a key of one of several environments gives no roles
+    await go(Call("updateUserRoles", {"id": made["person"]}, body={"roles": ["all_writer"]}))
     await _make(go, made, "key", "createApiKey", {"name": "tour", "type": "private_key"})
     await _make(go, made, "environment", "createEnvironment", {"name": "Tour", "type": "development"})
 

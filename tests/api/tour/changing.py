@@ -106,7 +106,6 @@ async def change(go: Traveller, made: Made) -> None:
     await go(Call("deleteSetting", {"key": "subscription_config"}))
     await go(Call("updateTenant", body={"name": "Toured"}))
     await go(Call("updateUser", body={"name": "Toured"}))
-    await edit("updateUserRoles", "person", {"roles": ["all_writer"]})
     more = {"config": {"alert_enabled": True, "critical": {"threshold": "200", "condition": "above"}}}
     await edit("updateAlertSettings", "alert setting", more)
     await edit("updateWebhookEndpoint", "endpoint", {"description": "Toured", "rate_limit": 5})

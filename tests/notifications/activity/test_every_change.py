@@ -19,6 +19,7 @@ from tests.api.endpoints import BY_ID
 from tests.api.tour.building import build
 from tests.api.tour.calls import Call, OverHttp
 from tests.api.tour.changing import change, end
+from tests.storage.all_tables import load_all_tables
 
 CHANGES_NOTHING = {
     "previewWalletDebit",
@@ -200,6 +201,7 @@ async def stored_secrets(account: Account) -> set[str]:
 
 
 def test_each_table_says_whether_its_changes_are_activities() -> None:
+    load_all_tables()
     audited = {mapper.local_table.name for mapper in Base.registry.mappers if mapper.class_.audit is not None}  # type: ignore[attr-defined]
     tables = {mapper.local_table.name for mapper in Base.registry.mappers}  # type: ignore[attr-defined]
     assert audited.isdisjoint(NOT_AUDITED)

@@ -35,7 +35,7 @@ async def test_a_new_company_sees_its_first_invoice_and_its_pdf_without_the_api(
     hand = Hand(page)
     await page.goto("/sign-up")
     await hand.type("Company", "Brightwater Works")
-    await hand.type("Email", f"ada.{id(page)}@brightwater.example")
+    await hand.type("E-mail", f"ada.{id(page)}@brightwater.example")
     await hand.type("Password (8 characters or more)", "a password of one's own")
     await hand.press("Create account")
     steps = page.get_by_role("region", name="To your first invoice")

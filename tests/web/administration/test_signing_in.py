@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import pyotp
 import pytest
 from axe_playwright_python.async_playwright import Axe
@@ -18,8 +20,10 @@ from farthing.identity.sign_in.passwords import hashed
 from farthing.identity.sign_in.tables import SecondFactor, SignInAttempts, SignInSession
 from farthing.identity.tables import User
 from farthing.identity.users import invite
+from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 from tests.account import Account
+from tests.conftest import running, settings_for
 from tests.web.browsing import sign_in
 from tests.web.stage import PASSWORD, Stage
 from tests.web.visitor import Visitor
@@ -190,7 +194,7 @@ async def test_a_second_factor_from_setting_up_to_losing_the_app(
     context = await browser.new_context(base_url=base_url)
     elsewhere = await context.new_page()
     await elsewhere.goto("/sign-in?next=/team")
-    await elsewhere.get_by_label("Email").fill(own.email)
+    await elsewhere.get_by_label("E-mail").fill(own.email)
     await elsewhere.get_by_label("Password").fill(PASSWORD)
     await elsewhere.get_by_role("button", name="Sign in").click()
     await elsewhere.get_by_label("Code").fill("nonsense")
@@ -247,6 +251,27 @@ async def test_the_password_alone_opens_nothing_where_a_code_is_needed(own: Stag
         await visitor.http.aclose()
 
 
+async def test_who_may_enter_some_environments_takes_nobodys_second_factor(
+    own: Stage, database: Database, database_url: str
+) -> None:
+    colleague, now = await invited(own), datetime.now(UTC)
+    async with own.account.transaction() as session:
+        kept = SecondFactor(user_id=colleague.id, sealed_secret=b"", key_id="", created_at=now, confirmed_at=now)
+        session.add(kept)
+    entered = {own.account.tenant_id: {own.account.user_id: [own.account.environment_id]}}
+    settings = settings_for(database_url, environment_access=json.dumps(entered))
+    async with running(settings, database) as url:
+        listed = Visitor(own.account)
+        listed.http.base_url = httpx.URL(url)
+        await listed.sign_in(own)
+        removal = {"form_token": await listed.token("/account")}
+        await listed.post(f"/team/{colleague.id}/second-factor/remove", removal)
+        assert "Only who may enter every environment" in (await listed.http.get("/team")).text
+        await listed.http.aclose()
+    async with own.account.transaction() as session:
+        assert await session.scalar(select(SecondFactor.user_id)) == colleague.id
+
+
 async def test_a_known_browser_gets_in_while_strangers_guess(own: Stage, inside: Visitor) -> None:
     device = inside.http.cookies["farthing_device"]
     async with own.account.database.transaction(SYSTEM) as session:
@@ -269,7 +294,7 @@ async def test_a_colleague_is_invited_with_a_role_sets_a_password_and_gets_anoth
     await page.get_by_text("Invite", exact=True).click()
     await page.get_by_label("Name", exact=True).fill("Grace Hopper")
     email = f"grace.{own.account.tenant_id}@example.com".lower()
-    await page.get_by_label("Email").fill(email)
+    await page.get_by_label("E-mail").fill(email)
     await page.locator(".panel select[name=role]").first.select_option("all_reader")
     await page.get_by_role("button", name="Invite them").click()
     link = await page.locator("code.secret").inner_text()

@@ -20,7 +20,7 @@ async def test_a_session_that_ended_in_mid_form_loses_nothing_that_was_typed(pag
     await page.context.clear_cookies()
     await page.get_by_role("button", name="Create the customer").last.click()
     await expect(page.get_by_text("Your session had ended, so nothing was done.")).to_be_visible()
-    await page.get_by_label("Email").fill(own.email)
+    await page.get_by_label("E-mail").fill(own.email)
     await page.get_by_label("Password").fill(PASSWORD)
     await page.get_by_role("button", name="Sign in").click()
     await expect(page.get_by_role("heading", name="New customer")).to_be_visible()

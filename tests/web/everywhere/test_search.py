@@ -103,7 +103,7 @@ async def test_a_role_finds_what_it_may_read_alone(page: Page, own: Stage) -> No
     await own.account.post("/customers", {"external_id": "acme", "name": "Acme"})
     await own.admit(["event_ingestor"])
     await page.goto("/sign-in")
-    await page.get_by_label("Email").fill(own.email)
+    await page.get_by_label("E-mail").fill(own.email)
     await page.get_by_label("Password").fill("a password of the stage")
     await page.get_by_role("button", name="Sign in").click()
     await page.goto("/search?q=acme")

@@ -134,7 +134,7 @@ def _columns(currencies: Sequence[str], now: datetime) -> tuple[ListColumn[Custo
             sort=func.lower(Customer.name),
             is_name=True,
         ),
-        _plain_column("email", "Email", Customer.email, is_shown=True),
+        _plain_column("email", "E-mail", Customer.email, is_shown=True),
         _plain_column("external-id", "External id", Customer.external_id, is_shown=True),
         *money,
         _plain_column("country", "Country", Customer.address_country),
