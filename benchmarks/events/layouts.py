@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from farthing.events.ingest import statements
-from farthing.events.ingest.arrival import FIRST_SEQUENCE
+from farthing.events.ingest.sequence import FIRST_SEQUENCE
 
 MONTHS = 24
 

@@ -28,7 +28,7 @@ from farthing.core.errors import (
     TooManyRequests,
     ValidationFailed,
 )
-from farthing.events.ingest.arrival import settle_in
+from farthing.events.ingest.sequence import settle_in
 from farthing.events.ingest.incoming import READ_AT_ONCE_BYTES
 from farthing.events.ingest.measuring import UNMEASURED, Counted, Measurements
 from farthing.events.ingest.meters import MeterMemory

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-from farthing.events.ingest.arrival import FIRST_SEQUENCE, PLACE
+from farthing.events.ingest.sequence import FIRST_SEQUENCE, PLACE
 
 LOCK_SPACE = 7007
 LOCK = f"{LOCK_SPACE}, hashtext(%s)"

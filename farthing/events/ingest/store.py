@@ -30,7 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.slices import collect
 from farthing.events.ingest import statements
-from farthing.events.ingest.arrival import MOST_IN_ONE_TRANSACTION
+from farthing.events.ingest.sequence import MOST_IN_ONE_TRANSACTION
 from farthing.events.ingest.contents import read, written
 from farthing.events.ingest.measuring import UNMEASURED, Measurements, measure_events, measure_if_cheap
 from farthing.events.ingest.meters import MeterMemory, MeterSet

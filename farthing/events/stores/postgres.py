@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.events.ingest.arrival import watermark
+from farthing.events.ingest.sequence import watermark
 from farthing.events.ingest.store import append_measured
 from farthing.events.stores.postgres_changes import (
     find_changed,

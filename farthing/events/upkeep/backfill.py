@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.products import tables
 from farthing.core.enums import Status
-from farthing.events.ingest.arrival import first_sequence
+from farthing.events.ingest.sequence import first_sequence
 from farthing.events.ingest.measuring import measure_with
 from farthing.events.ingest.meters import meter_of
 from farthing.events.tables import MeterBackfill

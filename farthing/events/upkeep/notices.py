@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.events.ingest.arrival import first_sequence
+from farthing.events.ingest.sequence import first_sequence
 from farthing.storage.postgres import scope_of
 
 BATCH = 2_000

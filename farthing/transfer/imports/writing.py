@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import Clock
 from farthing.core.errors import FarthingError, NotFound
-from farthing.events.ingest.arrival import settle_in
+from farthing.events.ingest.sequence import settle_in
 from farthing.events.ingest.meters import MeterMemory
 from farthing.events.ingest.store import Arrival, append
 from farthing.events.usage.event_store import EventStore

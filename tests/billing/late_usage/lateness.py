@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from farthing.core.money import plain
-from farthing.events.ingest.arrival import watermark
+from farthing.events.ingest.sequence import watermark
 from farthing.events.tables import MeterBackfill, StoredEvent
 from farthing.events.upkeep.backfill import backfill
 from farthing.invoices.tables import Invoice

@@ -7,7 +7,7 @@ from functools import partial
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.events.ingest.arrival import watermark as watermark_of_snapshot
+from farthing.events.ingest.sequence import watermark as watermark_of_snapshot
 from farthing.events.stores.clickhouse.client import ClickHouse
 from farthing.events.stores.clickhouse.queries import late, reading, tallies, usage
 from farthing.events.stores.clickhouse.writes import appending, correcting, erasing, pending, upkeep

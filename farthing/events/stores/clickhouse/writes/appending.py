@@ -13,7 +13,7 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from farthing.events.ingest import statements
-from farthing.events.ingest.arrival import FIRST_SEQUENCE, MOST_IN_ONE_TRANSACTION
+from farthing.events.ingest.sequence import FIRST_SEQUENCE, MOST_IN_ONE_TRANSACTION
 from farthing.events.ingest.measuring import Counted, Measurements
 from farthing.events.ingest.meters import MeterMemory
 from farthing.events.ingest.parameters import text_array
