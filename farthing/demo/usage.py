@@ -20,9 +20,10 @@ from farthing.demo.books import Ledger
 from farthing.demo.catalogue import ACTIVE, COMPLETION, LARGE, REQUEST, SMALL, STORED, CatalogueOffer
 from farthing.demo.company import Habit
 from farthing.demo.subscriptions import METERED, Deal
-from farthing.events.ingest.sequence import settle_in
+from farthing.events.ingest.arrivals import Arrival
 from farthing.events.ingest.meters import MeterMemory
-from farthing.events.ingest.store import Arrival, append
+from farthing.events.ingest.sequence import settle_in
+from farthing.events.ingest.store import append
 from farthing.events.usage.event_store import EventStore, store_of
 from farthing.metering.event import UsageEvent
 

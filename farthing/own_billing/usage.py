@@ -13,8 +13,8 @@ from sqlalchemy import func, select
 
 from farthing.core.ids import Kind, stable_id
 from farthing.customers.tables import Customer
+from farthing.events.ingest.arrivals import Arrival
 from farthing.events.ingest.group_commit import Ingest
-from farthing.events.ingest.store import Arrival
 from farthing.events.usage.event_store import EventStore, store_of
 from farthing.identity.tables import Environment
 from farthing.invoices.tables import Invoice

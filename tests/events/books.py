@@ -12,8 +12,9 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from farthing.catalogue.products.tables import MeterRow
+from farthing.events.ingest.arrivals import Appended, Arrival
 from farthing.events.ingest.meters import MeterMemory
-from farthing.events.ingest.store import Appended, Arrival, append
+from farthing.events.ingest.store import append
 from farthing.events.usage.event_store import EventStore
 from farthing.metering.event import UsageEvent
 from farthing.metering.meter import Meter

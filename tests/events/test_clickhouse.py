@@ -34,8 +34,8 @@ from farthing.core.errors import ServiceUnavailable
 from farthing.events.analytics import listing
 from farthing.events.corrections.changing import Amendment, amend_events, delete_event, void_events
 from farthing.events.corrections.schemas import AmendedEventRequest
+from farthing.events.ingest.arrivals import sender_named
 from farthing.events.ingest.incoming import AcceptedTimes
-from farthing.events.ingest.store import sender_named
 from farthing.events.requests import GetEventsRequest
 from farthing.events.stores import moving
 from farthing.events.stores.clickhouse.schema import EVENTS, IDS, USAGE

@@ -14,9 +14,10 @@ import pytest
 
 from farthing.core.clock import FIRST_INSTANT, LAST_INSTANT
 from farthing.core.errors import ServiceUnavailable, TooManyRequests
+from farthing.events.ingest.arrivals import Arrival
 from farthing.events.ingest.group_commit import Ingest
 from farthing.events.ingest.incoming import LARGEST_EVENT_BYTES
-from farthing.events.ingest.store import Arrival, append_measured
+from farthing.events.ingest.store import append_measured
 from farthing.events.usage.event_store import store_of
 from farthing.metering.event import UsageEvent
 from farthing.storage.postgres import Database

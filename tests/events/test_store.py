@@ -20,9 +20,10 @@ from sqlalchemy import select, text, update
 from farthing.catalogue.products.tables import MeterRow
 from farthing.core.clock import FIRST_INSTANT, LAST_INSTANT
 from farthing.events.corrections.changing import delete_event
-from farthing.events.ingest.sequence import watermark
+from farthing.events.ingest.arrivals import Arrival
 from farthing.events.ingest.meters import MeterMemory
-from farthing.events.ingest.store import AppendMeasured, Arrival, append
+from farthing.events.ingest.sequence import watermark
+from farthing.events.ingest.store import AppendMeasured, append
 from farthing.events.stores import postgres_upkeep
 from farthing.events.upkeep import backfill, retention
 from farthing.events.upkeep.reconcile import differences

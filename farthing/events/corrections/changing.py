@@ -21,9 +21,9 @@ from farthing.events.changes import EventChange
 from farthing.events.corrections.history import lock_void
 from farthing.events.corrections.schemas import AmendedEventRequest, CorrectedEvent, CorrectionOutcome
 from farthing.events.ingest import store
+from farthing.events.ingest.arrivals import Arrival, Sender
 from farthing.events.ingest.incoming import AcceptedTimes, IngestEventRequest, arrivals_of
 from farthing.events.ingest.meters import MeterMemory
-from farthing.events.ingest.store import Arrival, Sender
 from farthing.events.usage.event_store import store_of
 from farthing.storage.postgres import clock_of, driver_connection, scope_of
 from farthing.storage.record.outbox import record_activity

@@ -14,10 +14,10 @@ from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.events.corrections.changing import Amendment, amend_events, void_events
 from farthing.events.corrections.schemas import AmendEventsRequest, CorrectedEventsResponse, VoidEventsRequest
+from farthing.events.ingest.arrivals import sender_named
 from farthing.events.ingest.group_commit import Ingest
 from farthing.events.ingest.incoming import AcceptedTimes
 from farthing.events.ingest.meters import MeterMemory
-from farthing.events.ingest.store import sender_named
 
 DELETES = needs("event", "delete")
 

@@ -28,20 +28,12 @@ from farthing.core.errors import (
     TooManyRequests,
     ValidationFailed,
 )
-from farthing.events.ingest.sequence import settle_in
+from farthing.events.ingest.arrivals import Appended, Arrival, EventsOfOthers, MetersChanged, VoidedEvents
 from farthing.events.ingest.incoming import READ_AT_ONCE_BYTES
 from farthing.events.ingest.measuring import UNMEASURED, Counted, Measurements
 from farthing.events.ingest.meters import MeterMemory
-from farthing.events.ingest.store import (
-    Appended,
-    AppendMeasured,
-    Arrival,
-    EventsOfOthers,
-    MetersChanged,
-    VoidedEvents,
-    measure_arrivals,
-    measure_arrivals_if_cheap,
-)
+from farthing.events.ingest.sequence import settle_in
+from farthing.events.ingest.store import AppendMeasured, measure_arrivals, measure_arrivals_if_cheap
 from farthing.storage.connections.failures import UNREACHABLE, failure_of, is_cut, what_to_do
 from farthing.storage.connections.liveness import KEEPALIVES
 from farthing.storage.scope import Scope

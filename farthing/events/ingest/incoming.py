@@ -20,8 +20,8 @@ from farthing.core.encoding.wire import BadField
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, new_id, stable_id
 from farthing.core.slices import collect
+from farthing.events.ingest.arrivals import Arrival, Sender
 from farthing.events.ingest.contents import to_milliseconds
-from farthing.events.ingest.store import Arrival, Sender
 from farthing.metering.canonical import json_number
 from farthing.metering.event import UsageEvent
 

@@ -13,14 +13,9 @@ Appends that share ids wait for each other in one order, that of the ids, and so
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
-from typing import Any
 
 import msgspec
 import psycopg
@@ -28,82 +23,29 @@ from psycopg.rows import TupleRow
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.core.slices import collect
 from farthing.events.ingest import statements
-from farthing.events.ingest.sequence import MOST_IN_ONE_TRANSACTION
-from farthing.events.ingest.contents import read, written
+from farthing.events.ingest.arrivals import (
+    Appended,
+    Arrival,
+    EventsOfOthers,
+    MetersChanged,
+    Placed,
+    VoidedEvents,
+    admitted,
+    last_of_each,
+    may_replace,
+    stored_event,
+)
+from farthing.events.ingest.batch import Batch, insertion, insertion_unless_void
 from farthing.events.ingest.measuring import UNMEASURED, Measurements, measure_events, measure_if_cheap
 from farthing.events.ingest.meters import MeterMemory, MeterSet
-from farthing.events.ingest.parameters import arrays, quoted, single_row, text_array
-from farthing.metering.event import UsageEvent, same_content
+from farthing.events.ingest.sequence import MOST_IN_ONE_TRANSACTION
+from farthing.metering.event import same_content
 from farthing.storage.connections.messages import Statement, send_together
 from farthing.storage.postgres import clock_of
 from farthing.storage.scope import Scope
 
 ATTEMPTS = 5
-
-
-class Sender(msgspec.Struct, frozen=True):
-    """Who sent an event: `id` is None for the deployment itself. Who may not correct all corrects its own only."""
-
-    id: int | None
-    corrects_all: bool
-
-
-_DEPLOYMENT = Sender(None, corrects_all=True)
-
-
-@lru_cache(maxsize=10_000)
-def sender_named(name: str, *, corrects_all: bool) -> Sender:
-    """The sender with this name: events keep a number of eight bytes, which costs ingest next to nothing."""
-    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
-    return Sender(int.from_bytes(digest, signed=True), corrects_all)
-
-
-class Arrival(msgspec.Struct, frozen=True):
-    """An event as it came in, when, and from whom."""
-
-    event: UsageEvent
-    at: datetime
-    sender: Sender = _DEPLOYMENT
-    keeps_stored_time: bool = False
-    """Whether its time is that of its arrival and it may be a repeat, whose first arrival is when it happened."""
-    has_fresh_id: bool = False
-    """Whether its id was made for it as it came in, so that no other event can have it."""
-
-
-@dataclass(slots=True)
-class Appended:
-    """What an append did, in events. `unmetered` counts added and replaced ones that no meter counts, by reason.
-
-    `refused` ones belong to customers whom the environment's ingestion filter leaves out; they are not stored.
-    """
-
-    added: int = 0
-    replaced: int = 0
-    unchanged: int = 0
-    refused: int = 0
-    unmetered: Counter[str] = field(default_factory=Counter)
-
-
-class MetersChanged(Exception):
-    """The arrivals were measured by other meters than stand now; the memory knows those that do."""
-
-
-class EventsOfOthers(Exception):
-    """Events that their sender may not replace, because somebody else sent them."""
-
-    def __init__(self, ids: Iterable[str]) -> None:
-        super().__init__("events of others")
-        self.ids = frozenset(ids)
-
-
-class VoidedEvents(Exception):
-    """Events that somebody has declared void; only an amendment brings them back."""
-
-    def __init__(self, ids: Iterable[str]) -> None:
-        super().__init__("voided events")
-        self.ids = frozenset(ids)
 
 
 class _Vanished(Exception):
@@ -247,11 +189,11 @@ async def _append_at_once(
     is_usual = measured.version >= 0 and environment not in memory.filtering
     if not is_usual or not all(arrival.has_fresh_id for arrival in arrivals):
         return None
-    batch = _Batch(list(enumerate(arrivals)), measured)
+    batch = Batch(list(enumerate(arrivals)), measured)
     condition = (str(measured.version), scope.tenant_id)
     confining = Statement(statements.CONFINE, (scope.tenant_id, environment))
     # without BEGIN: PostgreSQL commits a message at its end, or all of it fails
-    _, ((places,),) = await send_together(connection, (confining, await _insertion(environment, batch, condition)))
+    _, ((places,),) = await send_together(connection, (confining, await insertion(environment, batch, condition)))
     if len(places or ()) < len(arrivals):
         return None  # the condition does not hold, or they were stored before and the answer to that was lost
     return Appended(added=len(arrivals), unmetered=batch.unmetered(None))
@@ -269,7 +211,7 @@ async def _append(
     """
     environment = scope.environment_id
     latest, rewritten = last_of_each(enumerate(arrivals))
-    batch = _Batch(latest, measured)
+    batch = Batch(latest, measured)
     at_once = measured.version >= 0 and environment not in memory.filtering
     within = (scope.tenant_id, environment)
     _, _, rules, *stored = await send_together(
@@ -278,7 +220,7 @@ async def _append(
             Statement("BEGIN"),
             Statement(statements.CONFINE, within),
             Statement(statements.RULES, within),
-            *(await _insertion_unless_void(environment, batch) if at_once else ()),
+            *(await insertion_unless_void(environment, batch) if at_once else ()),
         ],
     )
     ((version, rule),) = rules
@@ -293,11 +235,11 @@ async def _append(
         if stored:
             raise _Filtered
         latest, rewritten = last_of_each(taken)
-        batch = _Batch(latest, measured)
+        batch = Batch(latest, measured)
         if not latest:
             return Appended(refused=len(arrivals))
     if not stored:
-        stored = await send_together(connection, await _insertion_unless_void(environment, batch))
+        stored = await send_together(connection, await insertion_unless_void(environment, batch))
     ((places,),), refused = stored
     if refused:
         raise VoidedEvents(event_id for (event_id,) in refused)
@@ -312,131 +254,10 @@ async def _append(
         kept = known | {place for place, _ in changed}
         done.unmetered = batch.unmetered(kept)
         if changed:
-            await _replace(connection, environment, _Batch(changed, measured))
+            await _replace(connection, environment, Batch(changed, measured))
     else:
         done.unmetered = batch.unmetered(None)
     return done
-
-
-Placed = tuple[int, Arrival]
-"""An arrival with its place among those that came together."""
-
-
-async def _insertion(environment: str, batch: _Batch, condition: Sequence[str] = ()) -> Statement:
-    """What answers the places of the new events; `condition` is the version of the meters, and the tenant."""
-    if batch.is_of_one:
-        sql = statements.INSERT_ONE_IF if condition else statements.INSERT_ONE
-        row = single_row(batch.columns(batch.properties()), batch.measured(), batch.notice())
-        return Statement(sql, [environment, *row, *condition])
-    properties = await collect(map(quoted, batch.properties()), environment)
-    columns = arrays(batch.columns(properties), batch.measured(), batch.notice())
-    return Statement(statements.INSERT_IF if condition else statements.INSERT, [environment, *columns, *condition])
-
-
-async def _insertion_unless_void(environment: str, batch: _Batch) -> Sequence[Statement]:
-    """The same, and what answers the ids of void ones."""
-    # a statement of its own, so that it sees the void of an event that the insert has waited for
-    return await _insertion(environment, batch), Statement(statements.VOID, (environment, text_array(batch.ids())))
-
-
-def admitted(arrivals: Sequence[Arrival], rule: Mapping[str, Any] | None) -> list[Placed] | None:
-    """Those of the customers that the environment's ingestion filter names; None where it is off and all are taken."""
-    if not rule or not rule.get("enabled"):
-        return None
-    wanted = frozenset(rule.get("allowed_external_customer_ids") or ())
-    return [placed for placed in enumerate(arrivals) if placed[1].event.external_customer_id in wanted]
-
-
-def last_of_each(arrivals: Iterable[Placed]) -> tuple[list[Placed], set[str]]:
-    """The last version of each id with its place, in the order of ids; and the ids that came with several contents."""
-    found: dict[str, Placed] = {}
-    rewritten: set[str] = set()
-    for place, arrival in arrivals:
-        name = arrival.event.id
-        earlier = found.get(name)
-        if earlier is not None:
-            if same_content(earlier[1].event, arrival.event):
-                continue
-            if not may_replace(arrival.sender, earlier[1].sender.id):
-                raise EventsOfOthers([name])
-            rewritten.add(name)
-        found[name] = (place, arrival)
-    return [found[name] for name in sorted(found)], rewritten
-
-
-def may_replace(sender: Sender, earlier: int | None) -> bool:
-    return sender.corrects_all or (earlier is not None and earlier == sender.id)
-
-
-class _Batch:
-    """Events of one statement as the arrays it takes, and what they count."""
-
-    def __init__(self, placed: Sequence[Placed], measured: Measurements) -> None:
-        self._placed = placed
-        self._measured = measured
-        places = {place for place, _ in placed}
-        self._counted = [counted for counted in measured.counted if counted[0] in places]
-
-    @property
-    def is_of_one(self) -> bool:
-        """Whether it is one event, which one meter counts."""
-        return len(self._placed) == len(self._counted) == 1
-
-    def ids(self) -> list[str]:
-        return [arrival.event.id for _, arrival in self._placed]
-
-    def properties(self) -> Iterator[str]:
-        """The properties of each event as JSON, made as they are taken."""
-        return (written(arrival.event.properties) for _, arrival in self._placed)
-
-    def columns(self, properties: Iterable[str]) -> list[Any]:
-        """A list for each column, that of the properties as given."""
-        events = [arrival.event for _, arrival in self._placed]
-        return [
-            [place for place, _ in self._placed],
-            [event.timestamp for event in events],
-            [arrival.at for _, arrival in self._placed],
-            [event.id for event in events],
-            [event.external_customer_id for event in events],
-            [event.event_name for event in events],
-            [event.customer_id for event in events],
-            [event.source for event in events],
-            list(properties),
-            [arrival.sender.id for _, arrival in self._placed],
-        ]
-
-    def measured(self) -> list[Any]:
-        counted = self._counted
-        return [
-            [place for place, _, _ in counted],
-            [meter_id for _, meter_id, _ in counted],
-            [quantity.quantity for _, _, quantity in counted],
-            [quantity.key for _, _, quantity in counted],
-            [quantity.quantity_error for _, _, quantity in counted],
-        ]
-
-    def notice(self) -> list[Any]:
-        """When the first of them came, and whose they are."""
-        arrivals = [arrival for _, arrival in self._placed]
-        return [
-            min(arrival.at for arrival in arrivals),
-            list({arrival.event.external_customer_id for arrival in arrivals}),
-        ]
-
-    def unmetered(self, places: set[int] | None) -> Counter[str]:
-        """Events among `places` (None: all) that nothing counts, by reason."""
-        placed = self._placed if places is None else [numbered for numbered in self._placed if numbered[0] in places]
-        return count_unmetered(placed, self._measured)
-
-
-def count_unmetered(placed: Iterable[Placed], measured: Measurements) -> Counter[str]:
-    """Events that nothing counts, by reason."""
-    counted = {place for place, _, _ in measured.counted}
-    return Counter(
-        "no_matching_meter" if arrival.event.event_name in measured.metered_names else "no_meter_for_event_name"
-        for place, arrival in placed
-        if place not in counted
-    )
 
 
 async def find_changed(
@@ -454,7 +275,7 @@ async def replace_stored(
 ) -> None:
     """Let stored events be these, whatever they were, and count so."""
     changed = await _changed(connection, environment, placed, {arrival.event.id for _, arrival in placed})
-    await _replace(connection, environment, _Batch(changed, measured))
+    await _replace(connection, environment, Batch(changed, measured))
 
 
 async def _changed(
@@ -498,28 +319,7 @@ async def _changed(
     return changed
 
 
-async def _replace(connection: psycopg.AsyncConnection[TupleRow], environment: str, batch: _Batch) -> None:
+async def _replace(connection: psycopg.AsyncConnection[TupleRow], environment: str, batch: Batch) -> None:
     columns = batch.columns(batch.properties())
     await connection.execute(statements.REPLACE, [*columns, environment, environment, *batch.measured()])
     await connection.execute(statements.NOTICE_CHANGES, [environment, *batch.notice()])
-
-
-def stored_event(
-    id: str,
-    event_name: str,
-    external_customer_id: str,
-    timestamp: datetime,
-    properties: str,
-    source: str,
-    customer_id: str,
-) -> UsageEvent:
-    """An event from the columns of its row, in this order, properties as text."""
-    return UsageEvent(
-        id=id,
-        event_name=event_name,
-        external_customer_id=external_customer_id,
-        timestamp=timestamp,
-        properties=read(properties),
-        source=source,
-        customer_id=customer_id,
-    )

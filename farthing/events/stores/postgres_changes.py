@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.origin import ChangeOrigin
 from farthing.events.changes import EventChange
 from farthing.events.ingest import store
-from farthing.events.ingest.sequence import FIRST_SEQUENCE
+from farthing.events.ingest.arrivals import Placed
 from farthing.events.ingest.measuring import Measurements
-from farthing.events.ingest.store import Placed
+from farthing.events.ingest.sequence import FIRST_SEQUENCE
 from farthing.storage.postgres import ORIGIN, clock_of, driver_connection, scope_of
 
 _LOCK = text(

@@ -19,9 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.catalogue.products import tables
 from farthing.core.enums import Status
-from farthing.events.ingest.sequence import first_sequence
 from farthing.events.ingest.measuring import measure_with
 from farthing.events.ingest.meters import meter_of
+from farthing.events.ingest.sequence import first_sequence
 from farthing.events.tables import MeterBackfill
 from farthing.events.upkeep.notices import leave_notice
 from farthing.events.usage.event_store import EventRow, Measured, event_of, store_of

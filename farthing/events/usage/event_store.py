@@ -16,8 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
 from farthing.events.changes import EventChange
+from farthing.events.ingest.arrivals import Placed, stored_event
 from farthing.events.ingest.measuring import Measurements
-from farthing.events.ingest.store import AppendMeasured, Placed, stored_event
+from farthing.events.ingest.store import AppendMeasured
 from farthing.events.usage.cuts import Windows
 from farthing.events.usage.ownership import OwnedEvents, Ownership
 from farthing.events.usage.tallies import EventTally, TalliedEvents

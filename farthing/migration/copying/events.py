@@ -15,10 +15,11 @@ from farthing.core.caller import RequestTerms
 from farthing.core.clock import instant
 from farthing.core.encoding.decoding import convert
 from farthing.core.errors import ValidationFailed
-from farthing.events.ingest.sequence import settle_in
+from farthing.events.ingest.arrivals import Arrival, Sender
 from farthing.events.ingest.incoming import AcceptedTimes, IngestEventRequest, arrival_of
 from farthing.events.ingest.meters import MeterMemory
-from farthing.events.ingest.store import Arrival, Sender, append
+from farthing.events.ingest.sequence import settle_in
+from farthing.events.ingest.store import append
 from farthing.events.usage.event_store import EventStore
 from farthing.identity.settings import current
 from farthing.identity.settings.catalogue import RequestConfig

@@ -14,9 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import Clock
 from farthing.core.errors import FarthingError, NotFound
-from farthing.events.ingest.sequence import settle_in
+from farthing.events.ingest.arrivals import Arrival
 from farthing.events.ingest.meters import MeterMemory
-from farthing.events.ingest.store import Arrival, append
+from farthing.events.ingest.sequence import settle_in
+from farthing.events.ingest.store import append
 from farthing.events.usage.event_store import EventStore
 from farthing.storage.connections.liveness import KEEPALIVES
 from farthing.storage.postgres import Database

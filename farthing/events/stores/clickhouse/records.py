@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from farthing.core.money import EXACT, ZERO
+from farthing.events.ingest.arrivals import Arrival
 from farthing.events.ingest.contents import written
 from farthing.events.ingest.measuring import Counted
-from farthing.events.ingest.store import Arrival
 from farthing.events.stores.clickhouse.moments import microseconds, milliseconds
 from farthing.events.usage.event_store import EventRow
 from farthing.metering.canonical import canonical_text

@@ -13,8 +13,8 @@ from typing import Any
 from farthing.core.encoding.decoding import convert
 from farthing.core.errors import ValidationFailed
 from farthing.core.ids import Kind, stable_id
+from farthing.events.ingest.arrivals import Arrival, Sender
 from farthing.events.ingest.incoming import LARGEST_EVENT_BYTES, AcceptedTimes, IngestEventRequest, arrival_of
-from farthing.events.ingest.store import Arrival, Sender
 from farthing.transfer.imports.files.columns import BadCell, ColumnSet, problems_of
 from farthing.transfer.imports.files.rows import SourceRow
 from farthing.transfer.tasks.problems import RowProblem

@@ -20,9 +20,9 @@ from farthing.core.errors import ValidationFailed
 from farthing.core.ids import new_ulid
 from farthing.core.money import parse
 from farthing.customers.tables import Customer
+from farthing.events.ingest.arrivals import sender_named
 from farthing.events.ingest.group_commit import Ingest
 from farthing.events.ingest.incoming import AcceptedTimes, IngestEventRequest, arrival_of
-from farthing.events.ingest.store import sender_named
 from farthing.settings import Settings
 from farthing.web.access.visitors import changes, prepares, visitor_of
 from farthing.web.dashboard.events.event_example import event_by_curl

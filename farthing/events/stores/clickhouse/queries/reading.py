@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.period import Period
-from farthing.events.ingest.store import stored_event
+from farthing.events.ingest.arrivals import stored_event
 from farthing.events.stores.clickhouse.client import ClickHouse
 from farthing.events.stores.clickhouse.moments import at_microsecond, at_millisecond, microseconds, milliseconds
 from farthing.events.stores.clickhouse.queries.conditions import WhereClause, belongs, selected

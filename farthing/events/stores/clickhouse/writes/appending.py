@@ -13,11 +13,7 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from farthing.events.ingest import statements
-from farthing.events.ingest.sequence import FIRST_SEQUENCE, MOST_IN_ONE_TRANSACTION
-from farthing.events.ingest.measuring import Counted, Measurements
-from farthing.events.ingest.meters import MeterMemory
-from farthing.events.ingest.parameters import text_array
-from farthing.events.ingest.store import (
+from farthing.events.ingest.arrivals import (
     Appended,
     Arrival,
     EventsOfOthers,
@@ -29,6 +25,10 @@ from farthing.events.ingest.store import (
     last_of_each,
     may_replace,
 )
+from farthing.events.ingest.measuring import Counted, Measurements
+from farthing.events.ingest.meters import MeterMemory
+from farthing.events.ingest.parameters import text_array
+from farthing.events.ingest.sequence import FIRST_SEQUENCE, MOST_IN_ONE_TRANSACTION
 from farthing.events.stores.clickhouse.client import ClickHouse
 from farthing.events.stores.clickhouse.queries.reading import find_stored
 from farthing.events.stores.clickhouse.records import EventWrite, StoredVersion

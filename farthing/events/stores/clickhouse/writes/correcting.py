@@ -16,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.errors import ServiceUnavailable
 from farthing.core.origin import ChangeOrigin
 from farthing.events.changes import EventChange
+from farthing.events.ingest.arrivals import Placed
 from farthing.events.ingest.contents import read, written
 from farthing.events.ingest.measuring import Measurements
-from farthing.events.ingest.store import Placed
 from farthing.events.stores.clickhouse.client import ClickHouse
 from farthing.events.stores.clickhouse.queries.reading import find_stored
 from farthing.events.stores.clickhouse.records import EventWrite, StoredVersion
