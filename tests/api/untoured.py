@@ -71,7 +71,7 @@ LEFT_OUT = (
     LeftOut("needs what a provider signed", "tests/payments/processing/test_links.py", ("receiveProviderWebhook",)),
     LeftOut(
         "needs an invoice of a subscription's period",
-        "tests/billing/late_usage/test_corrections.py",
+        "tests/billing/corrections/test_corrections.py",
         ("correctInvoice", "previewInvoiceCorrection"),
     ),
     LeftOut(

@@ -1,1 +1,1 @@
-"""Usage that comes late, is corrected, belongs to somebody else, or is needed by an invoice that is yet to come."""
+"""Usage that comes late, belongs to somebody else, or is needed by an invoice that is yet to come."""

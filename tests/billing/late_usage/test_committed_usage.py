@@ -14,7 +14,7 @@ from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.thresholds import invoice_thresholds
 from farthing.invoices.tables import Invoice
 from farthing.subscriptions.tables import Subscription
-from tests.billing.late_usage.corrections import billed, correct, faults, january, notes, pay, preview, void
+from tests.billing.corrections.correcting import billed, correct, faults, january, notes, pay, preview, void
 from tests.billing.late_usage.lateness import late, settled
 from tests.billing.office import Office
 

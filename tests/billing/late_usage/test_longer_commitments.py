@@ -17,7 +17,7 @@ from farthing.billing.run.thresholds import invoice_thresholds
 from farthing.events.upkeep.retention import forget_before
 from farthing.invoices.tables import Invoice
 from farthing.subscriptions.tables import Subscription
-from tests.billing.late_usage.corrections import correct, pay, preview, void
+from tests.billing.corrections.correcting import correct, pay, preview, void
 from tests.billing.late_usage.lateness import late, send, settled
 from tests.billing.late_usage.test_committed_usage import Story
 from tests.billing.office import Office

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from tests.billing.corrections.correcting import correct, faults, january, preview, sell, void
 from tests.billing.counter import modify
-from tests.billing.late_usage.corrections import correct, faults, january, preview, sell, void
 from tests.billing.late_usage.lateness import charging, send
 from tests.billing.office import Office
 from tests.subscriptions.shop import fixed

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from farthing.invoices.tables import Invoice
-from tests.billing.late_usage.corrections import correct, january, preview, void
+from tests.billing.corrections.correcting import correct, january, preview, void
 from tests.billing.late_usage.lateness import late, send, settled
 from tests.billing.late_usage.test_committed_usage import Story, january_of
 from tests.billing.office import Office

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.async_api import Page, expect
 
-from tests.billing.late_usage.corrections import january, notes, sell, void
+from tests.billing.corrections.correcting import january, notes, sell, void
 from tests.billing.office import Office
 from tests.web.browsing import has_axe, serious_findings, sign_in
 from tests.web.stage import Stage

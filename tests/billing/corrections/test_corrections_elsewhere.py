@@ -7,8 +7,8 @@ from typing import Any
 
 from tests.account import Account
 from tests.billing.charges.bureau import Bureau
+from tests.billing.corrections.correcting import correct, preview, void
 from tests.billing.counter import cancel, opened, owed
-from tests.billing.late_usage.corrections import correct, preview, void
 from tests.billing.late_usage.lateness import send, settled
 from tests.reporting.reconciliation import unreconciled
 from tests.subscriptions.shop import fixed

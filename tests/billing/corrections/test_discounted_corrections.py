@@ -10,7 +10,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 import pytest
 
-from tests.billing.late_usage.corrections import correct, faults, january, preview, void
+from tests.billing.corrections.correcting import correct, faults, january, preview, void
 from tests.billing.late_usage.lateness import settled
 from tests.billing.office import Office
 

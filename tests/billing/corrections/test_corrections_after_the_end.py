@@ -10,7 +10,7 @@ import pytest
 from farthing.billing.proof.invoices import prove
 from farthing.invoices.tables import Invoice
 from farthing.subscriptions.tables import Subscription
-from tests.billing.late_usage.corrections import billed, correct, faults, january, notes, pay, preview, sell, void
+from tests.billing.corrections.correcting import billed, correct, faults, january, notes, pay, preview, sell, void
 from tests.billing.late_usage.lateness import late, send, settled
 from tests.billing.office import Office
 

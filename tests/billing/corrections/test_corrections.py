@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import pytest
 
-from tests.billing.late_usage.corrections import billed, correct, faults, january, notes, pay, preview, sell, void
+from tests.billing.corrections.correcting import billed, correct, faults, january, notes, pay, preview, sell, void
 from tests.billing.late_usage.lateness import SLAB, VOLUME, charging, late, send, settled
 from tests.billing.office import Office
 from tests.subscriptions.shop import fixed
