@@ -21,7 +21,7 @@ from farthing.events.analytics import inference_costs, listing
 from farthing.events.analytics.usage_cost import analytics
 from farthing.events.corrections.changing import delete_event
 from farthing.events.corrections.details import EventDetailsResponse, event_details, wants_history
-from farthing.events.ingest import store
+from farthing.events.ingest.arrivals import Sender, sender_named
 from farthing.events.ingest.group_commit import Ingest
 from farthing.events.ingest.incoming import (
     AcceptedTimes,
@@ -217,10 +217,10 @@ def _caller(request: Request[Any, Any, Any]) -> Caller:
     return caller
 
 
-def _sender(request: Request[Any, Any, Any]) -> store.Sender:
+def _sender(request: Request[Any, Any, Any]) -> Sender:
     """Who sends: whoever may not delete events may not replace those of others either."""
     caller = _caller(request)
-    return store.sender_named(caller.sender, corrects_all=caller.may(DELETE, "event"))
+    return sender_named(caller.sender, corrects_all=caller.may(DELETE, "event"))
 
 
 def _ingest(request: Request[Any, Any, Any]) -> Ingest:

@@ -15,6 +15,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 from sqlalchemy import select
 
+from farthing.core.ids import Kind, new_id
 from farthing.identity.sign_in import back_off
 from farthing.identity.sign_in.passwords import hashed
 from farthing.identity.sign_in.tables import SecondFactor, SignInAttempts, SignInSession
@@ -256,8 +257,17 @@ async def test_who_may_enter_some_environments_takes_nobodys_second_factor(
 ) -> None:
     colleague, now = await invited(own), datetime.now(UTC)
     async with own.account.transaction() as session:
-        kept = SecondFactor(user_id=colleague.id, sealed_secret=b"", key_id="", created_at=now, confirmed_at=now)
-        session.add(kept)
+        session.add(
+            SecondFactor(
+                id=new_id(Kind.SECOND_FACTOR),
+                tenant_id=own.account.tenant_id,
+                user_id=colleague.id,
+                sealed_secret=b"",
+                key_id="",
+                created_at=now,
+                confirmed_at=now,
+            )
+        )
     entered = {own.account.tenant_id: {own.account.user_id: [own.account.environment_id]}}
     settings = settings_for(database_url, environment_access=json.dumps(entered))
     async with running(settings, database) as url:
