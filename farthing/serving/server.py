@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -187,6 +188,7 @@ async def serve_shared(
         accepting.set()
 
     app = create_app(settings, database, worker=shared.worker, limits=shared.limits, routes=routes)
+    gc.freeze()  # what is there now stays: to walk it would keep requests waiting for a quarter of a second
     server = ListeningServer(
         _telling_when_started(app, accept),
         listening,
