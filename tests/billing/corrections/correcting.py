@@ -57,6 +57,24 @@ async def pay(office: Office, invoice: Invoice, amount: str) -> None:
     await office.account.post("/payments", {**body, "amount": amount, "currency": "usd", "process_payment": True})
 
 
+async def pay_what_is_owed(office: Office, invoice: Invoice) -> None:
+    owed = (await office.account.get(f"/invoices/{invoice.id}"))["amount_remaining"]
+    if Decimal(owed) > 0:
+        await pay(office, invoice, owed)
+
+
+async def try_to_correct(office: Office, invoice: Invoice, resolution: str) -> None:
+    """Correct an invoice, which is refused where there is nothing to correct."""
+    await office.account.http.post(f"/invoices/{invoice.id}/corrections", json={"resolution": resolution})
+
+
+async def correct_what_is_left(office: Office, invoice: Invoice, month: int) -> None:
+    """End a story in 2026: correct an invoice either way, each before the run of a month, from `month` on."""
+    for later, resolution in enumerate(("credit_note", "next_invoice")):
+        await try_to_correct(office, invoice, resolution)
+        await office.run(f"2026-{month + later:02}-01")
+
+
 async def notes(office: Office, invoice: Invoice) -> list[tuple[str, str]]:
     rows = (await office.account.get("/creditnotes", invoice_id=invoice.id))["items"]
     return sorted((note["credit_note_type"], note["total_amount"]) for note in rows)

@@ -9,7 +9,20 @@ from decimal import Decimal
 
 import pytest
 
-from tests.billing.corrections.correcting import billed, correct, faults, january, notes, pay, preview, sell, void
+from tests.billing.corrections.correcting import (
+    billed,
+    correct,
+    correct_what_is_left,
+    faults,
+    january,
+    notes,
+    pay,
+    pay_what_is_owed,
+    preview,
+    sell,
+    try_to_correct,
+    void,
+)
 from tests.billing.late_usage.lateness import SLAB, VOLUME, charging, late, send, settled
 from tests.billing.office import Office
 from tests.subscriptions.shop import fixed
@@ -243,15 +256,10 @@ async def test_what_is_billed_in_the_end_is_what_the_events_cost(office: Office,
             await office.run(f"2026-{month:02}-01")
             month += 1
         elif step == "pay":
-            owed = (await office.account.get(f"/invoices/{invoice.id}"))["amount_remaining"]
-            if Decimal(owed) > 0:
-                await pay(office, invoice, owed)
+            await pay_what_is_owed(office, invoice)
         elif step in {"credit_note", "next_invoice"}:
-            await office.account.http.post(f"/invoices/{invoice.id}/corrections", json={"resolution": step})
-    for resolution in ("credit_note", "next_invoice"):
-        await office.account.http.post(f"/invoices/{invoice.id}/corrections", json={"resolution": resolution})
-        await office.run(f"2026-{month:02}-01")
-        month += 1
+            await try_to_correct(office, invoice, step)
+    await correct_what_is_left(office, invoice, month)
     assert await billed(office, subscription) == cost(len(live))
     assert (await preview(office, invoice))["difference"] == "0"
     assert await faults(office, await office.invoices(subscription)) == []

@@ -14,7 +14,19 @@ from farthing.billing.run.passes import Run, Summary
 from farthing.billing.run.thresholds import invoice_thresholds
 from farthing.invoices.tables import Invoice
 from farthing.subscriptions.tables import Subscription
-from tests.billing.corrections.correcting import billed, correct, faults, january, notes, pay, preview, void
+from tests.billing.corrections.correcting import (
+    billed,
+    correct,
+    correct_what_is_left,
+    faults,
+    january,
+    notes,
+    pay,
+    pay_what_is_owed,
+    preview,
+    try_to_correct,
+    void,
+)
 from tests.billing.late_usage.lateness import late, settled
 from tests.billing.office import Office
 
@@ -315,15 +327,10 @@ async def test_any_story_comes_to_what_the_events_cost(story: Story, seed: int, 
             await office.run(f"2026-{month:02}-01")
             month += 1
         elif step == "pay":
-            owed = (await office.account.get(f"/invoices/{invoice.id}"))["amount_remaining"]
-            if Decimal(owed) > 0:
-                await pay(office, invoice, owed)
+            await pay_what_is_owed(office, invoice)
         elif step in {"credit_note", "next_invoice"}:
-            await office.account.http.post(f"/invoices/{invoice.id}/corrections", json={"resolution": step})
-    for resolution in ("credit_note", "next_invoice"):
-        await office.account.http.post(f"/invoices/{invoice.id}/corrections", json={"resolution": resolution})
-        await office.run(f"2026-{month:02}-01")
-        month += 1
+            await try_to_correct(office, invoice, step)
+    await correct_what_is_left(office, invoice, month)
     used = [sum(event_id.startswith(name) for event_id in live) for name in ("calls", "bytes")]
     assert await january_of(story) == cost(*used, true_up=true_up)
     assert (await preview(office, invoice))["difference"] == "0"
