@@ -13,6 +13,7 @@ from pathlib import Path
 from farthing import secret_file
 from farthing.settings import Settings
 from farthing.storage.capacity import OTHERS, Demand
+from farthing.storage.connections.liveness import wait_until_accepting
 from farthing.storage.embedded import MAX_CONNECTIONS, EmbeddedFailed, EmbeddedPostgres
 
 
@@ -28,9 +29,11 @@ class Engine:
 def engine(settings: Settings, demands: Sequence[Demand] = ()) -> Iterator[Engine]:
     """The PostgreSQL to use: the configured one, or an embedded one that runs while this is open.
 
-    An embedded one grants what the processes that stay want, and some to others.
+    An embedded one grants what the processes that stay want, and some to others. A configured one that turns
+    everybody away for a moment, as after a crash, is waited for.
     """
     if settings.database_url is not None:
+        wait_until_accepting(settings.database_url)
         yield Engine(settings.database_url)
         return
     archive = None if settings.wal_archive_dir is None else Path(settings.wal_archive_dir)

@@ -16,10 +16,12 @@ from psycopg import sql
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.core.ending import end_tasks
 from farthing.storage.connections.liveness import KEEPALIVES
 
 _CHANNEL = "farthing"
 _RECONNECT_SECONDS = 1.0
+_END_SECONDS = 5.0
 
 Forget = Callable[[str | None], None]
 """Called with the key that changed, or None to forget everything."""
@@ -52,8 +54,7 @@ class Listener:
 
     async def stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end_tasks([self._task], _END_SECONDS)
 
     async def _listen(self) -> None:
         while True:

@@ -345,6 +345,39 @@ class TestWorker:
 
                 await until(restarted)
 
+    async def test_a_part_that_loses_its_cancellation_keeps_no_worker_from_beginning_again(
+        self, deployment: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Python's own `wait_for` loses one where what it waits for comes at that moment."""
+        asked, looked = asyncio.Event(), []
+
+        async def goes_on(self: Recovery) -> None:
+            self.looked()
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                asked.set()
+            self.looked()
+            looked.append(state.works)
+            await asyncio.sleep(3600)
+
+        async def fails(*_: Any) -> None:
+            await asyncio.sleep(0.05)
+            raise OSError("the database is away")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Recovery, "keep_looking", goes_on)
+            patch.setattr(worker, "_worker", fails)
+            pace = Pace(orderly_end_seconds=0.05, first_pause=0.01, longest_pause=0.05)
+            async with working(deployment, pace=pace) as state:
+
+                async def restarted() -> bool:
+                    return state.restarts > 0
+
+                await until(restarted)
+        assert asked.is_set()
+        assert not any(looked), "one that should have ended does not say that the worker works"
+
     async def test_a_worker_that_fails_while_it_ends_does_not_begin_again(
         self, deployment: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -16,6 +16,7 @@ import structlog
 from procrastinate import App, BaseRetryStrategy, JobContext, PsycopgConnector, RetryDecision
 from procrastinate.jobs import Job
 
+from farthing.core.ending import end_tasks
 from farthing.jobs import cloning
 from farthing.jobs.duties.duty import Duty, perform, perform_share
 from farthing.jobs.duties.schedule import duties
@@ -156,7 +157,11 @@ async def _work(database: Database, known: Sequence[Duty], state: WorkerState, p
     app = queue_of(database, known)
     others = {task.queue for task in app.tasks.values() if not task.name.startswith("builtin:")}
     others -= {DUTIES_QUEUE, SHARES_QUEUE}
-    recovery = Recovery(app, database, known, pace, state.is_up)
+    parts: list[asyncio.Task[None]] = []
+
+    def looked() -> None:
+        if not any(part.done() for part in parts):
+            state.is_up()
 
     async def for_ever(work: Awaitable[None], name: str) -> None:
         try:
@@ -165,12 +170,28 @@ async def _work(database: Database, known: Sequence[Duty], state: WorkerState, p
             state.is_down()  # at once: the other parts may take a while to end
         raise WorkerEnded(name)
 
-    async with app.open_async(), asyncio.TaskGroup() as group:
-        group.create_task(for_ever(_worker(app, "duties", [DUTIES_QUEUE], len(known), pace), "duties"))
-        # a process takes one share at a time, so that one is left for each of the others
-        group.create_task(for_ever(_worker(app, "shares", [SHARES_QUEUE], 1, pace), "shares"))
-        group.create_task(for_ever(_worker(app, "jobs", sorted(others), OTHER_JOBS_AT_ONCE, pace), "jobs"))
-        group.create_task(for_ever(recovery.keep_looking(), "recovery"))
+    async with app.open_async():
+        works = {
+            "duties": _worker(app, "duties", [DUTIES_QUEUE], len(known), pace),
+            # a process takes one share at a time, so that one is left for each of the others
+            "shares": _worker(app, "shares", [SHARES_QUEUE], 1, pace),
+            "jobs": _worker(app, "jobs", sorted(others), OTHER_JOBS_AT_ONCE, pace),
+            "recovery": Recovery(app, database, known, pace, looked).keep_looking(),
+        }
+        parts += [asyncio.create_task(for_ever(work, name), name=name) for name, work in works.items()]
+        try:
+            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            # a worker that is asked twice does not wait for its jobs in hand
+            left = await end_tasks(parts, pace.end_seconds, patience=pace.orderly_end_seconds + 1)
+        if left:
+            log.error("worker.parts_do_not_end", parts=sorted(part.get_name() for part in left))
+        errors = [error for part in parts if (error := _error_of(part)) is not None]
+        raise BaseExceptionGroup("parts of the worker ended", errors or [WorkerEnded("cancelled")])
+
+
+def _error_of(part: asyncio.Task[None]) -> BaseException | None:
+    return part.exception() if part.done() and not part.cancelled() else None
 
 
 async def _worker(app: App, name: str, queues: Sequence[str], places: int, pace: Pace) -> None:
