@@ -104,7 +104,11 @@ def render_in_parts(
 
 
 def _written(
-    request: HttpRequest, template: str, values: Mapping[str, Any], notice: dict[str, str] | None = None, later: str = ""
+    request: HttpRequest,
+    template: str,
+    values: Mapping[str, Any],
+    notice: dict[str, str] | None = None,
+    later: str = "",
 ) -> str:
     """What a template makes of values, before fields have their labels."""
     visitor: Visitor | None = request.scope.get(VISITOR)  # type: ignore[assignment]  # put there by the guard

@@ -56,7 +56,7 @@ class ReportPages(Controller):
 
     @get("/{key:str}", guards=[shows("invoice")])
     async def report(self, key: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[Any]:
-        """One report: its figures over the days, split as it was asked. What is asked is shown before they are there."""
+        """One report: its figures over the days, split as it was asked. They follow what is asked."""
         page, zone, now = _known(key), await seller_zone(session), clock.now()
         problem = ""
         try:
