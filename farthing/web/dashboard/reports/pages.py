@@ -63,7 +63,7 @@ class ReportPages(Controller):
             asked = read_report_question(page, _asked(request), zone, now)
         except FarthingError as error:
             asked, problem = read_report_question(page, {}, zone, now), reason(error)
-        frame = {
+        frame: dict[str, Any] = {
             "page": page,
             "asked": asked,
             "typed": _asked(request),
