@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from playwright.async_api import Browser, Page, expect
 
+from farthing.app import read_document
 from farthing.web.rendering import assets
 from tests.waiting import until, until_waited_for
 from tests.web.browsing import sign_in
@@ -137,6 +138,7 @@ async def test_who_leaves_before_the_figures_are_there_keeps_nothing_from_others
 
 
 async def test_of_a_long_page_only_what_is_looked_at_is_laid_out(looking: Page, everywhere: list[Place]) -> None:
+    read_document()  # made of new code it takes seconds, which the page would wait for
     await looking.goto(next(place.path for place in everywhere if place.name == "api"))
     tables = looking.locator("main table.operations")
     seen = "tables => tables.filter(table => table.checkVisibility({contentVisibilityAuto: true})).length"
