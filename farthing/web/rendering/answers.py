@@ -68,7 +68,7 @@ def _environment() -> jinja2.Environment:
 def render(request: HttpRequest, template: str, *, status: int = 200, **values: Any) -> Response[str]:
     """A page from a template; it sees `visitor`, `path` and a `notice` left by the form before, if any."""
     notice = _read_notice(request)
-    content = with_labels(_written(request, template, values, notice))
+    content = with_labels(_text_of(request, template, values, notice))
     cookies = _spent(request, notice)
     return Response(content, status_code=status, media_type="text/html", headers=HEADERS, cookies=cookies)
 
@@ -87,23 +87,23 @@ def render_in_parts(
     part.
     """
     notice = _read_notice(request)
-    before, _, after = with_labels(_written(request, template, values, notice, later=_LATER)).partition(_LATER)
+    before, _, after = with_labels(_text_of(request, template, values, notice, later=_LATER)).partition(_LATER)
     unit_of_work(request).answer_in_parts()
 
     async def parts() -> AsyncIterator[str]:
         yield before
         try:
-            later = _written(request, later_template, {**values, **await later_values()})
+            later = _text_of(request, later_template, {**values, **await later_values()})
         except Exception as error:  # noqa: BLE001 (as the framework's, which can no longer answer another status)
             await unit_of_work(request).finish(commit=False)
-            later = _failure(request, error)
+            later = _missing_part(request, error)
         yield with_labels(before + later + after).removeprefix(before)
 
     headers = {**HEADERS, "x-accel-buffering": "no"}  # a proxy that waits for the whole would undo it
     return Stream(parts(), media_type="text/html", headers=headers, cookies=_spent(request, notice))
 
 
-def _written(
+def _text_of(
     request: HttpRequest,
     template: str,
     values: Mapping[str, Any],
@@ -116,10 +116,10 @@ def _written(
     return _environment().get_template(template).render(**seen, later=later, **values)
 
 
-def _failure(request: HttpRequest, exception: Exception) -> str:
+def _missing_part(request: HttpRequest, exception: Exception) -> str:
     """Why a part of a page is missing, in its place."""
-    error, request_id = _told(request, exception)
-    return _written(request, "missing_part.html", {"error": error, "request_id": request_id})
+    error, request_id = _error_to_show(request, exception)
+    return _text_of(request, "missing_part.html", {"error": error, "request_id": request_id})
 
 
 def go(path: str, *cookies: Cookie) -> Redirect:
@@ -197,7 +197,7 @@ def error_page(request: HttpRequest, exception: Exception) -> Response[Any]:
         if request.method != "GET":
             return go(f"/sign-in?ended=yes&next={quote(_page_of_form(request), safe='')}")
         return go(f"/sign-in?next={quote(own_path(exception.next_path), safe='')}")
-    error, request_id = _told(request, exception)
+    error, request_id = _error_to_show(request, exception)
     if request.url.path.startswith(("/portal", "/checkout")):
         language = choose_language(
             request.query_params.get("lang"),
@@ -226,7 +226,7 @@ def error_page(request: HttpRequest, exception: Exception) -> Response[Any]:
     return page
 
 
-def _told(request: HttpRequest, exception: Exception) -> tuple[FarthingError, str]:
+def _error_to_show(request: HttpRequest, exception: Exception) -> tuple[FarthingError, str]:
     """An exception as the error that is shown, and the request's id where it is a failure of ours, which is logged."""
     error = as_domain_error(exception)
     if error.status < 500:
