@@ -26,6 +26,7 @@ ALL = {
     "webhooks": "events.webhooks",
     "credits": "billing.credits",
     "reports": "reads.reports",
+    "pages": "reads.pages",
     "neighbours": "neighbours",
     "transfer": "events.transfer",
     "story": "billing.story",

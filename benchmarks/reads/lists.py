@@ -56,9 +56,9 @@ async def measure(report: Report) -> None:
             await _ask(running, reader, writer, case, 20)
         for _ in range(ROUNDS):
             for case in cases:
-                before = _cpu(running)
+                before = cpu_seconds(running)
                 case.taken.append(await _ask(running, reader, writer, case, REQUESTS))
-                after = _cpu(running)
+                after = cpu_seconds(running)
                 case.server.append((after[0] - before[0]) * 1000 / REQUESTS)
                 case.database.append((after[1] - before[1]) * 1000 / REQUESTS)
         writer.close()
@@ -85,7 +85,7 @@ async def _ask(
     return statistics.median(taken) * 1000
 
 
-def _cpu(running: Service) -> tuple[float, float]:
+def cpu_seconds(running: Service) -> tuple[float, float]:
     """Seconds of CPU that the server has taken, and that PostgreSQL's processes have."""
     server = psutil.Process(running.process.pid)
     ours = database = 0.0

@@ -63,6 +63,8 @@ class UnitOfWork:
         self.admission = Admission()
         self.progress: RequestProgress | None = None
         """How far a request with an idempotency key has come; None without a key."""
+        self.is_answered_in_parts = False
+        """Whether the answer begins to leave before the transaction has ended."""
         self._read_only = False
         self._is_long = False
         self._turns: list[tuple[Shares, str]] = []
@@ -93,6 +95,14 @@ class UnitOfWork:
     @property
     def read_only(self) -> bool:
         return self._read_only
+
+    def answer_in_parts(self) -> None:
+        """Let the first part of the answer leave before the transaction has ended; the next part ends it.
+
+        Only where nothing is changed: a commit that fails could no longer be answered as the failure it is.
+        """
+        assert self._read_only, "the answer to a change leaves when the change is stored"
+        self.is_answered_in_parts = True
 
     async def admit(self) -> None:
         """Wait for the tenant's turn at the database, once; the request then holds it until it is answered.

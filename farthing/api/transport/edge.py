@@ -1,7 +1,8 @@
 """The outermost layer of every HTTP request: its id, its limits, its transaction's end, headers, logs and metrics.
 
 The transaction is ended here, just before the first byte of the answer leaves: a success is on disk before anybody
-reads it, and a commit that fails is answered as the failure it is.
+reads it, and a commit that fails is answered as the failure it is. Of an answer in parts, which changes nothing, it is
+ended before the second part leaves.
 """
 
 from __future__ import annotations
@@ -186,15 +187,18 @@ class _Exchange:
             return
         if message["type"] == "http.response.body" and self._started is not None:
             start, self._started = self._started, None
-            try:
-                await self._end_transaction(start["status"], message.get("body", b""))
-            except Exception as error:
-                self._commit_failure = error  # the framework wraps what is raised here
-                raise
+            if not self._work.is_answered_in_parts:
+                try:
+                    await self._end_transaction(start["status"], message.get("body", b""))
+                except Exception as error:
+                    self._commit_failure = error  # the framework wraps what is raised here
+                    raise
             self._status = start["status"]
             self._sent = True
             start["headers"] = [*start["headers"], *self._extra(start["headers"])]
             await self._send(start)
+        elif self._work.is_answered_in_parts:
+            await self._end_transaction(self._status, b"")
         await self._send(message)
 
     async def _end_transaction(self, status: int, body: bytes) -> None:

@@ -22,6 +22,7 @@ if (menu) {
   const fit = () => { menu.open = !narrow.matches; };
   narrow.addEventListener("change", fit);
   fit();
+  menu.classList.add("fitted");
 }
 
 // A part of a page that asks for itself again every few seconds, while it is looked at.

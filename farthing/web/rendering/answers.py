@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import jinja2
 import jwt
 from litestar import Request, Response
 from litestar.datastructures import Cookie
-from litestar.response import Redirect
+from litestar.response import Redirect, Stream
+from markupsafe import Markup
 
 from farthing.api.errors import answer as json_answer
 from farthing.api.errors import as_domain_error, log_failure
@@ -44,6 +46,8 @@ HEADERS = {
 }
 NOTICE = "farthing_notice"
 _NOTICE_SECONDS = 60
+_LATER = Markup("<!-- later -->")
+"""Where the later part of a page will stand; what people have typed is escaped, and never this."""
 
 
 @cache
@@ -63,17 +67,59 @@ def _environment() -> jinja2.Environment:
 
 def render(request: HttpRequest, template: str, *, status: int = 200, **values: Any) -> Response[str]:
     """A page from a template; it sees `visitor`, `path` and a `notice` left by the form before, if any."""
-    visitor: Visitor | None = request.scope.get(VISITOR)  # type: ignore[assignment]  # put there by the guard
-    sessions: Sessions = services_of(request).part(Sessions)
     notice = _read_notice(request)
-    content = (
-        _environment()
-        .get_template(template)
-        .render(visitor=visitor, path=request.url.path, notice=notice, query=request.query_params, **values)
-    )
-    content = with_labels(content)
-    cookies = [_spent(sessions)] if notice is not None else []
+    content = with_labels(_text_of(request, template, values, notice))
+    cookies = _spent(request, notice)
     return Response(content, status_code=status, media_type="text/html", headers=HEADERS, cookies=cookies)
+
+
+def render_in_parts(
+    request: HttpRequest,
+    template: str,
+    later_template: str,
+    later_values: Callable[[], Awaitable[Mapping[str, Any]]],
+    **values: Any,
+) -> Stream:
+    """A page that begins to leave at once, so that somebody sees it while `later_values` are still being read.
+
+    What `later_template` makes of them stands where the page says `later`, and follows in the same answer and from the
+    same snapshot: the page needs no script. As the status has left by then, a failure is told in the place of that
+    part.
+    """
+    notice = _read_notice(request)
+    before, _, after = with_labels(_text_of(request, template, values, notice, later=_LATER)).partition(_LATER)
+    unit_of_work(request).answer_in_parts()
+
+    async def parts() -> AsyncIterator[str]:
+        yield before
+        try:
+            later = _text_of(request, later_template, {**values, **await later_values()})
+        except Exception as error:  # noqa: BLE001 (as the framework's, which can no longer answer another status)
+            await unit_of_work(request).finish(commit=False)
+            later = _missing_part(request, error)
+        yield with_labels(before + later + after).removeprefix(before)
+
+    headers = {**HEADERS, "x-accel-buffering": "no"}  # a proxy that waits for the whole would undo it
+    return Stream(parts(), media_type="text/html", headers=headers, cookies=_spent(request, notice))
+
+
+def _text_of(
+    request: HttpRequest,
+    template: str,
+    values: Mapping[str, Any],
+    notice: dict[str, str] | None = None,
+    later: str = "",
+) -> str:
+    """What a template makes of values, before fields have their labels."""
+    visitor: Visitor | None = request.scope.get(VISITOR)  # type: ignore[assignment]  # put there by the guard
+    seen = {"visitor": visitor, "path": request.url.path, "notice": notice, "query": request.query_params}
+    return _environment().get_template(template).render(**seen, later=later, **values)
+
+
+def _missing_part(request: HttpRequest, exception: Exception) -> str:
+    """Why a part of a page is missing, in its place."""
+    error, request_id = _error_to_show(request, exception)
+    return _text_of(request, "missing_part.html", {"error": error, "request_id": request_id})
 
 
 def go(path: str, *cookies: Cookie) -> Redirect:
@@ -139,8 +185,10 @@ def _read_notice(request: HttpRequest) -> dict[str, str] | None:
     return claims if claims.get("sid") == _reader(request) else None
 
 
-def _spent(sessions: Sessions) -> Cookie:
-    return sessions.plain_cookie(NOTICE, "", 0)
+def _spent(request: HttpRequest, notice: dict[str, str] | None) -> list[Cookie]:
+    """What takes back a notice that was shown."""
+    sessions: Sessions = services_of(request).part(Sessions)
+    return [] if notice is None else [sessions.plain_cookie(NOTICE, "", 0)]
 
 
 def error_page(request: HttpRequest, exception: Exception) -> Response[Any]:
@@ -149,11 +197,7 @@ def error_page(request: HttpRequest, exception: Exception) -> Response[Any]:
         if request.method != "GET":
             return go(f"/sign-in?ended=yes&next={quote(_page_of_form(request), safe='')}")
         return go(f"/sign-in?next={quote(own_path(exception.next_path), safe='')}")
-    error = as_domain_error(exception)
-    request_id = ""
-    if error.status >= 500:
-        request_id = unit_of_work(request).request_id
-        log_failure(error, exception, route_of(request.scope))
+    error, request_id = _error_to_show(request, exception)
     if request.url.path.startswith(("/portal", "/checkout")):
         language = choose_language(
             request.query_params.get("lang"),
@@ -180,6 +224,15 @@ def error_page(request: HttpRequest, exception: Exception) -> Response[Any]:
     if error.retry_after_seconds is not None:
         page.headers["retry-after"] = str(error.retry_after_seconds)
     return page
+
+
+def _error_to_show(request: HttpRequest, exception: Exception) -> tuple[FarthingError, str]:
+    """An exception as the error that is shown, and the request's id where it is a failure of ours, which is logged."""
+    error = as_domain_error(exception)
+    if error.status < 500:
+        return error, ""
+    log_failure(error, exception, route_of(request.scope))
+    return error, unit_of_work(request).request_id
 
 
 def answer(request: HttpRequest, exception: Exception) -> Response[Any]:

@@ -159,6 +159,7 @@ NAMES = (
     "not-found",
 )
 LARGEST_BYTES = 100_000
+_SCRIPT = re.compile(r"<script\b[^>]*>")
 _TAG = re.compile(r"<[^>]*>")
 _HIDDEN = re.compile(r"(?s)<(script|textarea|code|pre)\b.*?</\1>")
 
@@ -208,6 +209,7 @@ async def test_a_page_is_small_quiet_accessible_and_fits_a_phone(
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["cache-control"] == "no-store"
     assert len(await answer.body()) < LARGEST_BYTES
+    assert [tag for tag in _SCRIPT.findall(await answer.text()) if " defer" not in tag] == [], "painting waits for it"
     assert [text for text in said if "status of 4" not in text] == []
     origin = "/".join(answer.url.split("/")[:3])
     assert [url for url in heard if not url.startswith((origin, "data:"))] == []

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from decimal import Decimal
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from litestar import Controller, Response, get
+from litestar import Controller, get
+from litestar.response import Stream
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -30,7 +32,7 @@ from farthing.web.dashboard.overview.first_steps import DISMISSED, first_steps
 from farthing.web.dashboard.overview.named_ranges import RANGES, named_days
 from farthing.web.dashboard.overview.upcoming import upcoming_invoices
 from farthing.web.dashboard.overview.usage import FeatureUsage, by_feature
-from farthing.web.rendering.answers import HttpRequest, render
+from farthing.web.rendering.answers import HttpRequest, render_in_parts
 from farthing.web.rendering.charts import Bar, StripPart
 from farthing.web.rendering.words import wording
 
@@ -241,8 +243,8 @@ class Overview(Controller):
     opt = {LONG_READ: True}
 
     @get("/", guards=[shows("invoice")])
-    async def page(self, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
-        """What is earned, what is owed and by whom, what is used, and what comes next."""
+    async def page(self, request: HttpRequest, session: AsyncSession, clock: Clock) -> Stream:
+        """What is earned, what is owed and by whom, and what comes next; then what is used."""
         now, seen, zone = clock.now(), visitor_of(request), await seller_zone(session)
         today = to_local(now, zone).date()
         range_name = request.query_params.get("range", "")
@@ -258,9 +260,21 @@ class Overview(Controller):
         until = first_instant_at(datetime.combine(end_of_month + timedelta(days=1), time()), zone)
         may_see_subscriptions = seen.may(READ, "subscription") and seen.may(READ, "customer")
         upcoming, upcoming_count = await upcoming_invoices(session, now, until) if may_see_subscriptions else ((), 0)
-        return render(
+
+        async def usage() -> dict[str, Any]:
+            may_see_events = seen.may(READ, "event")
+            return {
+                "states": await states(session, now),
+                "trends": await feature_trends(session, now, zone) if may_see_events else None,
+                "hours": await events_per_hour(session, now) if may_see_events else None,
+                "hour_bars": hour_bars,
+            }
+
+        return render_in_parts(
             request,
             "overview.html",
+            "overview_usage.html",
+            usage,
             steps=await first_steps(session, seen, request.cookies.get(DISMISSED)),
             now=now,
             zone=zone.key,
@@ -273,16 +287,12 @@ class Overview(Controller):
             owed={amount.currency: amount for amount in open_amounts},
             earned=earned,
             debtors=await top_debtors(session, now) if seen.may(READ, "customer") else {},
-            states=await states(session, now),
-            trends=await feature_trends(session, now, zone) if seen.may(READ, "event") else None,
-            hours=await events_per_hour(session, now) if seen.may(READ, "event") else None,
             upcoming=upcoming,
             upcoming_count=upcoming_count,
             movements=[METRICS[key] for key in MRR_MOVEMENTS],
             ages=AGES,
             age_parts=age_parts,
             month_bars=month_bars,
-            hour_bars=hour_bars,
             money_tick=money_tick,
             change=change,
         )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from importlib.util import find_spec
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from litestar import Controller, Response, get
@@ -32,7 +33,7 @@ from farthing.web.dashboard.reports.asking import (
     read_report_question,
 )
 from farthing.web.dashboard.reports.catalogue import REPORTS, ReportPage, reports_by_category
-from farthing.web.rendering.answers import HEADERS, HttpRequest, render
+from farthing.web.rendering.answers import HEADERS, HttpRequest, render, render_in_parts
 from farthing.web.rendering.charts import Bar, StripPart, columns, strip
 from farthing.web.rendering.words.wording import reason, short_money, with_query
 
@@ -54,34 +55,39 @@ class ReportPages(Controller):
         return render(request, "reports/catalogue.html", categories=reports_by_category())
 
     @get("/{key:str}", guards=[shows("invoice")])
-    async def report(self, key: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[str]:
-        """One report: its figures over the days, split as it was asked."""
+    async def report(self, key: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[Any]:
+        """One report: its figures over the days, split as it was asked. They follow what is asked."""
         page, zone, now = _known(key), await seller_zone(session), clock.now()
-        problem, table, asked = "", None, None
+        problem = ""
         try:
             asked = read_report_question(page, _asked(request), zone, now)
-            table = await _answer(request, session, asked, zone, now)
         except FarthingError as error:
-            problem = reason(error)
-        asked = asked or read_report_question(page, {}, zone, now)
-        return render(
-            request,
-            "reports/report.html",
-            page=page,
-            asked=asked,
-            typed=_asked(request),
-            table=table,
-            shown=[] if table is None else table.rows[:MOST_SHOWN],
-            charts_of_table=[] if table is None else _charts(asked, table),
-            problem=problem,
-            parameters=with_query(asked.parameters),
-            currencies=await currencies_of(session),
-            ranges=RANGES,
-            grains=GRAINS,
-            comparisons=COMPARISONS,
-            zone=zone.key,
-            has_parquet=find_spec("pyarrow") is not None,
-        )
+            asked, problem = read_report_question(page, {}, zone, now), reason(error)
+        frame: dict[str, Any] = {
+            "page": page,
+            "asked": asked,
+            "typed": _asked(request),
+            "problem": problem,
+            "currencies": await currencies_of(session),
+            "ranges": RANGES,
+            "grains": GRAINS,
+            "comparisons": COMPARISONS,
+        }
+        if problem:
+            return render(request, "reports/report.html", **frame)
+
+        async def figures() -> dict[str, Any]:
+            table = await _answer(request, session, asked, zone, now)
+            return {
+                "table": table,
+                "shown": table.rows[:MOST_SHOWN],
+                "charts_of_table": _charts(asked, table),
+                "parameters": with_query(asked.parameters),
+                "zone": zone.key,
+                "has_parquet": find_spec("pyarrow") is not None,
+            }
+
+        return render_in_parts(request, "reports/report.html", "reports/figures.html", figures, **frame)
 
     @get(["/{key:str}/table.csv", "/{key:str}/table.parquet"], guards=[shows("invoice")])
     async def file(self, key: str, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[bytes]:
