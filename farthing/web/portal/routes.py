@@ -5,10 +5,12 @@ Rule: docs/rules/customers.md#portal
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
 from litestar import Controller, Request, Response, get, post, put
-from msgspec import Meta
+from msgspec import Meta, Struct
+from msgspec.structs import force_setattr
 from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -48,6 +50,7 @@ from farthing.web.portal.session import VISIBLE, PortalVisit, customer_of, in_he
 from farthing.web.portal.showing import require_offered
 
 HttpRequest = Request[Any, Any, Any]
+Shown = TypeVar("Shown")
 READS = in_header(None)
 READS_INVOICES = in_header("invoices")
 READS_USAGE = in_header("usage")
@@ -108,6 +111,28 @@ class PortalInvoices(wire.Response):
     pagination: Pagination
 
 
+_INTERNAL: Mapping[str, Any] = {"metadata": {}, "created_by": "", "updated_by": ""}
+"""What the merchant notes for itself, and what it shows to a customer instead."""
+
+
+def without_internals(answer: Shown) -> Shown:
+    """The answer as a customer may see it: however deep, no metadata, and none of the merchant's people.
+
+    Rule: docs/rules/customers.md#portal
+    """
+    if isinstance(answer, list):
+        for item in answer:
+            without_internals(item)
+    elif isinstance(answer, Struct):
+        for name in answer.__struct_fields__:
+            value = getattr(answer, name)
+            if name in _INTERNAL and value:
+                force_setattr(answer, name, _INTERNAL[name])
+            else:
+                without_internals(value)
+    return answer
+
+
 class PortalEndpoints(Controller):
     """What a customer may see of itself, and little it may change."""
 
@@ -117,7 +142,7 @@ class PortalEndpoints(Controller):
     @get("/info", operation_id="getPortalInfo", guards=[READS])
     async def info(self, request: HttpRequest, session: AsyncSession) -> CustomerResponse:
         """The customer."""
-        return CustomerResponse.of(await customer_of(session, visit_of(request)))
+        return without_internals(CustomerResponse.of(await customer_of(session, visit_of(request))))
 
     @put("/info", operation_id="updatePortalInfo", guards=[WRITES_DETAILS])
     async def change_info(
@@ -133,7 +158,7 @@ class PortalEndpoints(Controller):
             customer_id=visit_of(request).customer_id,
             strict_ids=services.part(Settings).strict_external_ids,
         )
-        return CustomerResponse.of(changed)
+        return without_internals(CustomerResponse.of(changed))
 
     @post("/subscriptions", operation_id="listPortalSubscriptions", guards=[READS], status_code=200)
     async def subscriptions(
@@ -148,7 +173,7 @@ class PortalEndpoints(Controller):
         )
         items = await subscription_answers(session, rows.all(), {}, clock.now())
         return PortalSubscriptions(
-            items=items, pagination=Pagination(total=total, limit=asked.limit, offset=asked.offset)
+            items=without_internals(items), pagination=Pagination(total=total, limit=asked.limit, offset=asked.offset)
         )
 
     @get("/subscriptions/{id:str}", operation_id="getPortalSubscription", guards=[READS])
@@ -159,7 +184,7 @@ class PortalEndpoints(Controller):
         row = await session.scalar(select(Subscription).where(Subscription.id == id, *_subscribed(visit_of(request))))
         if row is None:
             raise not_found(Subscription, id)
-        return (await subscription_answers(session, [row], {}, clock.now()))[0]
+        return without_internals((await subscription_answers(session, [row], {}, clock.now()))[0])
 
     @post("/invoices", operation_id="listPortalInvoices", guards=[READS_INVOICES], status_code=200)
     async def invoices(
@@ -182,7 +207,7 @@ class PortalEndpoints(Controller):
             if item.customer_id != visit.customer_id:
                 item.customer = None
                 item.paid_at = None
-        return PortalInvoices(items=items, pagination=Pagination(total=total, limit=asked.limit, offset=asked.offset))
+        return PortalInvoices(items=without_internals(items), pagination=Pagination(total=total, limit=asked.limit, offset=asked.offset))
 
     @get("/invoices/summary", operation_id="getPortalInvoiceSummary", guards=[READS_INVOICES])
     async def summary(self, request: HttpRequest, clock: Clock) -> CustomerMultiCurrencyInvoiceSummary:
@@ -195,7 +220,8 @@ class PortalEndpoints(Controller):
     @get("/invoices/{id:str}", operation_id="getPortalInvoice", guards=[READS_INVOICES])
     async def invoice(self, id: str, request: HttpRequest, session: AsyncSession) -> InvoiceResponse:
         """An invoice the customer pays."""
-        return (await all_shown(session, [await payable_invoice(session, visit_of(request), id)]))[0]
+        invoice = await payable_invoice(session, visit_of(request), id)
+        return without_internals((await all_shown(session, [invoice]))[0])
 
     @get("/invoices/{id:str}/pdf", operation_id="getPortalInvoicePdf", guards=[READS_INVOICES])
     async def pdf(
@@ -219,7 +245,7 @@ class PortalEndpoints(Controller):
         """What the customer has used of each feature, in the feature's own period."""
         customer = await customer_of(session, visit_of(request))
         wanted = await features_asked(session, split(feature_ids), [])
-        return await usage_summary(session, customer, wanted, [], clock.now())
+        return without_internals(await usage_summary(session, customer, wanted, [], clock.now()))
 
     @get("/config", operation_id="getPortalConfig", guards=[READS])
     async def config(self, session: AsyncSession) -> dict[str, Any]:
@@ -244,7 +270,7 @@ class PortalEndpoints(Controller):
         asked = data or GetUsageAnalyticsRequest()
         asked.external_customer_id = (await customer_of(session, visit_of(request))).external_id
         asked.include_children = False
-        return await analytics(session, asked, clock.now())
+        return without_internals(await analytics(session, asked, clock.now()))
 
     @post(
         "/analytics/cost", operation_id="getPortalCostAnalytics", guards=[READS], status_code=200, opt={LONG_READ: True}
