@@ -123,12 +123,15 @@ def without_internals(answer: Shown) -> Shown:
     if isinstance(answer, list):
         for item in answer:
             without_internals(item)
+    elif isinstance(answer, dict):
+        for name, value in answer.items():
+            answer[name] = _INTERNAL[name] if name in _INTERNAL else without_internals(value)
     elif isinstance(answer, Struct):
         for name in answer.__struct_fields__:
             value = getattr(answer, name)
             if name in _INTERNAL and value:
                 force_setattr(answer, name, _INTERNAL[name])
-            else:
+            elif name != "properties":  # of the customer's own events
                 without_internals(value)
     return answer
 
@@ -171,9 +174,9 @@ class PortalEndpoints(Controller):
         rows = await session.scalars(
             select(Subscription).where(*mine).order_by(*order).limit(asked.limit).offset(asked.offset)
         )
-        items = await subscription_answers(session, rows.all(), {}, clock.now())
+        items = without_internals(await subscription_answers(session, rows.all(), {}, clock.now()))
         return PortalSubscriptions(
-            items=without_internals(items), pagination=Pagination(total=total, limit=asked.limit, offset=asked.offset)
+            items=items, pagination=Pagination(total=total, limit=asked.limit, offset=asked.offset)
         )
 
     @get("/subscriptions/{id:str}", operation_id="getPortalSubscription", guards=[READS])
@@ -202,12 +205,12 @@ class PortalEndpoints(Controller):
         rows = await session.scalars(
             select(Invoice).where(*mine).order_by(*order).limit(asked.limit).offset(asked.offset)
         )
-        items = await all_shown(session, rows.all())
+        items = without_internals(await all_shown(session, rows.all()))
         for item in items:
             if item.customer_id != visit.customer_id:
                 item.customer = None
                 item.paid_at = None
-        return PortalInvoices(items=without_internals(items), pagination=Pagination(total=total, limit=asked.limit, offset=asked.offset))
+        return PortalInvoices(items=items, pagination=Pagination(total=total, limit=asked.limit, offset=asked.offset))
 
     @get("/invoices/summary", operation_id="getPortalInvoiceSummary", guards=[READS_INVOICES])
     async def summary(self, request: HttpRequest, clock: Clock) -> CustomerMultiCurrencyInvoiceSummary:
