@@ -209,7 +209,7 @@ class Environments(Controller):
         services: Composition,
     ) -> EnvironmentResponse:
         """Rename an environment."""
-        allowed = services.part(HeaderAuthenticator).environments_of(caller)
+        allowed = services.part(HeaderAuthenticator).changeable_environments_of(caller)
         return EnvironmentResponse.of(await environments.update(session, id, allowed, name=data.name, type=data.type))
 
 
