@@ -70,12 +70,13 @@ async def test_rubbish_is_refused_in_words(till: Till, method: str, path: str) -
 )
 async def test_nobody_is_sent_to_an_address_that_is_not_what_it_seems(till: Till, url: str) -> None:
     invoice = await till.invoice()
+    sums = dict.fromkeys(("amount_due", "total", "subtotal"), "1")
     payment = {"amount": "1", "currency": "usd", "destination_type": "INVOICE", "payment_method_type": "PAYMENT_LINK"}
     asked = (
         ("/payments", {**payment, "destination_id": invoice["id"], "payment_gateway": "stripe"}, "success_url"),
         ("/payments", {**payment, "destination_id": invoice["id"], "payment_gateway": "stripe"}, "cancel_url"),
         (f"/payments/customers/{invoice['customer_id']}/setup/intent", {"provider": "stripe"}, "success_url"),
-        ("/invoices", {"customer_id": invoice["customer_id"], "currency": "usd"}, "invoice_pdf_url"),
+        ("/invoices", {**sums, "customer_id": invoice["customer_id"], "currency": "usd"}, "invoice_pdf_url"),
     )
     for path, body, field in asked:
         refused = await till.account.http.post(path, json={**body, field: url})

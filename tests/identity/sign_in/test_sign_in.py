@@ -18,8 +18,10 @@ from sqlalchemy import select, update
 from farthing.core.enums import Status
 from farthing.identity.sign_in import passwords
 from farthing.identity.tables import Environment, Tenant, User
+from farthing.identity.users import invite
 from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
+from tests.account import Account
 from tests.conftest import running, settings_for
 
 Visitor = Callable[..., httpx.AsyncClient]
@@ -163,9 +165,23 @@ async def test_every_failed_login_answers_the_same_bytes(visitor: Visitor, datab
 async def test_an_unknown_email_costs_the_work_of_a_known_one() -> None:
     stored = argon2.extract_parameters(await passwords.hashed("x"))
     assert argon2.extract_parameters(passwords.NOBODY) == stored
-    assert not await passwords.matches("nobody has this password", None)
-    assert await passwords.matches("nobody has this password", passwords.NOBODY)
+    assert not await passwords.matches("nobody has this password", passwords.NOBODY)
     assert not await passwords.matches("x", "not a hash")
+
+
+@pytest.mark.parametrize("no_hash", [None, ""])
+async def test_who_has_no_password_yet_signs_in_with_none(
+    visitor: Visitor, account: Account, monkeypatch: pytest.MonkeyPatch, no_hash: str | None
+) -> None:
+    """Not even with that of the hash that is compared for the time it takes."""
+    monkeypatch.setattr(passwords, "NOBODY", await passwords.hashed(PASSWORD))
+    invited = email()
+    async with account.transaction() as session:
+        await invite(session, account.tenant_id, email=invited, name="", roles=None, password_hash=no_hash)
+    assert not await passwords.matches(PASSWORD, no_hash)
+    async with visitor() as http:
+        answer = await http.post("/auth/login", json={"email": invited, "password": PASSWORD})
+    assert (answer.status_code, answer.json()["message"]) == (403, "Invalid email or password")
 
 
 async def test_an_unknown_email_is_hashed_against(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
