@@ -20,7 +20,7 @@ _hasher = PasswordHasher()
 _threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="passwords")
 
 NOBODY = "$argon2id$v=19$m=65536,t=3,p=4$tOa2+Kgr+/u+dugBN4j6sA$fIi1rQuPeLjeh4/Vz9qyLMEVuMHOC8Cw382GQ6+AU48"
-"""A hash with today's parameters of a random text that was not kept; verifying against it costs what a real one costs."""
+"""A hash with today's parameters of a random text that was not kept; to compare with it costs what a real one does."""
 
 
 async def hashed(password: str) -> str:
