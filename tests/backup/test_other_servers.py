@@ -68,7 +68,7 @@ def _emptied(admin: str, role: str) -> Settings:
     name = f"of_{os.urandom(6).hex()}"
     with psycopg.connect(admin, autocommit=True) as connection:
         owner = sql.Identifier(role)
-        if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [role]).fetchone():
+        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone():
             connection.execute(sql.SQL("CREATE ROLE {} LOGIN NOBYPASSRLS").format(owner))
         connection.execute(
             sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0").format(sql.Identifier(name), owner)
