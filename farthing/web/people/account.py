@@ -87,7 +87,7 @@ class OwnAccount(Controller):
     async def confirm(self, request: HttpRequest, session: AsyncSession, services: Composition) -> Response[str]:
         """Make the second factor count, and show the recovery codes, once."""
         database, user_id = services.part(Database), visitor_of(request).caller.user_id
-        key = account_key(f"code {user_id}")
+        key = account_key(f"confirm {user_id}")
         try:
             # nobody guesses a code in a browser that its owner left before the end
             await begin_attempt(database, key)
