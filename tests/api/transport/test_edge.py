@@ -79,12 +79,12 @@ async def test_other_origins_read_the_api_and_nothing_else(base_url: str) -> Non
 
 
 async def test_an_answer_for_one_origin_is_not_kept_for_another(database: Database, database_url: str) -> None:
-    async with running(settings_for(database_url, cors_origins="https://a.example"), database) as url:
-        async with httpx.AsyncClient(base_url=url) as client:
-            for origin, allowed in (("https://a.example", "https://a.example"), ("https://b.example", None)):
-                headers = (await client.get("/v1/customers", headers={"Origin": origin})).headers
-                assert headers.get("access-control-allow-origin") == allowed
-                assert headers["vary"] == "origin"
+    listed = settings_for(database_url, cors_origins="https://a.example")
+    async with running(listed, database) as url, httpx.AsyncClient(base_url=url) as client:
+        for origin, allowed in (("https://a.example", "https://a.example"), ("https://b.example", None)):
+            headers = (await client.get("/v1/customers", headers={"Origin": origin})).headers
+            assert headers.get("access-control-allow-origin") == allowed
+            assert headers["vary"] == "origin"
 
 
 async def said_to(base_url: str, *sent: bytes) -> bytes:
