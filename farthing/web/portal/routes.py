@@ -5,12 +5,10 @@ Rule: docs/rules/customers.md#portal
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from litestar import Controller, Request, Response, get, post, put
-from msgspec import Meta, Struct
-from msgspec.structs import force_setattr
+from msgspec import Meta
 from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,6 +16,7 @@ from farthing.api.work import LONG_READ, unit_of_work
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.encoding import wire
+from farthing.core.encoding.internals import without_internals
 from farthing.core.enums import Status
 from farthing.core.errors import PermissionDenied, ValidationFailed
 from farthing.customers import lifecycle
@@ -50,7 +49,6 @@ from farthing.web.portal.session import VISIBLE, PortalVisit, customer_of, in_he
 from farthing.web.portal.showing import require_offered
 
 HttpRequest = Request[Any, Any, Any]
-Shown = TypeVar("Shown")
 READS = in_header(None)
 READS_INVOICES = in_header("invoices")
 READS_USAGE = in_header("usage")
@@ -109,31 +107,6 @@ class PortalInvoices(wire.Response):
 
     items: list[InvoiceResponse]
     pagination: Pagination
-
-
-_INTERNAL: Mapping[str, Any] = {"metadata": {}, "created_by": "", "updated_by": ""}
-"""What the merchant notes for itself, and what it shows to a customer instead."""
-
-
-def without_internals(answer: Shown) -> Shown:
-    """The answer as a customer may see it: however deep, no metadata, and none of the merchant's people.
-
-    Rule: docs/rules/customers.md#portal
-    """
-    if isinstance(answer, list):
-        for item in answer:
-            without_internals(item)
-    elif isinstance(answer, dict):
-        for name, value in answer.items():
-            answer[name] = _INTERNAL[name] if name in _INTERNAL else without_internals(value)
-    elif isinstance(answer, Struct):
-        for name in answer.__struct_fields__:
-            value = getattr(answer, name)
-            if name in _INTERNAL and value:
-                force_setattr(answer, name, _INTERNAL[name])
-            elif name != "properties":  # of the customer's own events
-                without_internals(value)
-    return answer
 
 
 class PortalEndpoints(Controller):
