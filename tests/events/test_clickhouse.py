@@ -375,6 +375,38 @@ async def test_books_that_were_restored_charge_later_events_late_and_the_doctor_
     await database.close()
 
 
+async def test_books_that_went_back_in_time_correct_events_that_they_do_not_know(
+    new_database: Callable[..., str], tmp_path: Path
+) -> None:
+    """As by a second restore of one backup, or a recovery to a moment: what was given out is given out again."""
+    url, quiet = new_database(), Console(quiet=True)
+    sees_all = settings_for(url.replace("farthing@", "postgres@"))  # the environment of these books is no tenant's
+    clickhouse, meter = FaultyClickHouse(f"ahead_{uuid.uuid4().hex[:8]}"), summed()
+    database = Database(url, wire(clickhouse_store(clickhouse)), pool_size=3)
+    await confirm_place(database, clickhouse)
+    async with opened(database) as books:
+        await books.add_meters([meter])
+        await asyncio.to_thread(back_up, sees_all, tmp_path / "backup", quiet)
+        await books.connection.execute("UPDATE event_arrival SET moves = moves + 1")
+        assert (await books.send([event("e1", 5)])).added == 1
+    await database.close()
+
+    again = settings_for(new_database(migrated=False))
+    await asyncio.to_thread(restore, again, tmp_path / "backup", quiet)
+    database = Database(again.database_url or "", wire(clickhouse_store(clickhouse)), pool_size=3)
+    await confirm_place(database, clickhouse)
+    async with opened(database) as after:
+        after.scope = books.scope
+        assert await total(after, meter) == 5
+        assert (await after.send([event("e1", 7)])).replaced == 1
+        assert await total(after, meter) == 7
+        moves = "SELECT moves FROM event_arrival"
+        settled = await (await after.connection.execute(moves)).fetchall()
+        await confirm_place(database, clickhouse)
+        assert await (await after.connection.execute(moves)).fetchall() == settled, "once"
+    await database.close()
+
+
 async def test_a_correction_that_was_cut_off_takes_effect_later(database_url: str) -> None:
     async with faulty(database_url) as (database, clickhouse), opened(database) as books:
         meter = summed()
