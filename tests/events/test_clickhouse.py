@@ -335,6 +335,7 @@ async def test_a_backup_of_the_books_holds_no_events(
         assert not any(b"told-nowhere-else" in rows for rows in written)
 
 
+@pytest.mark.slow
 async def test_books_that_were_restored_charge_later_events_late_and_the_doctor_finds_those_that_are_gone(
     new_database: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -375,6 +376,7 @@ async def test_books_that_were_restored_charge_later_events_late_and_the_doctor_
     await database.close()
 
 
+@pytest.mark.slow
 async def test_books_that_went_back_in_time_correct_events_that_they_do_not_know(
     new_database: Callable[..., str], tmp_path: Path
 ) -> None:

@@ -109,6 +109,7 @@ def _demo(folder: Path, url: str, **more: str) -> Iterator[tuple[ForkedProcess, 
         process.wait(PATIENCE_SECONDS)
 
 
+@pytest.mark.slow
 def test_a_demo_logs_warnings_only_unless_it_is_asked_for_more(
     tmp_path: Path, new_database: Callable[..., str]
 ) -> None:
