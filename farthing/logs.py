@@ -27,7 +27,7 @@ def without_credentials(_logger: Any, _method: str, line: Any) -> Any:
     return _CREDENTIAL.sub("[credential]", line) if isinstance(line, str) else line
 
 
-class PlainLines(logging.Formatter):
+class LibraryLines(logging.Formatter):
     """Lines of libraries: without credentials too, and nothing that a terminal would obey."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -68,7 +68,7 @@ def configure(settings: Settings) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(PlainLines("%(name)s %(message)s"))
+    handler.setFormatter(LibraryLines("%(name)s %(message)s"))
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler])
 
 

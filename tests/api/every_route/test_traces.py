@@ -16,7 +16,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from farthing.api.work import UNMATCHED
-from farthing.logs import PlainLines, configure, without_credentials
+from farthing.logs import LibraryLines, configure, without_credentials
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from tests.application import routed_application
@@ -88,7 +88,7 @@ def test_a_line_is_rid_of_the_credentials_that_an_exception_brought() -> None:
 def test_what_libraries_log_holds_no_credential_and_nothing_that_a_terminal_obeys(text: str, written: str) -> None:
     said = f"\x1b[2J%s\r\n\x9bm {text}"
     record = logging.LogRecord("library", logging.WARNING, __file__, 1, said, ("\x07",), None)
-    assert PlainLines("%(name)s %(message)s").format(record) == f"library \\x1b[2J\\x07\\x0d\n\\x9bm {written}"
+    assert LibraryLines("%(name)s %(message)s").format(record) == f"library \\x1b[2J\\x07\\x0d\n\\x9bm {written}"
 
 
 def test_an_exception_makes_a_terminal_do_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
