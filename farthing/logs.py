@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 import structlog
 
 from farthing.settings import Settings
 
-_CREDENTIAL = re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]+|\b[sp]k_[0-9A-Za-z]{16,}")
-"""A signed token, or an API key, wherever it stands in a text."""
+_CREDENTIAL = re.compile(
+    r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]+"
+    r"|\b[spr]k_(?:(?:test|live)_)?[0-9A-Za-z]{16,}|\bwhsec_[\w+/=-]{8,}"
+    r"|(?<=://)[^\s/:@]*:[^\s/@]+(?=@)"
+)
+"""A signed token, a key of ours or of a provider, a secret of webhooks, a URL's password, wherever they stand."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def without_credentials(_logger: Any, _method: str, line: Any) -> Any:
@@ -21,12 +27,30 @@ def without_credentials(_logger: Any, _method: str, line: Any) -> Any:
     return _CREDENTIAL.sub("[credential]", line) if isinstance(line, str) else line
 
 
+class LibraryLines(logging.Formatter):
+    """Lines of libraries: without credentials too, and nothing that a terminal would obey."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return in_plain_letters(without_credentials(None, "", super().format(record)))
+
+
+def in_plain_letters(text: str) -> str:
+    """The text with control characters, other than tabs and ends of lines, as they are written in Python."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def _plain_traceback(written: TextIO, exception: Any) -> None:
+    collected = io.StringIO()
+    structlog.dev.plain_traceback(collected, exception)
+    written.write(in_plain_letters(collected.getvalue()))
+
+
 def configure(settings: Settings) -> None:
     """Set up structlog and the standard library's logging once per process, on standard error."""
     level = getattr(logging, settings.log_level.upper())
     console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
     renderer: Any = (
-        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        structlog.dev.ConsoleRenderer(exception_formatter=_plain_traceback)
         if console
         else structlog.processors.JSONRenderer(_json)
     )
@@ -43,7 +67,9 @@ def configure(settings: Settings) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr, format="%(name)s %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LibraryLines("%(name)s %(message)s"))
+    logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler])
 
 
 def _json(values: Any, **_: Any) -> str:

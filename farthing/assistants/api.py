@@ -70,6 +70,9 @@ class FarthingApi:
         headers: Mapping[str, str] | None = None,
     ) -> Any:
         assert self._client is not None, "the client was entered"
+        for segment in segments:
+            if segment in {"", ".", ".."}:  # it would lead to another path than the one that is meant
+                raise ApiRefused(f"There is nothing with the id '{segment}'", 404)
         path = "/".join(quote(segment, safe="") for segment in segments)
         content = None if body is None else msgspec.json.encode(body)
         sent = {

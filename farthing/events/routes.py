@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,11 +13,11 @@ from farthing.api.guards import needs
 from farthing.api.ignored_fields import note_ignored_fields
 from farthing.api.services import services_of
 from farthing.api.work import LONG_READ, unit_of_work
-from farthing.core.caller import DELETE, Caller
+from farthing.core.caller import DELETE, READ, Caller
 from farthing.core.clock import Clock
 from farthing.core.encoding.decoding import convert
 from farthing.core.encoding.wire import Moment
-from farthing.core.errors import NotFound, ValidationFailed
+from farthing.core.errors import NotFound, PermissionDenied, ValidationFailed
 from farthing.events.analytics import inference_costs, listing
 from farthing.events.analytics.usage_cost import analytics
 from farthing.events.corrections.changing import delete_event
@@ -170,10 +171,16 @@ class EventQueries(Controller):
 
     @post("/analytics", operation_id="getUsageAnalytics", guards=[READS], status_code=200, opt={LONG_READ: True})
     async def usage_analytics(
-        self, session: AsyncSession, clock: Clock, data: GetUsageAnalyticsRequest | None = None
+        self, session: AsyncSession, clock: Clock, caller: Caller, data: GetUsageAnalyticsRequest | None = None
     ) -> GetUsageAnalyticsResponse:
         """Usage with its cost, by line item and group."""
-        return await analytics(session, data or GetUsageAnalyticsRequest(), clock.now())
+        asked = data or GetUsageAnalyticsRequest()
+        _require_readable(caller, asked.expand or ())
+        answer = await analytics(session, asked, clock.now())
+        if not caller.may(READ, "group"):
+            for item in answer.items:
+                item.group = None
+        return answer
 
     @get("/monitoring", operation_id="getEventMonitoring", guards=[READS], opt={LONG_READ: True})
     async def monitored(
@@ -201,6 +208,24 @@ class EventQueries(Controller):
     ) -> GetHuggingFaceBillingDataResponse:
         """The same under the path that clients of old use."""
         return await inference_costs.costs(session, data.requestIds)
+
+
+_EXPANDED = {
+    "price": "price",
+    "plan": "plan",
+    "addon": "addon",
+    "meter": "meter",
+    "feature": "feature",
+    "subscription_line_item": "subscription",
+}
+"""What `expand` of analytics shows, and what one must be allowed to read for it."""
+
+
+def _require_readable(caller: Caller, expand: Sequence[str]) -> None:
+    """Refuse to show in an answer about events what the caller may not read elsewhere. Raises PermissionDenied."""
+    for name in expand:
+        if name in _EXPANDED and not caller.may(READ, _EXPANDED[name]):
+            raise PermissionDenied("insufficient permissions", {"expand": f"'{name}' cannot be read with this role"})
 
 
 def _converted(**given: Any) -> GetEventsRequest:

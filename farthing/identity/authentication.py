@@ -142,7 +142,7 @@ class HeaderAuthenticator:
         return self._access.get(caller.tenant_id, {}).get(caller.user_id)
 
     def changeable_environments_of(self, caller: Caller) -> frozenset[str] | None:
-        """The environments whose books the caller may change, a key its own alone; None for all of its tenant's."""
+        """The environments that the caller may name and whose books it may change, a key its own; None for all."""
         return frozenset({caller.environment_id}) if caller.is_api_key else self.environments_of(caller)
 
     async def require_all_environments(self, session: AsyncSession, caller: Caller) -> None:

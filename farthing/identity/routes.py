@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.api.guards import AccessControl, any_caller, needs, require_admin_person
 from farthing.api.queries.lists import page, read_query
 from farthing.api.services import services_of
-from farthing.api.transport.client_address import ClientAddresses
+from farthing.api.transport.client_address import ClientAddresses, limited_as
 from farthing.api.work import unit_of_work
 from farthing.core.caller import Caller
 from farthing.core.composition import Composition
@@ -75,7 +75,7 @@ async def limit_by_address(request: AnyRequest) -> None:
 
     Rule: docs/rules/conventions.md#rate-limits
     """
-    services_of(request).part(AccessControl).sign_in_limiter.take(_address_of(request))
+    services_of(request).part(AccessControl).sign_in_limiter.take(limited_as(_address_of(request)))
 
 
 def origin_of(request: AnyRequest) -> SignInOrigin:
@@ -209,7 +209,7 @@ class Environments(Controller):
         services: Composition,
     ) -> EnvironmentResponse:
         """Rename an environment."""
-        allowed = services.part(HeaderAuthenticator).environments_of(caller)
+        allowed = services.part(HeaderAuthenticator).changeable_environments_of(caller)
         return EnvironmentResponse.of(await environments.update(session, id, allowed, name=data.name, type=data.type))
 
 

@@ -54,9 +54,18 @@ def require_lasting(caller: Caller) -> None:
 
 
 async def invite(
-    session: AsyncSession, tenant_id: str, *, email: str, name: str, roles: Sequence[str] | None, password_hash: str
+    session: AsyncSession,
+    tenant_id: str,
+    *,
+    email: str,
+    name: str,
+    roles: Sequence[str] | None,
+    password_hash: str | None,
 ) -> User:
-    """A new person of the tenant. Raises ValidationFailed when the tenant is full, AlreadyExists for a taken email."""
+    """A new person of the tenant, who cannot sign in before a password is set where none is given.
+
+    Raises ValidationFailed when the tenant is full, AlreadyExists for a taken email.
+    """
     email = normal_email(email)
     granted = checked_roles([SUPER_ADMIN] if roles is None else roles, UserType.USER)
     # the count stays true until the commit, because every other invitation waits here

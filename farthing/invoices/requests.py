@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from decimal import Decimal
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from msgspec import Meta
 
 from farthing.core.checkout import CheckoutParams
-from farthing.core.encoding.wire import BadField, Moment, Request, checked_metadata, currency_code, stored_amount
+from farthing.core.encoding.wire import (
+    BadField,
+    Moment,
+    Request,
+    checked_metadata,
+    currency_code,
+    stored_amount,
+    web_address,
+)
 from farthing.core.enums import PriceType
 from farthing.customers.schemas import TaxRateOverride
 from farthing.events.schemas import CommitmentInfo
@@ -40,17 +47,6 @@ def _amount(field: str, amount: Decimal) -> None:
 def _quantity(field: str, quantity: Decimal) -> None:
     if quantity < 0:
         raise BadField(field, "must not be negative")
-
-
-def _web_address(field: str, url: str) -> None:
-    if url == "":
-        return
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise BadField(field, "must be an http or https URL") from error
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise BadField(field, "must be an http or https URL")
 
 
 class CreateInvoiceLineItemRequest(Request):
@@ -161,7 +157,7 @@ class CreateInvoiceRequest(Request):
             raise BadField("invoice_status", "must be DRAFT or FINALIZED")
         if self.period_start and self.period_end and self.period_end < self.period_start:
             raise BadField("period_end", "must not be before period_start")
-        _web_address("invoice_pdf_url", self.invoice_pdf_url or "")
+        web_address("invoice_pdf_url", self.invoice_pdf_url)
         self.metadata = checked_metadata(self.metadata)
         if self.kind is InvoiceType.SUBSCRIPTION:
             self._check_subscription()
@@ -218,7 +214,7 @@ class UpdateInvoiceRequest(Request):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _web_address("invoice_pdf_url", self.invoice_pdf_url or "")
+        web_address("invoice_pdf_url", self.invoice_pdf_url)
         if self.metadata is not None:
             self.metadata = checked_metadata(self.metadata)
 

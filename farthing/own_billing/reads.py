@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.clock import instant
+from farthing.core.encoding.internals import without_internals
 from farthing.core.enums import Status
 from farthing.customers import portal
 from farthing.customers.tables import Customer
@@ -62,7 +63,7 @@ async def _summary(
     return SelfBillingSummaryResponse(
         status=status,
         invoices=[_invoice(invoice, settings, real_now) for invoice in rows],
-        usage=await usage_summary(session, customer, None, (), host.clock.now()),
+        usage=without_internals(await usage_summary(session, customer, None, (), host.clock.now())),
         subscription_status=None if subscription is None else subscription.subscription_status,
         trial_ends_at=None if trial_end is None else instant(trial_end),
     )
@@ -105,7 +106,7 @@ async def tenant_billing(
         usage=summary.usage,
         subscription_status=summary.subscription_status,
         trial_ends_at=summary.trial_ends_at,
-        subscriptions=list(answers),
+        subscriptions=without_internals(list(answers)),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -21,13 +20,13 @@ from farthing.core.encoding.wire import (
     checked_metadata,
     currency_code,
     stored_amount,
+    web_address,
 )
 from farthing.core.enums import Status
 from farthing.invoices.receivable import PaymentStatus
 from farthing.payments.tables import DestinationType, Gateway, PaymentMethodType
 from farthing.storage.queries.listing import ListQuery
 
-LONGEST_URL = 2048
 MOST_IDS = 1000
 
 
@@ -283,18 +282,7 @@ class ListPaymentMethodsResponse(Response):
 
 def _check_urls(body: Any) -> None:
     for name in ("success_url", "cancel_url"):
-        url = getattr(body, name)
-        if url is None:
-            continue
-        if len(url) > LONGEST_URL:
-            raise BadField(name, f"must be at most {LONGEST_URL} characters long")
-        try:
-            parts = urlsplit(url)
-            fine = parts.scheme in {"http", "https"} and bool(parts.hostname)
-        except ValueError:
-            fine = False
-        if not fine:
-            raise BadField(name, "must be an http or https URL")
+        setattr(body, name, web_address(name, getattr(body, name)))
 
 
 def snapshot(payment: object, invoice_number: str | None) -> dict[str, Any]:

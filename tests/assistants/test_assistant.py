@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from farthing.assistants.api import FarthingApi
+from farthing.assistants.api import ApiRefused, FarthingApi
 from tests.account import Account
 from tests.billing.office import Office
 from tests.ports import free_port
@@ -317,3 +317,10 @@ def test_what_a_start_needs_is_said_in_one_line() -> None:
     no_address = run_farthing(["mcp", "--url", "ftp://x"], {**clean, "FARTHING_KEY": "sk_x"})
     assert (no_address.returncode, no_address.stdout) == (2, "")
     assert "must be an http or https address" in no_address.stderr
+
+
+@pytest.mark.parametrize("given", ["", ".", ".."])
+async def test_what_is_no_id_leads_to_no_other_path(account: Account, given: str) -> None:
+    async with FarthingApi(account.base_url, lambda: account.key) as api:
+        with pytest.raises(ApiRefused, match="There is nothing with the id"):
+            await api.get("invoices", given, "lines")

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "operations.md"
 TABLE = Path(__file__).with_name("operations.toml")
 ADVICE, UNPROVEN = "advice", "unproven"
-MOST_UNPROVEN = 6
+MOST_UNPROVEN = 0
 """Lower it with each sentence that gets its test; never raise it."""
 IN_OTHER_TESTS = {"Settings", "When something fails"}
 """Sections whose tables are compared with the code, or name their tests, by other tests."""

@@ -27,10 +27,12 @@ from rich.console import Console
 from sqlalchemy import text
 
 from farthing.backup.export import back_up
+from farthing.backup.load import restore
 from farthing.calendar.windows import WindowSize
 from farthing.core.caller import RequestTerms
 from farthing.core.clock import FIRST_INSTANT, LAST_INSTANT
 from farthing.core.errors import ServiceUnavailable
+from farthing.doctor.examination import audit
 from farthing.events.analytics import listing
 from farthing.events.corrections.changing import Amendment, amend_events, delete_event, void_events
 from farthing.events.corrections.schemas import AmendedEventRequest
@@ -38,7 +40,7 @@ from farthing.events.ingest.arrivals import sender_named
 from farthing.events.ingest.incoming import AcceptedTimes
 from farthing.events.requests import GetEventsRequest
 from farthing.events.stores import moving
-from farthing.events.stores.clickhouse.schema import EVENTS, IDS, USAGE
+from farthing.events.stores.clickhouse.schema import EVENTS, IDS, USAGE, local_name
 from farthing.events.stores.clickhouse.store import clickhouse_store
 from farthing.events.stores.clickhouse.writes.pending import lock_writes, unlock_writes
 from farthing.events.stores.place import StoresDiffer, confirm_place
@@ -331,6 +333,80 @@ async def test_a_backup_of_the_books_holds_no_events(
         written = [gzip.decompress(file.read_bytes()) for file in (tmp_path / "backup/tables").iterdir()]
         assert any(b"told-in-the-books" in rows for rows in written)
         assert not any(b"told-nowhere-else" in rows for rows in written)
+
+
+@pytest.mark.slow
+async def test_books_that_were_restored_charge_later_events_late_and_the_doctor_finds_those_that_are_gone(
+    new_database: Callable[..., str], tmp_path: Path
+) -> None:
+    """ClickHouse stands where it stood after the books' backup; then where it stood before."""
+    url, clickhouse = new_database(), FaultyClickHouse(f"kept_{uuid.uuid4().hex[:8]}")
+    books, quiet = settings_for(url), Console(quiet=True)
+    database = Database(url, wire(clickhouse_store(clickhouse)), pool_size=5)
+    await confirm_place(database, clickhouse)
+    async with running(books, database) as address, Account(address, books, database) as account:
+        office = Office(account)
+        await office.set_up()
+        calls = await office.feature("calls")
+        customer = await office.customer()
+        plan = await office.plan(office.usage(calls, "1"))
+        await office.settings(late_usage_policy="next_invoice")
+        subscription = await office.subscribed(plan, customer)
+        await office.used("calls", customer, 3, "2026-01-11")
+        await office.run("2026-02-01T00:10")
+        assert await office.totals(subscription) == ["3.00"]
+        await asyncio.to_thread(back_up, books, tmp_path / "backup", quiet)
+        await office.used("calls", customer, 4, "2026-01-12")
+    await database.close()
+
+    again = settings_for(new_database(migrated=False))
+    await asyncio.to_thread(restore, again, tmp_path / "backup", quiet)
+    database = Database(again.database_url or "", wire(clickhouse_store(clickhouse)), pool_size=5)
+    await confirm_place(database, clickhouse)
+    account.database = database
+    assert (await audit(database)).differences == []
+    await office.run("2026-03-01T00:10")
+    assert await office.totals(subscription) == ["3.00", "4.00"]
+    assert (await audit(database)).differences == []
+
+    for table in (EVENTS, USAGE, IDS):
+        await clickhouse.command(f"TRUNCATE TABLE {local_name(table, clickhouse.address)}")
+    differences = (await audit(database)).differences
+    assert {difference.figure for difference in differences} == {"usage measured again"}
+    await database.close()
+
+
+@pytest.mark.slow
+async def test_books_that_went_back_in_time_correct_events_that_they_do_not_know(
+    new_database: Callable[..., str], tmp_path: Path
+) -> None:
+    """As by a second restore of one backup, or a recovery to a moment: what was given out is given out again."""
+    url, quiet = new_database(), Console(quiet=True)
+    sees_all = settings_for(url.replace("farthing@", "postgres@"))  # the environment of these books is no tenant's
+    clickhouse, meter = FaultyClickHouse(f"ahead_{uuid.uuid4().hex[:8]}"), summed()
+    database = Database(url, wire(clickhouse_store(clickhouse)), pool_size=3)
+    await confirm_place(database, clickhouse)
+    async with opened(database) as books:
+        await books.add_meters([meter])
+        await asyncio.to_thread(back_up, sees_all, tmp_path / "backup", quiet)
+        await books.connection.execute("UPDATE event_arrival SET moves = moves + 1")
+        assert (await books.send([event("e1", 5)])).added == 1
+    await database.close()
+
+    again = settings_for(new_database(migrated=False))
+    await asyncio.to_thread(restore, again, tmp_path / "backup", quiet)
+    database = Database(again.database_url or "", wire(clickhouse_store(clickhouse)), pool_size=3)
+    await confirm_place(database, clickhouse)
+    async with opened(database) as after:
+        after.scope = books.scope
+        assert await total(after, meter) == 5
+        assert (await after.send([event("e1", 7)])).replaced == 1
+        assert await total(after, meter) == 7
+        moves = "SELECT moves FROM event_arrival"
+        settled = await (await after.connection.execute(moves)).fetchall()
+        await confirm_place(database, clickhouse)
+        assert await (await after.connection.execute(moves)).fetchall() == settled, "once"
+    await database.close()
 
 
 async def test_a_correction_that_was_cut_off_takes_effect_later(database_url: str) -> None:

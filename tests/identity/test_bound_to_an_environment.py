@@ -42,6 +42,7 @@ async def test_a_key_of_one_of_several_environments_lets_nobody_in(account: Acco
         pytest.param("POST", "/environments/{own}/clone", {"target_environment_id": "{other}"}, id="copy into"),
         pytest.param("POST", "/environments/{other}/clock", {"frozen_time": "2031-01-01T00:00:00Z"}, id="move time"),
         pytest.param("GET", "/environments/{other}/clock", None, id="look at the time"),
+        pytest.param("PUT", "/environments/{other}", {"name": "Taken"}, id="rename"),
     ],
 )
 async def test_a_key_touches_its_own_environment_alone(

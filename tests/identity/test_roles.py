@@ -238,3 +238,21 @@ async def test_the_catalogue_of_roles(account: Account) -> None:
 async def test_any_caller_that_reads_at_all_reads_the_catalogue_of_roles(account: Account) -> None:
     async with account.client(await account.new_key(["event_reader"])) as http:
         assert (await http.get("/rbac/roles")).status_code == 200
+
+
+async def test_whoever_reads_events_is_not_shown_beside_them_what_that_role_may_not_read(account: Account) -> None:
+    group = await account.post("/groups", {"name": "Inside", "lookup_key": "inside", "entity_type": "feature"})
+    meter = {"name": "Calls", "event_name": "calls", "aggregation": {"type": "COUNT"}, "reset_usage": "NEVER"}
+    feature = {"name": "Calls", "type": "metered", "meter": meter, "group_id": group["id"]}
+    await account.post("/features", feature)
+    await account.post("/events", {"event_name": "calls", "external_customer_id": "somebody"}, expect=202)
+    shown = (await account.post("/events/analytics", {"expand": ["feature", "meter"]}, expect=200))["items"][0]
+    assert (shown["feature"]["name"], shown["group"]["name"]) == ("Calls", "Inside")
+    async with account.client(await account.new_key(["event_reader"])) as reader:
+        plain = await reader.post("/events/analytics", json={"expand": ["source"]})
+        assert plain.status_code == 200
+        assert "Inside" not in plain.text
+        for name in ("price", "plan", "addon", "meter", "feature", "subscription_line_item"):
+            refused = await reader.post("/events/analytics", json={"expand": ["source", name]})
+            assert refused.status_code == 403, name
+            assert refused.json()["details"] == {"expand": f"'{name}' cannot be read with this role"}

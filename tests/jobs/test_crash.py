@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -14,7 +15,10 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from rich.console import Console
 
+from farthing.backup.export import back_up
+from farthing.backup.load import restore
 from farthing.storage.embedded import EmbeddedPostgres
 from farthing.storage.migrations import upgrade
 from farthing.storage.postgres import Database
@@ -143,6 +147,36 @@ async def test_duties_killed_in_the_middle_are_taken_up_by_another_worker(new_da
             until(partial(succeeded_again, url, name, before[name]))
     cloned = "SELECT counts['plans_cloned'] FROM job_runs WHERE name = 'environment_clone'"
     assert rows(url, cloned) == [(1,)]
+
+
+@pytest.mark.slow
+async def test_work_that_was_in_the_queue_of_a_backup_is_done_after_the_restore(
+    new_database: Callable[..., str], tmp_path: Path
+) -> None:
+    url = new_database()
+    await _account_with_a_clone_queued(url)
+    queue(url, IN_HAND[0], "default", IN_HAND[0])
+    with tables_locked(url), farthing(url, "worker") as killed:
+        until(lambda: waiting_for_tables(url) >= {"subscriptions", "plans"})
+        killed.kill()
+        killed.wait()
+    queue(url, IN_HAND[1], "default", IN_HAND[1])
+    in_the_queue = "SELECT task_name, status::text FROM procrastinate_jobs WHERE task_name = ANY(%s) ORDER BY 1"
+    waiting = rows(url, in_the_queue, list(IN_HAND))
+    assert set(waiting) >= {(IN_HAND[0], "doing"), (IN_HAND[1], "todo"), (IN_HAND[2], "doing")}
+
+    back_up(settings_for(url, secret_key=SECRET), tmp_path / "backup", Console(quiet=True))
+    restored = new_database(migrated=False)
+    await asyncio.to_thread(
+        restore, settings_for(restored, secret_key=SECRET), tmp_path / "backup", Console(quiet=True)
+    )
+    assert rows(restored, in_the_queue, list(IN_HAND)) == waiting
+    before = {name: succeeded(restored, name) for name in IN_HAND}
+    with farthing(restored, "worker"):
+        for name in IN_HAND:
+            until(partial(succeeded_again, restored, name, before[name]))
+    cloned = "SELECT counts['plans_cloned'] FROM job_runs WHERE name = 'environment_clone'"
+    assert rows(restored, cloned) == [(1,)]
 
 
 @pytest.mark.slow

@@ -102,10 +102,14 @@ async def test_a_tenant_is_a_customer_of_its_host(hosted: HostedTenant) -> None:
     (invoice,) = summary["invoices"]
     assert (invoice["total"], invoice["currency"], invoice["status"]) == ("20", "usd", "FINALIZED")
     assert invoice["pdf_url"].startswith("http")
+    (subscribed,) = (await hosted.owner.post("/subscriptions/search", {}, expect=200))["items"]
+    await hosted.owner.put(f"/subscriptions/{subscribed['id']}", {"metadata": {"risk": "noted-inside"}})
     for path in ("/tenants/billing", "/tenant/billing"):
         both = await hosted.tenant.get(path)
         assert [row["id"] for row in both["invoices"]] == [invoice["id"]]
-        assert len(both["subscriptions"]) == 1
+        assert [row["id"] for row in both["subscriptions"]] == [subscribed["id"]]
+        assert "noted-inside" not in str(both)
+        assert hosted.owner.user_id not in str(both)
 
 
 async def test_taken_in_twice_is_once(hosted: HostedTenant) -> None:

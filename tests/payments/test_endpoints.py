@@ -56,6 +56,35 @@ async def test_rubbish_is_refused_in_words(till: Till, method: str, path: str) -
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "javascript:alert(1)",
+        "//example.com",
+        "https://example.com@elsewhere.test/",
+        "https://example.com\\@elsewhere.test/",
+        "https://example.com/\r\nset-cookie: a=b",
+        "https://example.com/\u202etxt",
+        "https://exa mple.com/",
+        "https://example.com:0/",
+    ],
+)
+async def test_nobody_is_sent_to_an_address_that_is_not_what_it_seems(till: Till, url: str) -> None:
+    invoice = await till.invoice()
+    sums = dict.fromkeys(("amount_due", "total", "subtotal"), "1")
+    payment = {"amount": "1", "currency": "usd", "destination_type": "INVOICE", "payment_method_type": "PAYMENT_LINK"}
+    asked = (
+        ("/payments", {**payment, "destination_id": invoice["id"], "payment_gateway": "stripe"}, "success_url"),
+        ("/payments", {**payment, "destination_id": invoice["id"], "payment_gateway": "stripe"}, "cancel_url"),
+        (f"/payments/customers/{invoice['customer_id']}/setup/intent", {"provider": "stripe"}, "success_url"),
+        ("/invoices", {**sums, "customer_id": invoice["customer_id"], "currency": "usd"}, "invoice_pdf_url"),
+    )
+    for path, body, field in asked:
+        refused = await till.account.http.post(path, json={**body, field: url})
+        assert refused.status_code == 400, refused.text
+        assert refused.json()["details"] == {field: "must be an http or https URL without a user name or password"}
+
+
+@pytest.mark.parametrize(
     ("method", "path"),
     [
         ("GET", "/payments/pay_nobody"),

@@ -14,6 +14,7 @@ from typing import Any
 
 _FOR = re.compile(r'(?:^|;)\s*for\s*=\s*("[^"]*"|[^;\s]+)', re.IGNORECASE)
 _MOST_HOPS = 32
+_ONE_HOME = 64
 
 
 class ClientAddresses:
@@ -48,6 +49,12 @@ class ClientAddresses:
 
     def _is_trusted(self, address: IPv4Address | IPv6Address | None) -> bool:
         return address is not None and any(address in network for network in self._networks)
+
+
+def limited_as(address: str) -> str:
+    """What limits by address count: of IPv6 the network of 64 bits, since whoever has one address has all of those."""
+    parsed = _parsed(address.partition("%")[0])
+    return str(IPv6Network((parsed, _ONE_HOME), strict=False)) if isinstance(parsed, IPv6Address) else address
 
 
 def _parsed(text: str) -> IPv4Address | IPv6Address | None:

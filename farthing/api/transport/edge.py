@@ -59,6 +59,7 @@ Json = dict[str, Any]
 """ASGI's scopes and messages are plain dictionaries; the server makes them, so their shape is known."""
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
+_FOR_OTHER_ORIGINS = ("/v1/", "/openapi.json")
 
 
 class Edge:
@@ -87,15 +88,22 @@ class Edge:
             return
         await _Exchange(self, scope, receive, send).run()
 
-    def cors(self, origin: bytes | None) -> list[tuple[bytes, bytes]]:
-        """The CORS headers for a request from `origin`."""
+    def cors(self, path: str, origin: bytes | None) -> list[tuple[bytes, bytes]]:
+        """The CORS headers for a request from `origin`: the API's alone.
+
+        Pages are nobody else's to read, nor are metrics, which a browser within the network can reach for a site
+        outside.
+        """
+        if not path.startswith(_FOR_OTHER_ORIGINS):
+            return []
         if "*" in self._origins:
             allowed = b"*"
         elif origin is not None and origin.decode("latin-1") in self._origins:
             allowed = origin
         else:
-            return []
+            return [(b"vary", b"origin")]
         return [
+            *([] if allowed == b"*" else [(b"vary", b"origin")]),
             (b"access-control-allow-origin", allowed),
             (b"access-control-allow-methods", b"GET, POST, PUT, DELETE, OPTIONS"),
             (b"access-control-allow-headers", ALLOWED_HEADERS),
@@ -219,7 +227,7 @@ class _Exchange:
         names = {name.lower() for name, _ in present}
         extra = [
             (b"x-request-id", self.request_id.encode()),
-            *self._edge.cors(self._headers.get(b"origin")),
+            *self._edge.cors(self._scope["path"], self._headers.get(b"origin")),
             *_EVERYWHERE,
         ]
         if self._work.progress is not None and self._work.progress.point is not None:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 CSV_MEDIA_TYPE = "text/csv"
 """The answer's charset, UTF-8, is added to it."""
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_SIGNS = "=+\\-@\uff1d\uff0b\uff0d\uff20"
 """What makes a spreadsheet calculate a cell, signs of full width among it; a number may begin with a sign."""
+_UNSEEN = " \x00-\x08\x0b\x0c\x0e-\x1f\x85\xa0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u2069\u3000\ufeff"
+"""What a spreadsheet may pass over before it looks for a sign."""
+_BEGINS = re.compile(rf"[\t\r\n]|[{_UNSEEN}]*[{_SIGNS}]")
+_BEGINS_WITHIN = re.compile(rf"([;\t\r\n][{_UNSEEN}\"]*)(?=[{_SIGNS}])")
+"""Where a sign would begin a cell for a spreadsheet that parts cells by semicolons or tabs, as countries with
+decimal commas do: it takes our quotes for text, so that also a line ends within a cell."""
 
 
 def csv_bytes(head: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
@@ -31,8 +38,9 @@ def csv_lines(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[st
 
 
 def inert(cell: str) -> str:
-    """A text that no spreadsheet takes for a formula, nor for a number where it begins with a sign."""
-    return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell
+    """A text that no spreadsheet takes for a formula, whole or in part, nor for a number if it begins with a sign."""
+    written = _BEGINS_WITHIN.sub(r"\1'", cell)
+    return f"'{written}" if _BEGINS.match(cell) else written
 
 
 def harmless(cell: str) -> str:

@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.clickhouse_address import read_address
 from farthing.core.errors import ServiceUnavailable
 from farthing.core.ids import new_ulid
+from farthing.events.ingest.sequence import stay_above
 from farthing.events.stores.clickhouse.client import ClickHouse
-from farthing.events.stores.clickhouse.schema import STORE, table_statements
+from farthing.events.stores.clickhouse.schema import IDS, STORE, USAGE, table_statements
 from farthing.events.stores.clickhouse.store import clickhouse_store
 from farthing.events.stores.postgres import POSTGRES
 from farthing.events.tables import EventStorePlace
@@ -74,7 +75,7 @@ async def confirm_place(database: Database, clickhouse: ClickHouse | None) -> No
                 )
             session.add(EventStorePlace(id=HERE, address=str(clickhouse.address), token=await take(clickhouse)))
         else:
-            await _confirm_token(clickhouse, place)
+            await _confirm_token(session, clickhouse, place)
 
 
 async def take(clickhouse: ClickHouse) -> str:
@@ -120,10 +121,11 @@ async def set_place(session: AsyncSession, place_id: str, place: tuple[str, str]
         session.add(EventStorePlace(id=place_id, address=place[0], token=place[1]))
 
 
-async def _confirm_token(clickhouse: ClickHouse, place: EventStorePlace) -> None:
+async def _confirm_token(session: AsyncSession, clickhouse: ClickHouse, place: EventStorePlace) -> None:
     try:
         await make_tables(clickhouse)
         token = await token_of(clickhouse)
+        highest = max([await _highest_version(clickhouse, table) for table in (IDS, USAGE)])
     except ServiceUnavailable:
         log.warning("events.unreachable", address=str(clickhouse.address), action="started without looking at it")
         return
@@ -131,3 +133,9 @@ async def _confirm_token(clickhouse: ClickHouse, place: EventStorePlace) -> None
         raise UnsafeDatabase(
             f"{clickhouse.address} is not where this deployment's events are stored, which was {place.address} at first"
         )
+    await stay_above(session, highest)
+
+
+async def _highest_version(clickhouse: ClickHouse, table: str) -> int:
+    ((highest,),) = await clickhouse.rows(f"SELECT max(version) FROM {clickhouse.database}.{table}")
+    return int(highest)

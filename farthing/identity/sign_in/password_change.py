@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,6 +17,7 @@ from farthing.core.errors import NotFound, PermissionDenied, ValidationFailed
 from farthing.core.ids import Kind, new_id
 from farthing.identity.credentials import keys
 from farthing.identity.credentials.actors import actor_of_user
+from farthing.identity.roles import SUPER_ADMIN
 from farthing.identity.sign_in import passwords
 from farthing.identity.sign_in.back_off import account_key, begin_attempt, forget_attempts
 from farthing.identity.sign_in.sessions import draw_token, end_all_sessions, password_stamp, token_hash
@@ -70,11 +71,15 @@ async def change_password(database: Database, user_id: str, old: str, new: str, 
 async def set_password(
     session: AsyncSession, user: User, password_hash: str, now: datetime, *, keep_session: str = ""
 ) -> None:
-    """Store a password of a locked user; sessions end, except one, and links that are out are void."""
+    """Store a password of a locked user; sessions end, except one, and links that are out are void.
+
+    So are those that the user made for others: somebody else may have made them with the password before.
+    """
     user.password_hash = password_hash
     await session.flush()
     await end_all_sessions(session, user.id, now, but=keep_session)
-    await session.execute(delete(PasswordLink).where(PasswordLink.user_id == user.id))
+    out = or_(PasswordLink.user_id == user.id, PasswordLink.created_by == user.id)
+    await session.execute(delete(PasswordLink).where(out))
     if keep_session:
         kept = await session.get_one(SignInSession, keep_session)
         kept.password_stamp = password_stamp(user)
@@ -102,15 +107,25 @@ async def make_link(
 
 
 async def linked_person(session: AsyncSession, token: str, now: datetime, *, for_update: bool = False) -> User:
-    """Whose password a link sets. Raises NotFound for one that was used, replaced, out of date or never made."""
+    """Whose password a link sets. Raises NotFound for one that was used, replaced, out of date or never made.
+
+    What somebody in charge has handed out ends with being in charge.
+    """
     query = select(PasswordLink).where(PasswordLink.token_hash == token_hash(token))
     link = (await session.scalars(query.with_for_update() if for_update else query)).one_or_none()
     if link is None or link.expires_at <= now:
+        raise NotFound(NOT_VALID)
+    if link.created_by and not await _is_in_charge(session, link.created_by):
         raise NotFound(NOT_VALID)
     user = await lock_row(session, User, link.user_id) if for_update else await session.get_one(User, link.user_id)
     if user.status is not Status.PUBLISHED or user.type is not UserType.USER:
         raise NotFound(NOT_VALID)
     return user
+
+
+async def _is_in_charge(session: AsyncSession, user_id: str) -> bool:
+    maker = await session.get(User, user_id)
+    return maker is not None and maker.status is Status.PUBLISHED and SUPER_ADMIN in maker.roles
 
 
 async def redeem_link(database: Database, token: str, new: str) -> User:

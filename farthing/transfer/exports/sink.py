@@ -89,7 +89,8 @@ def as_text(value: Any) -> str:
     if isinstance(value, datetime):
         return instant(value)
     if isinstance(value, (Mapping, list)):
-        return msgspec.json.encode(value).decode()
+        # the same to whoever reads JSON, and no end of a cell for a spreadsheet that parts them by semicolons
+        return msgspec.json.encode(value).decode().replace(";", "\\u003b")
     return str(value)
 
 

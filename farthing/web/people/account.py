@@ -86,14 +86,19 @@ class OwnAccount(Controller):
     @post("/second-factor/confirm", guards=[own_account(WRITE)], status_code=200)
     async def confirm(self, request: HttpRequest, session: AsyncSession, services: Composition) -> Response[str]:
         """Make the second factor count, and show the recovery codes, once."""
+        database, user_id = services.part(Database), visitor_of(request).caller.user_id
+        key = account_key(f"confirm {user_id}")
         try:
+            # nobody guesses a code in a browser that its owner left before the end
+            await begin_attempt(database, key)
             codes = await second_factor.confirm_enrolment(
                 session,
                 services.part(SealedBox),
-                visitor_of(request).caller.user_id,
+                user_id,
                 form_of(request).get("code", "")[:64],
-                services.part(Database).clock.now(),
+                database.clock.now(),
             )
+            await forget_attempts(database, key)
         except FarthingError as error:
             return await refused(request, PAGE, error)
         return await _page(request, session, services, recovery_codes=codes)

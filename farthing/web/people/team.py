@@ -50,7 +50,7 @@ class Team(Controller):
                 email=given.get("email", ""),
                 name=given.get("name", "")[:255],
                 roles=[given.get("role", "")],
-                password_hash="",
+                password_hash=None,
             )
             await session.flush()
             made = await _link(session, services, person, visitor_of(request).caller.user_id)

@@ -16,6 +16,7 @@ from farthing.api.work import LONG_READ, unit_of_work
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.encoding import wire
+from farthing.core.encoding.internals import without_internals
 from farthing.core.enums import Status
 from farthing.core.errors import PermissionDenied, ValidationFailed
 from farthing.customers import lifecycle
@@ -117,7 +118,7 @@ class PortalEndpoints(Controller):
     @get("/info", operation_id="getPortalInfo", guards=[READS])
     async def info(self, request: HttpRequest, session: AsyncSession) -> CustomerResponse:
         """The customer."""
-        return CustomerResponse.of(await customer_of(session, visit_of(request)))
+        return without_internals(CustomerResponse.of(await customer_of(session, visit_of(request))))
 
     @put("/info", operation_id="updatePortalInfo", guards=[WRITES_DETAILS])
     async def change_info(
@@ -133,7 +134,7 @@ class PortalEndpoints(Controller):
             customer_id=visit_of(request).customer_id,
             strict_ids=services.part(Settings).strict_external_ids,
         )
-        return CustomerResponse.of(changed)
+        return without_internals(CustomerResponse.of(changed))
 
     @post("/subscriptions", operation_id="listPortalSubscriptions", guards=[READS], status_code=200)
     async def subscriptions(
@@ -146,7 +147,7 @@ class PortalEndpoints(Controller):
         rows = await session.scalars(
             select(Subscription).where(*mine).order_by(*order).limit(asked.limit).offset(asked.offset)
         )
-        items = await subscription_answers(session, rows.all(), {}, clock.now())
+        items = without_internals(await subscription_answers(session, rows.all(), {}, clock.now()))
         return PortalSubscriptions(
             items=items, pagination=Pagination(total=total, limit=asked.limit, offset=asked.offset)
         )
@@ -159,7 +160,7 @@ class PortalEndpoints(Controller):
         row = await session.scalar(select(Subscription).where(Subscription.id == id, *_subscribed(visit_of(request))))
         if row is None:
             raise not_found(Subscription, id)
-        return (await subscription_answers(session, [row], {}, clock.now()))[0]
+        return without_internals((await subscription_answers(session, [row], {}, clock.now()))[0])
 
     @post("/invoices", operation_id="listPortalInvoices", guards=[READS_INVOICES], status_code=200)
     async def invoices(
@@ -177,7 +178,7 @@ class PortalEndpoints(Controller):
         rows = await session.scalars(
             select(Invoice).where(*mine).order_by(*order).limit(asked.limit).offset(asked.offset)
         )
-        items = await all_shown(session, rows.all())
+        items = without_internals(await all_shown(session, rows.all()))
         for item in items:
             if item.customer_id != visit.customer_id:
                 item.customer = None
@@ -195,7 +196,8 @@ class PortalEndpoints(Controller):
     @get("/invoices/{id:str}", operation_id="getPortalInvoice", guards=[READS_INVOICES])
     async def invoice(self, id: str, request: HttpRequest, session: AsyncSession) -> InvoiceResponse:
         """An invoice the customer pays."""
-        return (await all_shown(session, [await payable_invoice(session, visit_of(request), id)]))[0]
+        invoice = await payable_invoice(session, visit_of(request), id)
+        return without_internals((await all_shown(session, [invoice]))[0])
 
     @get("/invoices/{id:str}/pdf", operation_id="getPortalInvoicePdf", guards=[READS_INVOICES])
     async def pdf(
@@ -219,7 +221,7 @@ class PortalEndpoints(Controller):
         """What the customer has used of each feature, in the feature's own period."""
         customer = await customer_of(session, visit_of(request))
         wanted = await features_asked(session, split(feature_ids), [])
-        return await usage_summary(session, customer, wanted, [], clock.now())
+        return without_internals(await usage_summary(session, customer, wanted, [], clock.now()))
 
     @get("/config", operation_id="getPortalConfig", guards=[READS])
     async def config(self, session: AsyncSession) -> dict[str, Any]:
@@ -244,7 +246,7 @@ class PortalEndpoints(Controller):
         asked = data or GetUsageAnalyticsRequest()
         asked.external_customer_id = (await customer_of(session, visit_of(request))).external_id
         asked.include_children = False
-        return await analytics(session, asked, clock.now())
+        return without_internals(await analytics(session, asked, clock.now()))
 
     @post(
         "/analytics/cost", operation_id="getPortalCostAnalytics", guards=[READS], status_code=200, opt={LONG_READ: True}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import re
 import uuid
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from farthing.api.work import UNMATCHED
-from farthing.logs import configure, without_credentials
+from farthing.logs import LibraryLines, configure, without_credentials
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from tests.application import routed_application
@@ -72,6 +73,34 @@ async def test_no_token_stands_in_the_log_when_a_page_fails(
 def test_a_line_is_rid_of_the_credentials_that_an_exception_brought() -> None:
     line = f'{{"exception":"KeyError: /portal/{TOKEN}?a=1, sk_{"7" * 26}"}}'
     assert without_credentials(None, "", line) == '{"exception":"KeyError: /portal/[credential]?a=1, [credential]"}'
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("no user at postgresql://farthing:hush@db/books", "no user at postgresql://[credential]@db/books"),
+        ("sk_live_" + "7" * 24, "[credential]"),
+        ("rk_test_" + "7" * 24, "[credential]"),
+        ("whsec_abcdefgh+/=", "[credential]"),
+        ("https://example.com:80/a@b and pk_short", "https://example.com:80/a@b and pk_short"),
+    ],
+)
+def test_what_libraries_log_holds_no_credential_and_nothing_that_a_terminal_obeys(text: str, written: str) -> None:
+    said = f"\x1b[2J%s\r\n\x9bm {text}"
+    record = logging.LogRecord("library", logging.WARNING, __file__, 1, said, ("\x07",), None)
+    assert LibraryLines("%(name)s %(message)s").format(record) == f"library \\x1b[2J\\x07\\x0d\n\\x9bm {written}"
+
+
+def test_an_exception_makes_a_terminal_do_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    monkeypatch.setattr("sys.stderr", shown)
+    before = structlog.get_config()
+    try:
+        configure(Settings(log_format="console"))
+        structlog.get_logger().error("failed", exc_info=ValueError("\x1b]0;owned\x07"))
+    finally:
+        structlog.configure(**before)
+    assert "ValueError: \\x1b]0;owned\\x07" in shown.getvalue()
 
 
 @pytest.mark.parametrize("is_terminal", [True, False], ids=["on a terminal", "elsewhere"])

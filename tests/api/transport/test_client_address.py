@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from farthing.api.transport.client_address import ClientAddresses
+from farthing.api.transport.client_address import ClientAddresses, limited_as
 from farthing.settings import BadSettings, load
 
 PROXIES = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
@@ -48,6 +48,22 @@ def test_forwarded() -> None:
 def test_without_trusted_proxies_no_header_counts() -> None:
     assert ClientAddresses([], "x-forwarded-for").of(request("10.0.0.1", x_forwarded_for="6.6.6.6")) == "10.0.0.1"
     assert ClientAddresses([], "x-forwarded-for").of({"client": None, "headers": []}) == ""
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::7", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::7", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::ffff:203.0.113.9", "::ffff:203.0.113.9"),
+        ("", ""),
+    ],
+)
+def test_a_home_has_one_limit_however_many_addresses_of_ipv6(address: str, counted: str) -> None:
+    assert limited_as(address) == counted
 
 
 def test_the_setting_is_checked() -> None:

@@ -7,7 +7,9 @@ import asyncio
 import httpx
 import pytest
 
+from farthing.storage.postgres import Database
 from tests.account import Account
+from tests.conftest import running, settings_for
 from tests.waiting import PATIENCE_SECONDS
 
 EXPOSED = "X-Request-ID, Retry-After, Idempotent-Replayed, Farthing-Ignored-Fields"
@@ -61,9 +63,29 @@ async def test_every_answer_carries_the_headers_of_safety(base_url: str, origin:
             assert headers["referrer-policy"] == "no-referrer"
             assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
             assert headers["permissions-policy"] == "geolocation=(), microphone=(), camera=()"
-            assert headers["access-control-allow-origin"] == "*"
-            assert headers["access-control-expose-headers"] == EXPOSED
             assert headers["x-request-id"]
+
+
+async def test_other_origins_read_the_api_and_nothing_else(base_url: str) -> None:
+    origin = {"Origin": "https://a.example"}
+    async with httpx.AsyncClient(base_url=base_url, headers=origin, timeout=PATIENCE_SECONDS) as client:
+        for path in ("/v1/nowhere", "/v1/customers", "/openapi.json"):
+            headers = (await client.get(path)).headers
+            assert headers["access-control-allow-origin"] == "*", path
+            assert headers["access-control-expose-headers"] == EXPOSED
+        for path in ("/metrics", "/health", "/health/ready", "/sign-in", "/portal/nobody", "/password/nobody", "/docs"):
+            for method in ("GET", "OPTIONS"):
+                answer = await client.request(method, path)
+                assert not [name for name in answer.headers if name.startswith("access-control")], path
+
+
+async def test_an_answer_for_one_origin_is_not_kept_for_another(database: Database, database_url: str) -> None:
+    listed = settings_for(database_url, cors_origins="https://a.example")
+    async with running(listed, database) as url, httpx.AsyncClient(base_url=url) as client:
+        for origin, allowed in (("https://a.example", "https://a.example"), ("https://b.example", None)):
+            headers = (await client.get("/v1/customers", headers={"Origin": origin})).headers
+            assert headers.get("access-control-allow-origin") == allowed
+            assert headers["vary"] == "origin"
 
 
 async def said_to(base_url: str, *sent: bytes) -> bytes:

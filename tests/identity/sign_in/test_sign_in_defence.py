@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,11 +14,12 @@ import pytest
 from sqlalchemy import delete, select, update
 
 from farthing.core.clock import FixedClock
+from farthing.core.enums import Status
 from farthing.core.errors import NotFound, PermissionDenied, TooManyRequests
 from farthing.identity.credentials.sealing import SealedBox
 from farthing.identity.sign_in import back_off, operator, passwords, second_factor
 from farthing.identity.sign_in.email_and_password import sign_in
-from farthing.identity.sign_in.password_change import change_password, make_link, redeem_link
+from farthing.identity.sign_in.password_change import change_password, linked_person, make_link, redeem_link
 from farthing.identity.sign_in.sessions import (
     MOST_PER_PERSON,
     SignInOrigin,
@@ -231,6 +232,36 @@ async def test_a_link_sets_a_password_once_and_a_new_one_voids_it(account: Accou
     twice = [redeem_link(account.database, tokens[1], f"{OTHER} {number}") for number in range(2)]
     outcomes = await asyncio.gather(*twice, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes if isinstance(outcome, Exception)] == [NotFound]
+
+
+async def _demote(account: Account, maker: User) -> None:
+    async with account.database.transaction(SYSTEM) as session:
+        await session.execute(update(User).where(User.id == maker.id).values(roles=["all_writer"]))
+
+
+async def _remove(account: Account, maker: User) -> None:
+    async with account.database.transaction(SYSTEM) as session:
+        await session.execute(update(User).where(User.id == maker.id).values(status=Status.ARCHIVED))
+
+
+async def _change_password(account: Account, maker: User) -> None:
+    await operator.set_password_of(account.database, maker.email or "", OTHER)
+
+
+@pytest.mark.parametrize("end", [_demote, _remove, _change_password])
+async def test_what_somebody_handed_out_ends_with_being_in_charge_and_with_the_password(
+    account: Account, person: User, end: Callable[[Account, User], Awaitable[None]]
+) -> None:
+    """Somebody else may have made it in their name, or they themselves before they were shown out."""
+    colleague = await new_user(account, ["super_admin"])
+    async with account.transaction() as session:
+        link = await make_link(session, colleague, BASE, LIFE, datetime.now(UTC), made_by=person.id)
+    token = link.url.rpartition("/")[2]
+    async with account.transaction(read_only=True) as session:
+        assert (await linked_person(session, token, datetime.now(UTC))).id == colleague.id
+    await end(account, person)
+    with pytest.raises(NotFound):
+        await redeem_link(account.database, token, OTHER)
 
 
 async def test_the_operator_makes_links_sets_passwords_and_signs_people_out(account: Account, person: User) -> None:

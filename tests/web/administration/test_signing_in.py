@@ -252,6 +252,21 @@ async def test_the_password_alone_opens_nothing_where_a_code_is_needed(own: Stag
         await visitor.http.aclose()
 
 
+async def test_nobody_guesses_the_code_that_would_make_a_second_factor_count(own: Stage, inside: Visitor) -> None:
+    form = {"form_token": await inside.token("/account"), "password": PASSWORD}
+    page = (await inside.post("/account/second-factor", form)).text
+    secret = re.search(r'<code class="secret">(\w+)</code>', page)
+    assert secret is not None
+    right = pyotp.TOTP(secret[1]).now()
+    wrong = "000000" if right != "000000" else "000001"
+    for code in [wrong] * (back_off.FREE_FAILURES + 1) + [right]:
+        answer = await inside.post("/account/second-factor/confirm", {**form, "code": code})
+        assert answer.status_code == 303
+    assert "Too many attempts" in (await inside.http.get("/account")).text
+    async with own.account.transaction() as session:
+        assert await session.scalar(select(SecondFactor.confirmed_at)) is None
+
+
 async def test_who_may_enter_some_environments_takes_nobodys_second_factor(
     own: Stage, database: Database, database_url: str
 ) -> None:
