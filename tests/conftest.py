@@ -272,10 +272,18 @@ async def running(settings: Settings, database: Database) -> AsyncIterator[str]:
     from granian.server.embed import Server
 
     from farthing.app import arranged, create_app
+    from farthing.serving.listener import BACKLOG
 
     routes = _FREE_ROUTES.pop() if _FREE_ROUTES else arranged()
     app = create_app(settings, database, routes=routes)
-    server = Server(app, address=settings.host, port=settings.port, interface=Interfaces.ASGI, log_enabled=False)
+    server = Server(
+        app,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGI,
+        backlog=BACKLOG,  # as the command has it: with the usual 128 the next connection waits until one is given up
+        log_enabled=False,
+    )
     serving = asyncio.create_task(server.serve())
     try:
         await until(lambda: _answers(settings, serving))
