@@ -28,6 +28,7 @@ import structlog
 from argon2 import PasswordHasher
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+from hypothesis.internal.conjecture import providers
 from psycopg import sql
 
 import farthing
@@ -38,6 +39,7 @@ from farthing.storage.embedded import ROLE, EmbeddedPostgres
 from farthing.storage.migrations import upgrade
 from farthing.storage.postgres import Database
 from tests.ports import free_port
+from tests.thorough import QUICK, THOROUGH, few_examples
 from tests.waiting import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
@@ -122,8 +124,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.database)
         if "browser" in fixtures:
             item.add_marker(pytest.mark.browser)
+        if QUICK:
+            _try_few_examples(item)
     # one worker begins with the long ones while the others do the rest, so that none is left for the end
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def _try_few_examples(item: pytest.Item) -> None:
+    """Bound the examples of a property, whatever its decorators say; the library keeps its settings there."""
+    function = getattr(item, "function", None)
+    own: hypothesis_settings | None = getattr(function, "_hypothesis_internal_use_settings", None)
+    if own is not None:
+        few = hypothesis_settings(own, max_examples=few_examples(own.max_examples))
+        function._hypothesis_internal_use_settings = few  # type: ignore[union-attr]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -259,10 +272,18 @@ async def running(settings: Settings, database: Database) -> AsyncIterator[str]:
     from granian.server.embed import Server
 
     from farthing.app import arranged, create_app
+    from farthing.serving.listener import BACKLOG
 
     routes = _FREE_ROUTES.pop() if _FREE_ROUTES else arranged()
     app = create_app(settings, database, routes=routes)
-    server = Server(app, address=settings.host, port=settings.port, interface=Interfaces.ASGI, log_enabled=False)
+    server = Server(
+        app,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGI,
+        backlog=BACKLOG,  # as the command has it: with the usual 128 the next connection waits until one is given up
+        log_enabled=False,
+    )
     serving = asyncio.create_task(server.serve())
     try:
         await until(lambda: _answers(settings, serving))
@@ -327,6 +348,10 @@ hypothesis_settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
 )
 hypothesis_settings.load_profile("farthing")
+if not (THOROUGH or os.environ.get("FARTHING_EXPLORE")):
+    # the library mixes in constants of whatever modules are loaded: which those are depends on the tests before, so
+    # that a property would try other examples in another worker; and to read them takes each worker seconds
+    providers._get_local_constants = lambda: providers._local_constants
 
 os.environ.setdefault("FARTHING_LOG_LEVEL", "error")
 # the default draws every local variable of every frame, which takes seconds

@@ -27,19 +27,7 @@ if TYPE_CHECKING:
     from farthing.storage.postgres import Database
 
 _forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(
-    [
-        "farthing.backup",
-        "farthing.cli",
-        "farthing.commands.access.secret",
-        "farthing.commands.access.users",
-        "farthing.doctor",
-        "farthing.rotation",
-        "farthing.serving.server",
-        "farthing.storage.migrations",
-        "tests.jobs.quick_process",
-    ]
-)
+_forks.set_forkserver_preload(["tests.forked"])
 
 
 class ForkedProcess:
@@ -124,13 +112,14 @@ def _serve() -> None:
     from farthing.serving import server
     from farthing.serving.engine import engine
     from farthing.settings import load
+    from tests.forked import inherited_routes
 
     async def say_so(_database: Database, _first: FirstStart | None) -> None:
         print("started", flush=True)
 
     async def serve(settings: Settings, postgres: Engine) -> None:
         async with server.opened(settings, postgres) as database:
-            await server.serve(settings, database, say_so)
+            await server.serve(settings, database, say_so, arrange=inherited_routes)
 
     settings = load(os.environ)
     with engine(settings) as postgres:

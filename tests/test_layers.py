@@ -30,6 +30,18 @@ def parsed_modules() -> dict[Path, ast.Module]:
     return {path: ast.parse(path.read_text()) for path in paths}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forget_parsed_modules() -> Iterator[None]:
+    """Millions of nodes, which every garbage collection of later tests would walk."""
+    yield
+    parsed_modules.cache_clear()
+
+
+def parsed_with(words: str) -> Iterator[tuple[Path, ast.Module]]:
+    """The modules whose text has something that the regular expression `words` finds; the others need not be walked."""
+    return ((path, tree) for path, tree in parsed_modules().items() if re.search(words, path.read_text()))
+
+
 def name_of(path: Path) -> str:
     return str(path.relative_to(CODE))
 
@@ -75,7 +87,7 @@ def test_the_conventions_of_http_stay_with_endpoints() -> None:
     """`farthing.api` is imported by routes, schemas, `web`, and those above that put it together and run it."""
     elsewhere = [
         name_of(path)
-        for path, tree in parsed_modules().items()
+        for path, tree in parsed_with(r"farthing\.api")
         if any(name.startswith("farthing.api") for name in imports_of(tree))
         if path.relative_to(CODE).parts[0] not in {"api", "web", "app.py", "health.py", "serving"}
         if not any(part.endswith(("routes", "schemas")) for part in path.relative_to(CODE).with_suffix("").parts)
@@ -86,7 +98,7 @@ def test_the_conventions_of_http_stay_with_endpoints() -> None:
 def test_ports_are_filled_in_one_place() -> None:
     filled = {
         name_of(path)
-        for path, tree in parsed_modules().items()
+        for path, tree in parsed_with(r"Ports\b")
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id.endswith("Ports")
     }
@@ -97,7 +109,7 @@ def test_the_application_s_state_is_read_in_one_place() -> None:
     """Services are asked for by type (`Services.part`), not by name in an untyped state."""
     readers = [
         name_of(path)
-        for path, tree in parsed_modules().items()
+        for path, tree in parsed_with(r"\b(state|State)\b")
         for node in ast.walk(tree)
         if (isinstance(node, ast.Attribute) and node.attr == "state" and ast.unparse(node).endswith("app.state"))
         or (isinstance(node, ast.alias) and node.name == "State")
@@ -165,7 +177,7 @@ def test_the_service_starts_without_the_libraries_that_few_requests_need() -> No
 def test_a_class_name_means_one_thing() -> None:
     """No two classes have the same name, whether or not it begins with an underscore."""
     places: dict[str, list[str]] = defaultdict(list)
-    for path, tree in parsed_modules().items():
+    for path, tree in parsed_with(r"\bclass\b"):
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
                 places[node.name.lstrip("_")].append(f"{name_of(path)}:{node.lineno}")
@@ -175,7 +187,7 @@ def test_a_class_name_means_one_thing() -> None:
 def test_a_variable_says_what_it_holds() -> None:
     nameless = [
         f"{name_of(path)}:{node.lineno}"
-        for path, tree in parsed_modules().items()
+        for path, tree in parsed_with(r"\bone\b")
         for node in ast.walk(tree)
         if (isinstance(node, ast.Name) and node.id == "one") or (isinstance(node, ast.arg) and node.arg == "one")
     ]

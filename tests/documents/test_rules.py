@@ -40,6 +40,8 @@ def find_faults(source: Path, citation: re.Pattern[str], *, whole_lines: bool) -
     found: list[str] = []
     for number, line in enumerate(source.read_text().splitlines(), 1):
         mentions = line.count(_MENTION)
+        if not mentions:
+            continue
         cited = list(citation.finditer(line))
         where = f"{source.relative_to(ROOT)}:{number}"
         if mentions != len(cited):

@@ -321,11 +321,10 @@ async def test_a_batch_waits_for_that_of_another_process_in_its_environment_only
             assert (await waiting).added == 1
 
 
-async def test_a_backup_of_the_books_holds_no_events(
-    database_url: str, in_clickhouse: Database, tmp_path: Path
-) -> None:
-    settings = settings_for(database_url)
-    async with running(settings, in_clickhouse) as url, Account(url, settings, in_clickhouse) as account:
+async def test_a_backup_of_the_books_holds_no_events(new_database: Callable[..., str], tmp_path: Path) -> None:
+    settings = settings_for(new_database())
+    database = Database(settings.database_url or "", wire(clickhouse_store(await opened_clickhouse())))
+    async with running(settings, database) as url, Account(url, settings, database) as account:
         await account.post("/customers", {"external_id": "told-in-the-books", "name": "Acme"})
         sent = {"event_name": "calls", "event_id": "told-nowhere-else", "external_customer_id": "told-in-the-books"}
         await account.post("/events", sent, expect=202)
@@ -333,6 +332,7 @@ async def test_a_backup_of_the_books_holds_no_events(
         written = [gzip.decompress(file.read_bytes()) for file in (tmp_path / "backup/tables").iterdir()]
         assert any(b"told-in-the-books" in rows for rows in written)
         assert not any(b"told-nowhere-else" in rows for rows in written)
+    await database.close()
 
 
 @pytest.mark.slow

@@ -38,7 +38,9 @@ async def nothing_more(_database: Database, _first: FirstStart | None) -> None:
 async def run(settings: Settings, used: Engine, command: str) -> None:
     async with server.opened(settings, used) as database:
         if command == "serve":
-            await server.serve(settings, database, nothing_more, PACE)
+            from tests.forked import inherited_routes
+
+            await server.serve(settings, database, nothing_more, PACE, inherited_routes)
         elif command == "worker":
             await server.work_until_stopped(settings, database, PACE)
         else:
