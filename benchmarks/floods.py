@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import re
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
@@ -22,6 +23,8 @@ CLIENTS = 32
 SLOW_CONNECTIONS = 200
 IMPORTED_ROWS = 20_000
 CLOCK_SUBSCRIPTIONS = 20
+GROUPS = 2000
+_FORM_TOKEN = re.compile(r'name="form_token" value="([0-9a-f]+)"')
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 Flood = Callable[[Service, float], Coroutine[None, None, object]]
@@ -62,6 +65,8 @@ async def floods(client: httpx.AsyncClient) -> Mapping[str, Flood]:
         "batches of 1,000 large events": _asking(_batch("heavy", 1000, properties)),
         "events of costly meters": _asking(_batch(event_name, 200, costly)),
         "documents": _asking(*(Call("pdf", "GET", f"/v1/invoices/{invoice['id']}/pdf") for invoice in invoices)),
+        "usage analytics of 2,000 groups": await _analytics(client),
+        "pages of the dashboard": await _pages(client),
         "sign-ins": _asking(_call("/v1/auth/login", {"email": "nobody@example.com", "password": "not this one"})),
         "slow bodies": _send_slowly,
         "moves of a test clock": await _clock_moves(client),
@@ -107,6 +112,40 @@ async def _subscribe(client: httpx.AsyncClient, event_name: str, customers: int 
         monthly = {**wanted, "billing_period": "MONTHLY", "billing_period_count": 1}
         subscription_id = (await _made(client, "/subscriptions", monthly))["id"]
     return subscription_id
+
+
+async def _analytics(client: httpx.AsyncClient) -> Flood:
+    """Usage with its cost, split by a property that has as many values as events were sent."""
+    event_name = f"split {uuid.uuid4().hex}"
+    await _subscribe(client, event_name)
+    events = [
+        {
+            "event_name": event_name,
+            "external_customer_id": "split",
+            "properties": {"x": "1", "y": "1", "of": str(number)},
+        }
+        for number in range(GROUPS)
+    ]
+    for first in range(0, GROUPS, 1000):
+        (await client.post("/events/bulk", json={"events": events[first : first + 1000]})).raise_for_status()
+    asked = {"group_by": ["feature_id", "properties.of"], "window_size": "DAY"}
+    return _asking(_call("/v1/events/analytics", asked))
+
+
+async def _pages(client: httpx.AsyncClient) -> Flood:
+    """Pages that somebody looks at who signed up a moment ago."""
+    person = {"email": f"{uuid.uuid4().hex}@example.com", "password": uuid.uuid4().hex, "tenant_name": "Pages"}
+    await _made(client, "/auth/signup", person)
+    root = str(client.base_url.copy_with(path="/"))
+    async with httpx.AsyncClient(base_url=root, timeout=120) as browser:
+        form_token = _FORM_TOKEN.search((await browser.get("/sign-in")).text)
+        assert form_token is not None, "a form has a token"
+        form = {"email": person["email"], "password": person["password"], "form_token": form_token[1]}
+        answer = await browser.post("/sign-in", data=form)
+        assert answer.status_code == 303, answer.text
+        cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    paths = ("/", "/customers", "/invoices", "/reports")
+    return _asking(*(Call("page", "GET", path, headers=(("cookie", cookies),)) for path in paths))
 
 
 async def _made(client: httpx.AsyncClient, path: str, body: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 CONNECTIONS = 64
 """Of each process; a request of the open model that finds none free waits for one, and its wait counts."""
@@ -23,13 +23,17 @@ CONNECTIONS = 64
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request to send: `name` is what its latency is counted under; `rate` (per second) is for the open model."""
+    """A request to send: `name` is what its latency is counted under; `rate` (per second) is for the open model.
+
+    `headers` are sent beside the key.
+    """
 
     name: str
     method: str
     path: str
     body: bytes = b""
     rate: float = 0.0
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(slots=True)
@@ -75,6 +79,7 @@ class Connection:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams
         head = f"{call.method} {call.path} HTTP/1.1\r\nHost: bench\r\nx-api-key: {self._key}\r\n"
+        head += "".join(f"{name}: {value}\r\n" for name, value in call.headers)
         if call.body:
             head += f"Content-Type: application/json\r\nContent-Length: {len(call.body)}\r\n"
         writer.write(head.encode() + b"\r\n" + call.body)
@@ -172,7 +177,7 @@ async def closed(
 
 async def opened(port: int, key: str, calls: Sequence[Call], seconds: float, processes: int = 1) -> Answers:
     """An open load from `processes` processes, each of which sends its share of every rate."""
-    shared = [Call(call.name, call.method, call.path, call.body, call.rate / processes) for call in calls]
+    shared = [replace(call, rate=call.rate / processes) for call in calls]
     return await _together([(port, key, shared, 0, seconds)] * processes)
 
 

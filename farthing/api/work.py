@@ -78,7 +78,6 @@ class UnitOfWork:
         """Fix the scope, and who acts. Nothing reaches the database yet. `is_long` is as `LONG_READ` says."""
         self.caller = caller
         self._is_long = is_long
-        self.admission.caller_tenant_id = caller.tenant_id
         if self.database.activity is not None:
             self.database.activity.note_request(caller.tenant_id)
         self.act_as(caller.actor, source)

@@ -263,13 +263,15 @@ class Users(Controller):
             raise ValidationFailed.of("email", "is required")
         never_kept(request)
         password = passwords.draw()
+        async with passwords.turn(caller.user_id):
+            password_hash = await passwords.hashed(password)
         person = await users.invite(
             session,
             caller.tenant_id,
             email=data.email,
             name=data.name,
             roles=data.roles,
-            password_hash=await passwords.hashed(password),
+            password_hash=password_hash,
         )
         return await _with_tenant(session, CreateUserResponse, person, password=password)
 

@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -47,6 +48,8 @@ HEADER_READ_MILLISECONDS = 10_000
 """A connection whose headers have not come by then is closed."""
 GIVE_UP_SEAT = signal.SIGUSR1
 """Asks a process to end whose successor accepts requests already."""
+THREAD_SECONDS = 0.0005
+"""How long a thread that computes keeps Python once the loop wants it, each time that something wakes the loop."""
 SECONDS_TO_ASK = 2.0
 """How long one that gives up its seat waits for the requests of those who have connected."""
 
@@ -188,6 +191,7 @@ async def serve_shared(
         accepting.set()
 
     app = create_app(settings, database, worker=shared.worker, limits=shared.limits, routes=routes)
+    sys.setswitchinterval(THREAD_SECONDS)  # a request wakes the loop ten times beside a document or an import
     gc.freeze()  # what is there now stays: to walk it would keep requests waiting for a quarter of a second
     server = ListeningServer(
         _telling_when_started(app, accept),

@@ -17,6 +17,7 @@ from tests.account import Account
 
 _PLANS = Prepared("plans", ("text",), "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE name = $1")
 _ANSWER = Prepared("answer", ("int",), "SELECT $1")
+_NUMBERS = Prepared("numbers", ("int",), "SELECT * FROM generate_series(1, $1)")
 
 
 async def test_a_read_is_planned_once_for_any_arguments(account: Account) -> None:
@@ -27,6 +28,12 @@ async def test_a_read_is_planned_once_for_any_arguments(account: Account) -> Non
         assert await database.read_once(account.scope, _PLANS, _ANSWER.name) == [(10, 0)]
     finally:
         await database.close()
+
+
+@pytest.mark.parametrize("count", [0, 1, 100, 101, 200, 1001])
+async def test_many_rows_come_whole_and_in_order(account: Account, count: int) -> None:
+    rows = await account.database.read_once(account.scope, _NUMBERS, count)
+    assert rows == [(number,) for number in range(1, count + 1)]
 
 
 _ARGUMENTS: dict[str, tuple[Prepared, tuple[Any, ...]]] = {

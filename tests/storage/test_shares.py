@@ -115,6 +115,60 @@ async def test_while_several_tenants_ask_few_requests_of_each_are_worked_on_abre
     await asyncio.gather(*waiting, return_exceptions=True)
 
 
+async def test_a_tenant_that_has_had_more_than_its_share_is_worked_for_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "ABREAST_SECONDS", 600)
+    monkeypatch.setattr(turns, "ACTIVE_SECONDS", 600)
+    activity = TenantActivity()
+    places = Shares(slots=500, per_tenant=500, activity=activity)
+    for tenant, seconds in (("flood", 5.0), ("a", 0.5), ("b", 0.0)):
+        activity.note_request(tenant)
+        activity.note_work(tenant, seconds)
+    await places.acquire("flood")
+    waiting = [asyncio.create_task(places.acquire("flood")) for _ in range(2)]
+    async with asyncio.timeout(1):
+        for tenant in ("a", "b"):
+            for _ in range(ABREAST):
+                await places.acquire(tenant)
+    assert not any(task.done() for task in waiting)
+    places.release("flood")
+    await _settle()
+    assert [task.done() for task in waiting] == [True, False]
+    activity.note_work("a", 20.0)  # the average is more now than the flood has had
+    places.release("flood")
+    async with asyncio.timeout(1):
+        await asyncio.gather(*waiting, *(places.acquire("flood") for _ in range(2)))
+
+
+def test_what_a_request_takes_is_its_tenants_and_forgotten_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    activity = TenantActivity()
+    for tenant in ("flood", "light"):
+        activity.note_request(tenant)
+    activity.note_work("flood", turns.LITTLE_SECONDS)
+    assert not activity.has_more_than_its_share("flood"), "nobody minds a little"
+    activity.note_work("flood", turns.LITTLE_SECONDS)
+    now = 1.9 * turns.ACTIVE_SECONDS
+    activity.note_request("light")
+    assert activity.is_of_several()
+    assert activity.has_more_than_its_share("flood")
+    assert not activity.has_more_than_its_share("light")
+    now = 3 * turns.ACTIVE_SECONDS
+    activity.note_request("light")
+    assert not activity.is_of_several()
+    assert not activity.has_more_than_its_share("flood")
+
+
+def test_who_asks_alone_has_no_less_than_its_share() -> None:
+    activity = TenantActivity()
+    activity.note_request("a")
+    activity.note_work("a", 100.0)
+    assert not activity.is_of_several()
+    assert not activity.has_more_than_its_share("a")
+
+
 async def test_a_place_that_comes_to_who_has_given_up_goes_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "ABREAST_SECONDS", 600)
     places = _abreast("a", "b")

@@ -26,6 +26,7 @@ from farthing.core.clock import instant
 from farthing.core.currency import digits
 from farthing.core.enums import Status
 from farthing.core.money import EXACT, ZERO, exact_sum, plain, round_to
+from farthing.core.slices import collect
 from farthing.events.charged_items import ChargedItem
 from farthing.events.groupings import CUSTOMER, PROPERTY, SOURCE
 from farthing.events.ingest.meters import meter_of
@@ -114,7 +115,8 @@ async def _answered(
     wanted = frozenset(request.expand or ())
     found = await _found(session, lines, size, with_sources="source" in wanted)
     features = await _features(session, [line.row.id for line in lines])
-    items = [_item(match, features.get(match.line.row.id), size, now) for match in found]
+    priced = (_item(match, features.get(match.line.row.id), size, now) for match in found)
+    items = await collect(priced, usage_query.owner_of_usage(session))
     await _expand(session, found, items, features, wanted)
     items.sort(
         key=lambda item: (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -20,6 +20,7 @@ from farthing.calendar.period import Period
 from farthing.calendar.windows import WindowSize, window_containing
 from farthing.core.clock import shifted
 from farthing.core.money import ZERO, exact_sum, round_to
+from farthing.core.slices import collect
 from farthing.events.usage.cuts import Windows, cut
 from farthing.events.usage.event_store import store_of
 from farthing.events.usage.ownership import Ownership, owned_by_external_ids, owned_by_ids
@@ -84,6 +85,11 @@ async def since_beginning(session: AsyncSession, query: UsageQuery) -> Usage:
     meter = query.meter
     carries = meter.reset_usage is ResetUsage.NEVER and meter.aggregation.type is not AggregationType.WEIGHTED_SUM
     return await usage(session, dataclasses.replace(query, start=BEGINNING) if carries else query)
+
+
+def owner_of_usage(session: AsyncSession) -> str:
+    """The owner of slices (`farthing.core.slices`) of what is computed of a tenant's usage."""
+    return f"usage of {scope_of(session).tenant_id}"
 
 
 async def grouped_of(session: AsyncSession, queries: Sequence[UsageQuery]) -> list[dict[Group, Usage]]:
@@ -205,13 +211,25 @@ async def _rows(
             result = await store_of(session).usage.read(session, shape, some, whose, span)
         else:
             result = await _read_measured(session, shape, some, whose, span, measured)
-        for number, *columns in result:
-            values = iter(columns)
-            group = tuple(next(values) for _ in shape.group_by)
-            window = _NO_WINDOW if span is None else next(values)
-            key = next(values) if by_bucket else ""
-            found.append(_UsageRow(number, group, window, key, next(values), list(values), queries[number]))
+        read = _usage_rows(result, shape, queries, has_window=span is not None, has_key=by_bucket)
+        found += await collect(read, owner_of_usage(session))
     return found
+
+
+def _usage_rows(
+    result: Iterable[Sequence[Any]],
+    shape: StatementShape,
+    queries: Mapping[int, UsageQuery],
+    *,
+    has_window: bool,
+    has_key: bool,
+) -> Iterator[_UsageRow]:
+    for number, *columns in result:
+        values = iter(columns)
+        group = tuple(next(values) for _ in shape.group_by)
+        window = next(values) if has_window else _NO_WINDOW
+        key = next(values) if has_key else ""
+        yield _UsageRow(number, group, window, key, next(values), list(values), queries[number])
 
 
 async def _read_measured(

@@ -31,7 +31,8 @@ async def sign_up(
     """Make a tenant, its owner and a sandbox, in one transaction of their own. Raises AlreadyExists."""
     email = normal_email(email)
     entries = checked_metadata(metadata)
-    password_hash = await passwords.hashed(password)
+    async with passwords.turn(passwords.STRANGERS):
+        password_hash = await passwords.hashed(password)
     try:
         async with database.transaction(SYSTEM) as session:
             _, owner, _ = await new_tenant(
@@ -57,14 +58,17 @@ async def sign_in(database: Database, email: str, password: str, device: str = "
     """The person with this email and password; `device` is a browser that this account signed in with before.
 
     An unknown email, an archived person and a wrong password are refused alike, with the same words after the same
-    work. Raises PermissionDenied, TooManyRequests.
+    work. Whoever signs in from a known device does not wait for strangers. Raises PermissionDenied, TooManyRequests,
+    ServiceUnavailable.
     """
     key = account_key(email.strip().lower(), device)
-    await begin_attempt(database, key)
-    async with database.transaction(SYSTEM, read_only=True) as session:
-        user = await person_with_email(session, email)
-    # no connection is held while the hash is worked out
-    if not await passwords.matches(password, user.password_hash if user else None) or user is None:
-        raise PermissionDenied("Invalid email or password")
+    # before the attempt is counted: one that was never looked at is nobody's failure
+    async with passwords.turn(account_key(email.strip().lower()) if device else passwords.STRANGERS):
+        await begin_attempt(database, key)
+        async with database.transaction(SYSTEM, read_only=True) as session:
+            user = await person_with_email(session, email)
+        # no connection is held while the hash is worked out
+        if not await passwords.matches(password, user.password_hash if user else None) or user is None:
+            raise PermissionDenied("Invalid email or password")
     await forget_attempts(database, key)
     return user

@@ -54,12 +54,13 @@ async def change_password(database: Database, user_id: str, old: str, new: str, 
     """
     check_new_password(new, "new_password")
     key = account_key(f"change {user_id}")
-    await begin_attempt(database, key)
-    async with database.transaction(SYSTEM, read_only=True) as session:
-        stored = (await session.get_one(User, user_id)).password_hash
-    if not await passwords.matches(old[: passwords.LONGEST], stored):
-        raise PermissionDenied("The old password is not right")
-    password_hash = await passwords.hashed(new)
+    async with passwords.turn(key):
+        await begin_attempt(database, key)
+        async with database.transaction(SYSTEM, read_only=True) as session:
+            stored = (await session.get_one(User, user_id)).password_hash
+        if not await passwords.matches(old[: passwords.LONGEST], stored):
+            raise PermissionDenied("The old password is not right")
+        password_hash = await passwords.hashed(new)
     async with database.transaction(SYSTEM) as session:
         user = await lock_row(session, User, user_id)
         if user.password_hash != stored:
@@ -136,8 +137,9 @@ async def redeem_link(database: Database, token: str, new: str) -> User:
     check_new_password(new)
     now = database.clock.now()
     async with database.transaction(SYSTEM, read_only=True) as session:
-        await linked_person(session, token, now)  # nobody has us work out hashes without a link
-    password_hash = await passwords.hashed(new)
+        user = await linked_person(session, token, now)  # nobody has us work out hashes without a link
+    async with passwords.turn(user.id):
+        password_hash = await passwords.hashed(new)
     async with database.transaction(SYSTEM) as session:
         user = await linked_person(session, token, now, for_update=True)
         act_as(session, actor_of_user(user))

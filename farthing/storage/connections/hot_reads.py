@@ -31,6 +31,7 @@ MOST_PREPARED = 100
 _WAIT_SECONDS = 1.0
 _OPEN_SECONDS = 2.0
 _TRY_AGAIN_SECONDS = 5.0
+_ROWS_AT_ONCE = 100
 SETTINGS = (
     "SET statement_timeout = '30s'; SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; "
     "SET max_parallel_workers_per_gather = 0; SET TimeZone = 'UTC'; SET DateStyle = 'ISO'"
@@ -94,7 +95,7 @@ class HotReads:
             await cursor.execute(statement.execute, (scope.tenant_id, scope.environment_id, *arguments))
             cursor.nextset()  # past BEGIN
             cursor.nextset()  # past the scope
-            return await cursor.fetchall()
+            return await _all_rows(cursor)
 
     async def _prepare(self, connection: Connection, statement: Prepared) -> None:
         known = self._prepared.setdefault(connection, set())
@@ -164,4 +165,14 @@ async def rows_in_transaction(connection: Connection, statement: Prepared, *argu
     # as on connections for hot reads: statements may write times as text
     await cursor.execute("SELECT set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO', true)")
     await cursor.execute(statement.sql, arguments)
-    return await cursor.fetchall()
+    return await _all_rows(cursor)
+
+
+async def _all_rows(cursor: psycopg.AsyncCursor[TupleRow]) -> list[TupleRow]:
+    """The rows of a result; of many, others are answered in between, because each takes 10 µs to be made."""
+    rows = few = await cursor.fetchmany(_ROWS_AT_ONCE)
+    while len(few) == _ROWS_AT_ONCE:
+        await asyncio.sleep(0)
+        few = await cursor.fetchmany(_ROWS_AT_ONCE)
+        rows += few
+    return rows

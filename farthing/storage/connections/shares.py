@@ -6,13 +6,13 @@ what has no tenant yet (verifying a key) still finds one.
 
 A third of the connections is a fair share of connections, not of processors: ten requests of one tenant that are worked
 on at once are ten turns of the loop and ten backends before each step of another's. So, while several tenants ask, few
-requests of each are worked on abreast. Alone, a tenant is not held back.
+requests of each are worked on abreast, and of a tenant that has had more than its share of the time lately one after
+the other. Alone, a tenant is not held back.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
@@ -29,38 +29,59 @@ ABREAST = 3
 ABREAST_SECONDS = 0.25
 """How long a request counts among those: one that takes longer waits, for a lock say, and keeps no processor busy."""
 ACTIVE_SECONDS = 1.0
-"""For how long after requests of two tenants it is taken that both go on asking."""
+"""How long it is remembered which tenants have asked and how much each has had, and once more as long at most."""
+LITTLE_SECONDS = 0.2
+"""What a tenant may have had lately without anybody asking whether it was more than its share."""
 
 
 class TenantActivity:
-    """Whether the requests of this process are one tenant's, or several tenants'."""
+    """Which tenants this process has worked for lately, and for how long for each, in seconds of its requests."""
 
-    __slots__ = ("_changed_at", "_latest")
+    __slots__ = ("_before", "_began", "_had")
 
     def __init__(self) -> None:
-        self._latest = ""
-        self._changed_at = -math.inf
+        self._began = time.monotonic()
+        self._had: dict[str, float] = {}
+        self._before: dict[str, float] = {}
+        """The same of the span of `ACTIVE_SECONDS` before this one."""
 
     def note_request(self, tenant_id: str) -> None:
         """A request of this tenant has come."""
-        if tenant_id != self._latest:
-            if self._latest:
-                self._changed_at = time.monotonic()
-            self._latest = tenant_id
+        self._begin_span()
+        self._had.setdefault(tenant_id, 0.0)
+
+    def note_work(self, tenant_id: str, seconds: float) -> None:
+        """A request of this tenant was worked on for so long."""
+        self._begin_span()
+        self._had[tenant_id] = self._had.get(tenant_id, 0.0) + seconds
 
     def is_of_several(self) -> bool:
-        """Whether another tenant than the one before has asked a moment ago."""
-        return time.monotonic() - self._changed_at < ACTIVE_SECONDS
+        """Whether more than one tenant has asked lately."""
+        self._begin_span()
+        had, before = self._had, self._before
+        return len(had) > 1 or len(before) > 1 or (bool(had and before) and had.keys() != before.keys())
+
+    def has_more_than_its_share(self, tenant_id: str) -> bool:
+        """Whether a tenant has had more lately than those who ask have had on average, and more than a little."""
+        had, before = self._had, self._before
+        own = had.get(tenant_id, 0.0) + before.get(tenant_id, 0.0)
+        if own <= LITTLE_SECONDS:
+            return False
+        return own * len(had.keys() | before.keys()) > sum(had.values()) + sum(before.values())
+
+    def _begin_span(self) -> None:
+        now = time.monotonic()
+        if now - self._began >= ACTIVE_SECONDS:
+            self._before = self._had if now - self._began < 2 * ACTIVE_SECONDS else {}
+            self._had, self._began = {}, now
 
 
 class Admission:
     """Whether the request at hand holds a slot already; what it opens besides needs no second one."""
 
-    __slots__ = ("caller_tenant_id", "tenant_id")
+    __slots__ = ("tenant_id",)
 
     def __init__(self) -> None:
-        self.caller_tenant_id = ""
-        """Whose request it is, from when that is known; a slot is not needed for that."""
         self.tenant_id: str | None = None
 
 
@@ -68,16 +89,11 @@ OF_REQUEST: ContextVar[Admission | None] = ContextVar("admission", default=None)
 """Set at the edge, for every request."""
 
 
-def tenant_at_hand() -> str:
-    """Whose request is being answered; "" outside of one."""
-    admission = OF_REQUEST.get()
-    return "" if admission is None else admission.caller_tenant_id
-
-
 class Shares:
     """At most `slots` at once, at most `per_tenant` of them one tenant's; free ones go to the tenants in turn.
 
-    With an `activity`, few of each tenant begin at a time while several tenants are active; see `ABREAST`.
+    With an `activity`, few of each tenant begin at a time while several tenants are active (`ABREAST`), and one at a
+    time of those that have had more than their share.
     """
 
     def __init__(
@@ -87,6 +103,7 @@ class Shares:
         *,
         most_waiting: int = MOST_WAITING_PER_TENANT,
         wait_seconds: float = WAIT_SECONDS,
+        crowd: str = "Too many requests of this tenant are waiting",
         refusal: str = "Other requests of this tenant hold all database connections it may use; please try again",
         activity: TenantActivity | None = None,
     ) -> None:
@@ -94,6 +111,7 @@ class Shares:
         self.per_tenant = max(1, min(per_tenant, self.slots))
         self._most_waiting = most_waiting
         self._wait_seconds = wait_seconds
+        self._crowd = crowd
         self._refusal = refusal
         self._activity = activity
         self._held: dict[str, list[float]] = {}
@@ -112,7 +130,7 @@ class Shares:
             return
         queue = self._queues.setdefault(tenant_id, deque())
         if len(queue) >= self._most_waiting:
-            raise TooManyRequests("Too many requests of this tenant are waiting", RETRY_AFTER_SECONDS)
+            raise TooManyRequests(self._crowd, RETRY_AFTER_SECONDS)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         queue.append(turn)
         self._look_later()
@@ -129,7 +147,9 @@ class Shares:
         """Give a slot back; whoever is next gets it."""
         self._total -= 1
         held = self._held[tenant_id]
-        held.pop()  # the one taken last: what is held for long has begun before what ends soon
+        taken_at = held.pop()  # the one taken last: what is held for long has begun before what ends soon
+        if self._activity is not None:
+            self._activity.note_work(tenant_id, min(time.monotonic() - taken_at, ABREAST_SECONDS))
         if not held:
             del self._held[tenant_id]
         self._pass_on()
@@ -151,9 +171,10 @@ class Shares:
         held = self._held.get(tenant_id, ())
         if self._total >= self.slots or len(held) >= self.per_tenant:
             return False
-        if self._activity is None or len(held) < ABREAST or not self._activity.is_of_several():
+        if self._activity is None or not held or not self._activity.is_of_several():
             return True
-        return held[-ABREAST] <= time.monotonic() - ABREAST_SECONDS
+        abreast = 1 if self._activity.has_more_than_its_share(tenant_id) else ABREAST
+        return len(held) < abreast or held[-abreast] <= time.monotonic() - ABREAST_SECONDS
 
     def _take(self, tenant_id: str) -> None:
         self._total += 1

@@ -7,10 +7,11 @@ second to which row of the page it belongs.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections import OrderedDict, defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Generic, TypeVar, cast
@@ -23,9 +24,7 @@ from sqlalchemy.types import TypeEngine
 
 from farthing.core.encoding.wire import Response
 from farthing.core.enums import Status
-from farthing.core.slices import collect
 from farthing.storage.connections.hot_reads import Connection, Prepared, rows_in_transaction
-from farthing.storage.connections.shares import tenant_at_hand
 from farthing.storage.queries.listing import PageStatements
 from farthing.storage.queries.shapes import RowShape, Texts
 
@@ -156,12 +155,11 @@ async def _answers(shape: RowShape[Answer], rows: Sequence[Sequence[Any]], texts
     """The answers that rows stand for; of a long page a few at a time, so that others are answered in between."""
     if len(rows) <= _FEW_ROWS:
         return shape.answers(rows, texts)
-
-    def few_at_once() -> Iterator[list[Answer]]:
-        for first in range(0, len(rows), _FEW_ROWS):
-            yield shape.answers(rows[first : first + _FEW_ROWS], texts)
-
-    return [answer for few in await collect(few_at_once(), f"lists of {tenant_at_hand()}") for answer in few]
+    answers: list[Answer] = []
+    for first in range(0, len(rows), _FEW_ROWS):
+        answers += shape.answers(rows[first : first + _FEW_ROWS], texts)
+        await asyncio.sleep(0)
+    return answers
 
 
 def _compile(listing: PageShape[Any], statements: PageStatements, values: Sequence[BindParameter[Any]]) -> _Compiled:

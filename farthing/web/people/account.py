@@ -120,9 +120,10 @@ async def _require_password(services: Composition, user: User, given: str) -> No
     if not given:
         raise ValidationFailed.of("password", "is required")
     key = account_key(f"change {user.id}")
-    await begin_attempt(services.part(Database), key)
-    if not await passwords.matches(given[: passwords.LONGEST], user.password_hash):
-        raise PermissionDenied("The password is not right")
+    async with passwords.turn(key):
+        await begin_attempt(services.part(Database), key)
+        if not await passwords.matches(given[: passwords.LONGEST], user.password_hash):
+            raise PermissionDenied("The password is not right")
     await forget_attempts(services.part(Database), key)
 
 

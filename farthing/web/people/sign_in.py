@@ -7,7 +7,7 @@ from datetime import datetime
 from litestar import Controller, Response, get, post
 
 from farthing.core.composition import Composition
-from farthing.core.errors import FarthingError, PermissionDenied, TooManyRequests, ValidationFailed
+from farthing.core.errors import FarthingError, PermissionDenied, ServiceUnavailable, TooManyRequests, ValidationFailed
 from farthing.identity.credentials.sealing import SealedBox
 from farthing.identity.routes import limit_by_address, origin_of
 from farthing.identity.sign_in import email_and_password, passwords, second_factor
@@ -46,7 +46,7 @@ class SigningIn(Controller):
         try:
             password = given.get("password", "")[: passwords.LONGEST]
             user = await email_and_password.sign_in(database, email, password, device)
-        except (PermissionDenied, TooManyRequests) as error:
+        except (PermissionDenied, TooManyRequests, ServiceUnavailable) as error:
             return public_form(request, services, "sign_in.html", error=error, next=next_path, email=email)
         async with database.transaction(SYSTEM, read_only=True) as rows:
             needs_code = await second_factor.is_required(rows, user.id)
@@ -172,7 +172,7 @@ def public_form(
         signup_enabled=services.part(Settings).signup_enabled,
         **values,
     )
-    if isinstance(error, TooManyRequests):
+    if error is not None and error.retry_after_seconds:
         page.headers["retry-after"] = str(error.retry_after_seconds)
     page.cookies.append(sessions.cookie(session))
     return page

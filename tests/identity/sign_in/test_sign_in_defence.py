@@ -15,7 +15,7 @@ from sqlalchemy import delete, select, update
 
 from farthing.core.clock import FixedClock
 from farthing.core.enums import Status
-from farthing.core.errors import NotFound, PermissionDenied, TooManyRequests
+from farthing.core.errors import NotFound, PermissionDenied, ServiceUnavailable, TooManyRequests
 from farthing.identity.credentials.sealing import SealedBox
 from farthing.identity.sign_in import back_off, operator, passwords, second_factor
 from farthing.identity.sign_in.email_and_password import sign_in
@@ -133,6 +133,65 @@ async def test_a_right_password_and_a_day_start_again(database: Database, person
         await sign_in(database, email, "wrong")
     async with database.transaction(SYSTEM) as session:
         assert (await session.get_one(SignInAttempts, key)).failures == 1
+
+
+# turns at working out hashes
+
+
+@pytest.fixture
+async def strangers(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """As many strangers as may wait for their turn, while a hash of one of them is worked out."""
+    monkeypatch.setattr(passwords._turns, "_wait_seconds", 600)
+    async with passwords.turn(passwords.STRANGERS):
+        waiting = [asyncio.create_task(passwords._turns.acquire("")) for _ in range(passwords.MOST_WAITING)]
+        await asyncio.sleep(0)
+        yield
+        for stranger in waiting:
+            stranger.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+@pytest.mark.usefixtures("strangers")
+async def test_one_stranger_too_many_is_sent_away_and_nothing_is_counted(database: Database, person: User) -> None:
+    email = person.email or ""
+    with pytest.raises(TooManyRequests, match="Too many passwords") as caught:
+        await sign_in(database, email, PASSWORD)
+    assert caught.value.retry_after_seconds
+    async with database.transaction(SYSTEM) as session:
+        assert await session.get(SignInAttempts, back_off.account_key(email)) is None
+
+
+@pytest.mark.usefixtures("strangers")
+async def test_who_is_known_does_not_wait_for_strangers(database: Database, person: User) -> None:
+    """In a browser that signed in before, with a session, or with a link that was mailed."""
+    async with asyncio.timeout(60):
+        assert (await sign_in(database, person.email or "", PASSWORD, device="a known browser")).id == person.id
+        await change_password(database, person.id, PASSWORD, OTHER, "")
+        async with database.transaction(SYSTEM) as session:
+            link = await make_link(session, person, BASE, LIFE, datetime.now(UTC))
+        await redeem_link(database, link.url.rsplit("/", 1)[1], PASSWORD)
+
+
+@pytest.mark.usefixtures("strangers")
+async def test_a_sign_in_that_is_sent_away_is_told_when_to_come_back(visitor: Visitor) -> None:
+    async with visitor() as http:
+        attempt = {"email": f"{uuid.uuid4().hex}@example.com", "password": PASSWORD}
+        answers = [
+            await http.post("/auth/login", json=attempt),
+            await http.post("/auth/signup", json={**attempt, "tenant_name": "Late"}),
+        ]
+    assert [answer.status_code for answer in answers] == [429, 429]
+    assert all(int(answer.headers["retry-after"]) > 0 for answer in answers)
+
+
+async def test_a_stranger_whose_turn_does_not_come_is_sent_away(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passwords._turns, "_wait_seconds", 0.02)
+    async with passwords.turn(passwords.STRANGERS):
+        with pytest.raises(ServiceUnavailable, match="Other passwords") as caught:
+            await sign_in(database, f"{uuid.uuid4().hex}@example.com", PASSWORD)
+    assert caught.value.retry_after_seconds
 
 
 # sessions
