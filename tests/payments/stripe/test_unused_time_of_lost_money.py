@@ -174,7 +174,9 @@ async def test_money_of_a_balance_that_did_not_arrive_is_on_it_again(stripe_till
     payment = await stripe_till.charge({"id": customer, "currency": "usd"}, "80", method=card, **received)
     path = f"/customers/{customer}/unapplied-money"
     if asked_here:
-        await stripe_till.account.post(f"{path}/refund", {"currency": "usd", "amount": "50", "refund_reason": "OTHER"}, 200)
+        await stripe_till.account.post(
+            f"{path}/refund", {"currency": "usd", "amount": "50", "refund_reason": "OTHER"}, 200
+        )
     else:
         await sent_back_there(stripe_till, stripe_till.books.rows[payment["gateway_payment_id"]], 5000)
     assert (await stripe_till.account.get(path))["balances"][0]["amount"] == "30"
