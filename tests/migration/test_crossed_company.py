@@ -118,6 +118,7 @@ async def test_what_is_left_behind_in_two_currencies_is_found_again(
             "how it was converted is not kept: check by hand what is given back of it",
             "its commitment over several periods counts usage from the open period on",
             "credit grant roll limits what rolls over of what it gives from now on",
+            "it has ended",
         }
         for figures in looks:
             assert await figures(removal.target) == await figures(removal.source), figures.__name__
