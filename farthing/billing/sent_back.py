@@ -7,7 +7,7 @@ Rule: docs/rules/credit-notes.md#what-went-back-already
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 
 from sqlalchemy import func, select
@@ -26,15 +26,13 @@ from farthing.invoices.tables import Invoice
 from farthing.payments.refunds.unasked import unasked_by_invoice
 
 
-async def sent_back_by_line(session: AsyncSession, invoices: Sequence[Invoice]) -> Mapping[str, TakenBack]:
-    """What of each line went back unasked, net and tax; lines of which nothing did are left out."""
-    unasked = await unasked_by_invoice(session, [invoice.id for invoice in invoices]) if invoices else {}
+async def sent_back_by_line(session: AsyncSession, invoice_ids: Collection[str]) -> Mapping[str, TakenBack]:
+    """What of each line of these invoices went back unasked, net and tax; lines of which nothing did are left out."""
     found: dict[str, TakenBack] = {}
-    for invoice in invoices:
-        if invoice.id in unasked:
-            lines = await creditable_lines(session, invoice)
-            given = await _given_without_note(session, invoice)
-            found |= _by_line(invoice, lines, unasked[invoice.id], given)
+    for invoice_id, unasked in (await unasked_by_invoice(session, invoice_ids)).items():
+        invoice = await session.get_one(Invoice, invoice_id)
+        lines = await creditable_lines(session, invoice)
+        found |= _by_line(invoice, lines, unasked, await _given_without_note(session, invoice))
     return found
 
 

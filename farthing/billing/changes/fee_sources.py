@@ -236,7 +236,7 @@ async def _take_off_notes(session: AsyncSession, sources: FeeSources) -> None:
         for tax in note_line.taxes:
             rate = tax["tax_rate_id"]
             line.left_taxes[rate] = EXACT.subtract(line.left_taxes.get(rate, ZERO), Decimal(tax["amount"]))
-    for line_id, gone in (await sent_back_by_line(session, list(sources.invoices.values()))).items():
+    for line_id, gone in (await sent_back_by_line(session, sources.invoices)).items():
         if line_id in sources.lines:
             _take_off(sources.lines[line_id], gone)
 
@@ -265,9 +265,8 @@ async def taken_by_hand(session: AsyncSession, line_ids: Collection[str]) -> Map
         .group_by(row.invoice_line_item_id)
     )
     taken: dict[str, Decimal] = dict(sums.all())
-    charging = select(InvoiceLineItem.invoice_id).where(in_array(InvoiceLineItem.id, line_ids))
-    invoices = (await session.scalars(select(Invoice).where(Invoice.id.in_(charging)))).all()
-    for line_id, gone in (await sent_back_by_line(session, invoices)).items():
+    charging = select(InvoiceLineItem.invoice_id).where(in_array(InvoiceLineItem.id, line_ids)).distinct()
+    for line_id, gone in (await sent_back_by_line(session, (await session.scalars(charging)).all())).items():
         source = gone.net if gone.source_net is None else gone.source_net
         taken[line_id] = EXACT.add(taken.get(line_id, ZERO), source)
     return taken

@@ -191,7 +191,7 @@ async def _creditable(session: AsyncSession, rows: Sequence[InvoiceLineItem]) ->
     invoice_ids = {row.invoice_id for row in rows}
     creditable: dict[str, _Creditable] = {}
     invoices = (await session.scalars(select(Invoice).where(in_array(Invoice.id, invoice_ids)))).all()
-    gone = await sent_back_by_line(session, invoices)
+    gone = await sent_back_by_line(session, invoice_ids)
     for invoice in invoices:
         lines = (await creditable_lines(session, invoice)).creditable
         for row_id, line in lines.items():

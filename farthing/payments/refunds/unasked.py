@@ -35,6 +35,8 @@ async def sent_back_unasked(session: AsyncSession, invoice: Invoice) -> Decimal:
 
 async def unasked_by_invoice(session: AsyncSession, invoice_ids: Collection[str]) -> Mapping[str, Decimal]:
     """The same of several invoices, by id; those of which nothing went back are left out."""
+    if not invoice_ids:
+        return {}
     await session.flush()
     settlement, money = PaymentSettlement, UnappliedMoney
     of_invoices = in_array(settlement.invoice_id, invoice_ids)

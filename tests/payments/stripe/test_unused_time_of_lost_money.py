@@ -111,6 +111,25 @@ async def test_what_went_back_lowers_no_charge(fee: PaidFee, goes_back: GoesBack
     await fee.require_true_books()
 
 
+@pytest.mark.parametrize(
+    ("cents", "given"),
+    [pytest.param(8000, "25", id="20 are left, and 25 were given"), pytest.param(4000, "48.33", id="35 are left")],
+)
+async def test_what_a_credit_gave_before_is_not_there_any_more(fee: PaidFee, cents: int, given: str) -> None:
+    """Of two fees of 50 one ends half-way, for which 25 are given; then the bank takes money, and the other ends."""
+    await fee.begin(fixed("50"), fixed("50", display_name="Other"))
+    await fee.office.on("2026-04-16")
+    items = (await fee.till.account.get(f"/subscriptions/{fee.subscription.id}"))["line_items"]
+    ended = {"effective_from": "2026-04-16T00:00:00Z", **PRORATED}
+    answer = await fee.till.account.http.request("DELETE", f"/subscriptions/lineitems/{items[0]['id']}", json=ended)
+    assert answer.status_code == 200
+    assert await fee.given() == "25"
+    await lost(fee.till, fee.intent, cents)
+    await fee.end_half_way()
+    assert await fee.given() == given
+    await fee.require_true_books()
+
+
 @UNASKED
 async def test_a_correction_takes_back_what_was_kept(stripe_till: StripeTill, goes_back: GoesBack) -> None:
     """Ten calls at 10; six are voided, and the payer has kept 70 of 100: 30 come back."""
