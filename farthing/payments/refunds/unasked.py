@@ -99,6 +99,7 @@ async def _missing_on_invoices(session: AsyncSession, missing: Mapping[str, Deci
     for query in (direct, allocated):
         uses = await session.execute(query.join(Invoice, Invoice.id == settlement.invoice_id).order_by(settlement.id))
         for payment_id, amount, invoice in uses:
+            assert payment_id is not None, "settlements and money of payments name them"
             is_void = invoice.invoice_status is InvoiceStatus.VOIDED
             kept = amount if is_void else min(amount, EXACT.subtract(invoice.amount_paid, invoice.refunded_amount))
             part = min(left[payment_id], max(EXACT.subtract(kept, found[invoice.id]), ZERO))
