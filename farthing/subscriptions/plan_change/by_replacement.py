@@ -182,6 +182,8 @@ async def replace_plan(
     fresh = made.subscription
     await carry_over.carry(session, had, subscription, fresh, at, now)
     for child in children:
+        if child.subscription_type is SubscriptionType.INHERITED:
+            hierarchy.leave_behind(session, child, at, now)
         child.parent_subscription_id = fresh.id
         await record_change(session, child)
     if children:
