@@ -74,6 +74,7 @@ async def replace(
         effects,
         without_rate=WithoutRate.REFUSE,
     )
+    await by_replacement.hand_over_children(session, replacement, now)
     proration = await proration_of(session, before, former.changes, sources) if scale else Proration()
     credits_left = credit_by_rates(proration.changes)
     credit = [OpeningCredit(rates=tuple(sorted(rates)), amount=plain(part)) for rates, part in credits_left.items()]

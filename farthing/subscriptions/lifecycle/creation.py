@@ -451,9 +451,7 @@ def first_overrides(terms: SubscriptionTerms) -> list[OverrideLineItemRequest]:
     )
 
 
-async def _inherited(
-    session: AsyncSession, parent: Subscription, customer: Customer, start: datetime
-) -> Subscription:
+async def _inherited(session: AsyncSession, parent: Subscription, customer: Customer, start: datetime) -> Subscription:
     (child,) = await hierarchy.inherit(session, parent, [customer], start)
     return child
 

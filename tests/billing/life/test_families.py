@@ -543,3 +543,41 @@ async def test_what_an_heir_used_before_the_plan_is_replaced_is_charged_by_the_o
               "billing_period": "MONTHLY", "billing_cycle": "anniversary"})  # fmt: skip
     await office.run("2026-02-16")
     assert sorted(await office.totals()) == ["10.00", "3.00"]
+
+
+async def test_a_grouped_child_stands_alone_when_the_plan_is_replaced_in_mid_period(office: Office) -> None:
+    """It has paid January's fee with its parent; its usage of all January and February's fee are its own invoice."""
+    calls, one = await office.feature("calls"), await office.customer("one")
+    seats_plan = await office.plan(fixed("10"), office.usage(calls, "1"))
+    small, large = await office.plan(fixed("100")), await office.plan(fixed("200"), name="Large")
+    parent, (child,) = await grouped(office, small, seat(seats_plan, one))
+    await office.used("calls", one, 3, "2026-01-05")
+    await office.used("calls", one, 5, "2026-01-25")
+    await office.on("2026-01-16")
+    terms = {"billing_cadence": "RECURRING", "billing_period": "MONTHLY", "billing_cycle": "anniversary"}
+    done = await do(
+        office, parent, "change/execute", {"target_plan_id": large["id"], "proration_behavior": "none"} | terms
+    )
+    assert done["warnings"] == [f"{child['id']} is in the middle of its period and is invoiced by itself"]
+    await office.run("2026-02-01")
+    assert await office.totals() == ["110.00", "18.00", "200.00"]
+    after = await read(office, child)
+    assert (after["subscription_type"], after.get("parent_subscription_id")) == ("standalone", None)
+
+
+async def test_a_grouped_child_goes_along_when_the_plan_is_replaced_at_the_end_of_the_period(office: Office) -> None:
+    """The last invoice of the old subscription has its usage, the first of the new one its fee."""
+    calls, one = await office.feature("calls"), await office.customer("one")
+    seats_plan = await office.plan(fixed("10"), office.usage(calls, "1"))
+    small, large = await office.plan(fixed("100")), await office.plan(fixed("200"), name="Large")
+    parent, _ = await grouped(office, small, seat(seats_plan, one))
+    await office.used("calls", one, 8, "2026-01-05")
+    await office.on("2026-01-16")
+    terms = {"billing_cadence": "RECURRING", "billing_period": "MONTHLY", "billing_cycle": "anniversary"}
+    planned = {"target_plan_id": large["id"], "proration_behavior": "none", "change_at": "end_of_period"}
+    await do(office, parent, "change/execute", planned | terms)
+    await office.used("calls", one, 5, "2026-02-05")
+    await office.run("2026-02-01")
+    assert await office.totals() == ["110.00", "8.00", "210.00"]
+    await office.run("2026-03-01")
+    assert await office.totals() == ["110.00", "8.00", "210.00", "215.00"]
