@@ -25,7 +25,7 @@ NEVER_CARRIED = (
     "users, roles and API keys",
     "webhook endpoints, alerts and mails",
     "connections to providers and saved payment methods",
-    "cost sheets, exchange rates and scheduled exports",
+    "cost sheets and scheduled exports",
     "usage of periods that are invoiced",
 )
 """What the API of the source does not tell, or what belongs to where it runs."""

@@ -50,6 +50,9 @@ async def fill_crossed(office: Office) -> None:
         await post("/wallets", body, expect=200)
     holding = await office.customer("holding", billing_currency="inr", tax_rate_overrides=INDIAN)
     discounted: dict[str, Any] = {"subscription_coupons": [{"coupon_code": "two"}]}
+    own_rate = {**RATE, "scope": "customer", "scope_id": holding["id"], "rate": "84.5"}
+    await post("/forex", {**own_rate, "start_date": "2026-04-01T00:00:00Z"})
+    await post("/forex", {**own_rate, "end_date": "2026-01-02T00:00:00Z"})
     await opened(office, plan, rupees, addons=[{"addon_id": addon["id"]}], **discounted)
     await opened(office, plan, await office.customer("daughter"), invoicing_customer_id=holding["id"], **discounted)
     promise: dict[str, Any] = {"commitment_amount": "60", "overage_factor": "2", "commitment_duration": "ANNUAL"}
@@ -69,6 +72,13 @@ async def fill_crossed(office: Office) -> None:
     await GrantSweep(office.account.database, office.account.scope, office.now).run()
     await _pay_and_refund(office, rupees)
     await office.on(MOVED_ON)
+
+
+async def rates_of(office: Office) -> list[tuple[Any, ...]]:
+    """The rates that hold now or later: the pair, for whom, from when."""
+    rates = (await office.account.post("/forex/query", {"status": "published"}, 200))["items"]
+    lasting = [rate for rate in rates if "end_date" not in rate]
+    return sorted((rate["scope"], rate["rate"], rate["source"], rate.get("start_date", "")) for rate in lasting)
 
 
 async def _pay_and_refund(office: Office, rupees: dict[str, Any]) -> None:
@@ -108,11 +118,12 @@ async def test_what_is_left_behind_in_two_currencies_is_found_again(
             "how it was converted is not kept: check by hand what is given back of it",
             "its commitment over several periods counts usage from the open period on",
             "credit grant roll limits what rolls over of what it gives from now on",
+            "it has ended",
         }
         for figures in looks:
             assert await figures(removal.target) == await figures(removal.source), figures.__name__
         assert await removal.differences() == []
-    await stranger.post("/forex", RATE)
+    assert await rates_of(removal.target) == await rates_of(removal.source)
     await removal.bill_both()
     assert await billed_after(removal.target, NEXT_PERIOD) == await billed_after(removal.source, NEXT_PERIOD)
     assert await removal.differences() == []

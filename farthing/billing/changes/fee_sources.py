@@ -19,10 +19,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.proration import CreditPart, Proration, SettledChange, fee_of, window_around
 from farthing.billing.calculation.service_time import service_span
+from farthing.billing.sent_back import sent_back_by_line
 from farthing.billing.tables import ProrationSettlement
 from farthing.calendar.period import Period
 from farthing.core.enums import Status
 from farthing.core.money import EXACT, ZERO, exact_sum
+from farthing.credits.notes.lifecycle.lines import TakenBack
 from farthing.credits.notes.tables import CreditNote, CreditNoteLine, CreditNoteStatus
 from farthing.invoices.figures.computation import calculate
 from farthing.invoices.line_tables import InvoiceLineItem
@@ -213,7 +215,8 @@ async def _paying(
 
 
 async def _take_off_notes(session: AsyncSession, sources: FeeSources) -> None:
-    """What notes that took effect have credited of the lines is not there to be given back again."""
+    """What notes that took effect have credited of the lines is not there to be given back again, nor is what went
+    back unasked."""
     if not sources.lines:
         return
     noted = await session.execute(
@@ -233,10 +236,23 @@ async def _take_off_notes(session: AsyncSession, sources: FeeSources) -> None:
         for tax in note_line.taxes:
             rate = tax["tax_rate_id"]
             line.left_taxes[rate] = EXACT.subtract(line.left_taxes.get(rate, ZERO), Decimal(tax["amount"]))
+    for line_id, gone in (await sent_back_by_line(session, sources.invoices)).items():
+        if line_id in sources.lines:
+            _take_off(sources.lines[line_id], gone)
 
 
-async def credited_by_hand(session: AsyncSession, line_ids: Collection[str]) -> Mapping[str, Decimal]:
-    """What notes that somebody asked for have taken back of lines, net: it is not given back again."""
+def _take_off(line: FundingLine, gone: TakenBack) -> None:
+    source = gone.net if gone.source_net is None else gone.source_net
+    line.by_hand = EXACT.add(line.by_hand, source)
+    line.left = max(EXACT.subtract(line.left, source), ZERO)
+    line.paid_left = max(EXACT.subtract(line.paid_left, gone.net), ZERO)
+    for rate, tax in gone.taxes:
+        line.left_taxes[rate] = EXACT.subtract(line.left_taxes.get(rate, ZERO), tax)
+
+
+async def taken_by_hand(session: AsyncSession, line_ids: Collection[str]) -> Mapping[str, Decimal]:
+    """What notes that somebody asked for have taken back of lines, net, and what went back unasked: it is not given
+    back again."""
     row = CreditNoteLine
     sums = await session.execute(
         select(row.invoice_line_item_id, func.sum(row.charge_net))
@@ -248,4 +264,9 @@ async def credited_by_hand(session: AsyncSession, line_ids: Collection[str]) -> 
         )
         .group_by(row.invoice_line_item_id)
     )
-    return dict(sums.all())
+    taken: dict[str, Decimal] = dict(sums.all())
+    charging = select(InvoiceLineItem.invoice_id).where(in_array(InvoiceLineItem.id, line_ids)).distinct()
+    for line_id, gone in (await sent_back_by_line(session, (await session.scalars(charging)).all())).items():
+        source = gone.net if gone.source_net is None else gone.source_net
+        taken[line_id] = EXACT.add(taken.get(line_id, ZERO), source)
+    return taken

@@ -182,7 +182,7 @@ async def _inheritance(
     people = await _people(session, named)
     parent = await lock_row(session, Subscription, subscription_id)
     if adding:
-        touched = await hierarchy.inherit(session, parent, people)
+        touched = await hierarchy.inherit(session, parent, people, now)
     else:
         touched = await hierarchy.disinherit(session, parent, people, now)
     await record_change(session, parent)

@@ -156,7 +156,13 @@ async def preview_replacement(
 
 def _carried_warnings(done: Replaced) -> list[str]:
     quantities = done.replacement.quantities
-    return [] if quantities is None else list(quantities.warnings)
+    return [
+        *([] if quantities is None else quantities.warnings),
+        *(
+            f"{child_id} is in the middle of its period and is invoiced by itself"
+            for child_id in done.replacement.released
+        ),
+    ]
 
 
 def _notes(done: Replaced) -> Mapping[str, str]:

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.proration import DiscountShare, Served, fee_of
 from farthing.billing.calculation.service_time import NO_TIME, ServiceSpan, service_of, service_span
-from farthing.billing.changes.fee_sources import credited_by_hand
+from farthing.billing.changes.fee_sources import taken_by_hand
 from farthing.billing.tables import ProrationSettlement
 from farthing.catalogue.discounts.enums import CouponCadence
 from farthing.core.enums import Status
@@ -113,7 +113,7 @@ async def served(
     discount_shares = await discount_shares_of(
         session, {line.id: line.invoice_id for line in finalized if line.item_id in wanted}
     )
-    by_hand = await credited_by_hand(session, [line.id for line in finalized if line.item_id in wanted])
+    by_hand = await taken_by_hand(session, [line.id for line in finalized if line.item_id in wanted])
     waits = await _draft_waits(session, snapshot)
     ended = {move.before for settlement in settled for move in settlement.moves}
     known = {}

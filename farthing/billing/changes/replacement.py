@@ -5,6 +5,7 @@ Rule: docs/rules/subscriptions.md#by-replacement
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -27,8 +28,9 @@ from farthing.invoices.hooks import InvoiceHooks
 from farthing.invoices.tables import Invoice
 from farthing.subscriptions.changes.planned_terms import PlannedReplacement, planned_change
 from farthing.subscriptions.changes.tables import SubscriptionSchedule
-from farthing.subscriptions.enums import ProrationBehavior, ScheduleStatus
-from farthing.subscriptions.lifecycle import schedules
+from farthing.subscriptions.enums import InvoiceTrigger, ProrationBehavior, ScheduleStatus, SubscriptionType
+from farthing.subscriptions.lifecycle import hierarchy, schedules
+from farthing.subscriptions.outcome import Billable
 from farthing.subscriptions.plan_change import by_replacement
 from farthing.subscriptions.states import move_schedule
 from farthing.subscriptions.tables import Subscription
@@ -54,9 +56,12 @@ async def replace(
     effects: InvoiceHooks,
     *,
     at: datetime | None = None,
+    closed: Sequence[Billable] = (),
 ) -> Replaced:
     """End a subscription at `at`, by default now, begin its successor, and bill both.
 
+    Periods that were `closed` just before are billed, too, where children are on their invoices that go on under the
+    successor.
     Raises as `replacing.replace_plan` does.
     """
     replacement = await by_replacement.replace_plan(session, subscription_id, target, now, at=at)
@@ -67,13 +72,17 @@ async def replace(
     finals = await issue_at_once(
         session,
         [
-            WantedDraft(former.subscription, billable.occasion, billable.period, scale_arrears=scale)
-            for billable in former.billables
+            *(
+                WantedDraft(former.subscription, billable.occasion, billable.period, scale_arrears=scale)
+                for billable in former.billables
+            ),
+            *(WantedDraft(former.subscription, InvoiceTrigger.FINAL, billable.period) for billable in closed),
         ],
         now,
         effects,
         without_rate=WithoutRate.REFUSE,
     )
+    await by_replacement.hand_over_children(session, replacement, now)
     proration = await proration_of(session, before, former.changes, sources) if scale else Proration()
     credits_left = credit_by_rates(proration.changes)
     credit = [OpeningCredit(rates=tuple(sorted(rates)), amount=plain(part)) for rates, part in credits_left.items()]
@@ -114,13 +123,16 @@ async def replace_due(
     session: AsyncSession,
     subscription: Subscription,
     schedule: SubscriptionSchedule,
+    closed: Sequence[Billable],
     now: datetime,
     effects: InvoiceHooks,
-) -> None:
-    """Make a scheduled replacement whose time has come; a failure is written on the schedule.
+) -> bool:
+    """Make a scheduled replacement whose time has come; a failure is written on the schedule. Whether it has billed the
+    periods that were `closed` with it: those that grouped children are billed for.
 
     Rule: docs/rules/subscriptions.md#schedules
     """
+    grouped = await hierarchy.children_of(session, subscription.id, SubscriptionType.GROUPED_INVOICING)
     # whatever else waits is dropped when the subscription ends, but not what is being done
     move_schedule(schedule, ScheduleStatus.EXECUTING)
     await session.flush()
@@ -129,12 +141,14 @@ async def replace_due(
             planned = planned_change(schedule.configuration)
             assert isinstance(planned, PlannedReplacement), "a change in place is made when its period ends"
             target = by_replacement.target_of(planned)
-            done = await replace(session, subscription.id, target, schedule.scheduled_at, effects)
+            done = await replace(
+                session, subscription.id, target, schedule.scheduled_at, effects, closed=closed if grouped else ()
+            )
     except FarthingError as error:
         await session.refresh(schedule)
         await session.refresh(subscription)
         await schedules.fail(session, subscription, schedule, schedules.reason_of(error))
-        return
+        return False
     result = {
         "old_subscription_id": subscription.id,
         "new_subscription_id": done.replacement.new.subscription.id,
@@ -142,3 +156,4 @@ async def replace_due(
         "effective_date": instant(schedule.scheduled_at),
     }
     schedules.mark_executed(schedule, result, now)
+    return bool(grouped)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -23,6 +23,7 @@ from farthing.billing.late_usage.charges import LateCharge, late_charges
 from farthing.billing.late_usage.detection import REASONS, InvoicedUsage, NotCharged, RecheckableLine
 from farthing.billing.late_usage.windows import with_windows, without_forgotten
 from farthing.billing.measurement import measure_usage
+from farthing.billing.sent_back import sent_back_by_line
 from farthing.core import currency
 from farthing.core.enums import LineKind, Status
 from farthing.core.errors import InvalidOperation
@@ -189,10 +190,22 @@ async def _overage_rows(session: AsyncSession, charges: Sequence[LateCharge]) ->
 async def _creditable(session: AsyncSession, rows: Sequence[InvoiceLineItem]) -> dict[str, _Creditable]:
     invoice_ids = {row.invoice_id for row in rows}
     creditable: dict[str, _Creditable] = {}
-    for invoice in await session.scalars(select(Invoice).where(in_array(Invoice.id, invoice_ids))):
+    invoices = (await session.scalars(select(Invoice).where(in_array(Invoice.id, invoice_ids)))).all()
+    gone = await sent_back_by_line(session, invoice_ids)
+    for invoice in invoices:
         lines = (await creditable_lines(session, invoice)).creditable
-        creditable |= {row_id: _Creditable(invoice, line) for row_id, line in lines.items()}
+        for row_id, line in lines.items():
+            left = _without(line, gone[row_id]) if row_id in gone else line
+            creditable[row_id] = _Creditable(invoice, left)
     return creditable
+
+
+def _without(line: CreditableLine, gone: TakenBack) -> CreditableLine:
+    """What went back of a line unasked counts as if a note had taken it."""
+    taxes = dict(line.credited_taxes)
+    for rate, tax in gone.taxes:
+        taxes[rate] = EXACT.add(taxes.get(rate, ZERO), tax)
+    return replace(line, credited=EXACT.add(line.credited, gone.gross), credited_taxes=taxes)
 
 
 async def _taken_before(session: AsyncSession, row_ids: Sequence[str]) -> dict[str, tuple[Decimal, Decimal]]:

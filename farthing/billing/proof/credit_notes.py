@@ -74,7 +74,7 @@ _STATEMENTS = {
         GROUP BY money.id, payment.id
         HAVING money.withdrawn < coalesce(sum(refund.amount), 0)
             OR (money.withdrawn > coalesce(sum(refund.amount), 0)
-                AND (payment.destination_type IS DISTINCT FROM 'CUSTOMER' OR payment.gateway_payment_id IS NULL))
+                AND payment.gateway_payment_id IS NULL)
     """,
     "withdrawn by the provider": """
         SELECT payment.id, kept.withdrawn - by_us.underway, payment.refunded_amount - by_us.settled
@@ -82,14 +82,16 @@ _STATEMENTS = {
             SELECT coalesce(sum(withdrawn), 0) AS withdrawn, coalesce(sum(amount - allocated - withdrawn), 0) AS rest
             FROM unapplied_money WHERE payment_id = payment.id
         ) AS kept, LATERAL (
-            SELECT coalesce(sum(settled_amount) FILTER (WHERE refund_destination <> 'WALLET'), 0) AS settled,
+            SELECT coalesce(sum(settled_amount) FILTER (
+                    WHERE refund_destination <> 'WALLET' AND idempotency_key NOT LIKE '%/dispute/%'), 0) AS settled,
                 coalesce(sum(amount) FILTER (WHERE unapplied_money_id IS NOT NULL
                     AND refund_status IN ('PENDING', 'PROCESSING', 'SUCCEEDED')), 0) AS underway
             FROM refunds WHERE payment_id = payment.id
         ) AS by_us
-        WHERE destination_type = 'CUSTOMER' AND payment.status <> 'deleted' AND (
-            kept.withdrawn - by_us.underway > payment.refunded_amount - by_us.settled
-            OR (kept.withdrawn - by_us.underway < payment.refunded_amount - by_us.settled AND kept.rest > 0))
+        WHERE payment.status <> 'deleted' AND (
+            kept.withdrawn - by_us.underway > greatest(payment.refunded_amount - by_us.settled, 0)
+            OR (kept.withdrawn - by_us.underway < payment.refunded_amount - by_us.settled AND kept.rest > 0
+                AND destination_type = 'CUSTOMER'))
     """,
     "money of the payment in the books": """
         SELECT payment.id, payment.amount, counted.amount + kept.amount

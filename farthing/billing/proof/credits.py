@@ -126,12 +126,16 @@ _RETURNS = f"""
     ) AS sent_back ON sent_back.id = invoice.id
     -- what banks and providers have sent back unasked lowers what a void gives back, unless it went back after it
     LEFT JOIN (
-        SELECT payment.destination_id AS id, sum(greatest(payment.refunded_amount - coalesce((
+        SELECT used.invoice_id AS id, sum(greatest(payment.refunded_amount - coalesce((
             SELECT sum(settled_amount) FROM refunds
             WHERE payment_id = payment.id AND refund_destination <> 'WALLET' AND idempotency_key NOT LIKE '%/dispute/%'
         ), 0), 0)) AS amount
-        FROM payments AS payment
-        WHERE payment.payment_method_type <> 'CREDITS' AND payment.refunded_amount > 0 GROUP BY payment.destination_id
+        FROM payments AS payment JOIN (
+            SELECT id AS payment_id, destination_id AS invoice_id FROM payments
+            UNION SELECT money.payment_id, settlement.invoice_id FROM invoice_settlements AS settlement
+                JOIN unapplied_money AS money ON money.id = settlement.unapplied_money_id
+        ) AS used ON used.payment_id = payment.id
+        WHERE payment.payment_method_type <> 'CREDITS' AND payment.refunded_amount > 0 GROUP BY used.invoice_id
     ) AS unasked ON unasked.id = invoice.id
     CROSS JOIN LATERAL (VALUES (
         invoice.refunded_amount - coalesce(noted.amount, 0) - coalesce(sent_back.amount, 0)

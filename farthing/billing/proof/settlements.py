@@ -34,6 +34,7 @@ from farthing.invoices.figures.derivation import Difference
 from farthing.invoices.line_tables import InvoiceLineItem
 from farthing.invoices.receivable import InvoiceStatus, InvoiceType
 from farthing.invoices.tables import Invoice
+from farthing.payments.refunds.unasked import unasked_by_invoice
 from farthing.rating.pricing.cost import price_quantity
 from farthing.storage.queries.rows import in_array
 from farthing.subscriptions.item_changes import ItemAction
@@ -69,6 +70,8 @@ class _FeeLines:
     of_item: dict[str, list[_FeeLine]] = field(default_factory=lambda: defaultdict(list))
     on_invoice: dict[str, list[_FeeLine]] = field(default_factory=lambda: defaultdict(list))
     by_hand: dict[str, list[_NoteByHand]] = field(default_factory=lambda: defaultdict(list))
+    sent_back: Mapping[str, Decimal] = field(default_factory=dict)
+    """What went back of invoices unasked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,7 @@ async def settlement_differences(session: AsyncSession) -> list[Difference]:
         members = {member.id: member for snapshot in loaded for member in (*snapshot.grouped, snapshot)}
         lines = await _fee_lines(session, rows, [item.id for member in members.values() for item in member.items])
         lines.by_hand = await _notes_by_hand(session, lines)
+        lines.sent_back = await unasked_by_invoice(session, list(lines.on_invoice))
         for subscription_id, theirs in groupby(rows, key=lambda row: row.subscription_id):
             if subscription_id in members:
                 found += _Settlements(members[subscription_id], list(theirs), lines).differences()
@@ -253,7 +257,9 @@ class _Settlements:
         unused = unused_time(known, listed, span, row.effective_at, self.digits)
         # of what moved on to this fee, notes may have taken back a part where it came from
         elsewhere = self._credited_by_hand(row, self.lines.of_item.keys() - {item.id}) if behind.moved_on else ZERO
-        if not EXACT.subtract(unused.credit, elsewhere) <= row.credit <= unused.credit:
+        # of what was paid, a part may have gone back unasked, before the settlement or after it
+        gone = self._sent_back(row, self.lines.of_item.keys() if behind.moved_on else {item.id})
+        if not EXACT.subtract(unused.credit, EXACT.add(elsewhere, gone)) <= row.credit <= unused.credit:
             yield Difference(row.id, "credit for unused time", plain(row.credit), plain(unused.credit))
         had = behind.shares if row.credit or known.was_free else ()
         due = [part_of(share, unused.share_of_paid, self.digits) for share in had if share.period_start is not None]
@@ -263,16 +269,24 @@ class _Settlements:
 
     def _credited_by_hand(self, row: ProrationSettlement, item_ids: Collection[str]) -> Decimal:
         """What notes had taken back of the lines of these fees when one of them was settled."""
+        notes = [note for line in self._lines_in(row, item_ids) for note in self.lines.by_hand[line.id]]
+        return exact_sum([note.net for note in notes if note.counts_at(row.created_at)])
+
+    def _sent_back(self, row: ProrationSettlement, item_ids: Collection[str]) -> Decimal:
+        """What went back unasked, by now, of the invoices with the lines of these fees."""
+        invoice_ids = {line.invoice_id for line in self._lines_in(row, item_ids)}
+        return exact_sum([self.lines.sent_back.get(invoice_id, ZERO) for invoice_id in invoice_ids])
+
+    def _lines_in(self, row: ProrationSettlement, item_ids: Collection[str]) -> list[InvoiceLineItem]:
+        """The lines of these fees in the service period of a settlement."""
         own = {item.id for item in self.member.items}
-        lines = [
+        return [
             fee_line.line
             for item_id in own.intersection(item_ids)
             for fee_line in self.lines.of_item[item_id]
             if fee_line.line.period_start is not None
             and row.window_start <= fee_line.line.period_start < row.window_end
         ]
-        notes = [note for line in lines for note in self.lines.by_hand[line.id]]
-        return exact_sum([note.net for note in notes if note.counts_at(row.created_at)])
 
     def _count_lines(
         self, row: ProrationSettlement, item: LineItemSnapshot, span: ServiceSpan, behind: _Behind

@@ -93,7 +93,8 @@ async def _advance_to_boundary(
         if (boundary, subscription.subscription_status) == before:
             break
     if advance.replacement is not None:
-        await replace_due(session, subscription, advance.replacement, boundary, ports_of(session, InvoicePorts).hooks)
+        hooks = ports_of(session, InvoicePorts).hooks
+        await replace_due(session, subscription, advance.replacement, (), boundary, hooks)
     await session.flush()
     if not advance.billables:
         return None

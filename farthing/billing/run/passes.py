@@ -198,11 +198,6 @@ class Run:
                 raise _TakesATransaction  # such as a parent whose child ends: the batch is dealt with one by one
             for end in advance.ended:
                 await lock_for_settlement(session, end.before, end.changes)
-            later += [
-                WantedDraft(subscription, billable.occasion, billable.period)
-                for billable in advance.billables
-                if not billable.at_once
-            ]
             for billable in at_once:
                 wanted = [WantedDraft(subscription, billable.occasion, billable.period)]
                 for invoice in await issue_at_once(
@@ -210,8 +205,12 @@ class Run:
                 ):
                     did.drafted += 1
                     did.count(invoice)
-            if advance.replacement is not None:
-                await replace_due(session, subscription, advance.replacement, self.now, self.effects)
+            closed = [billable for billable in advance.billables if not billable.at_once]
+            if advance.replacement is not None and await replace_due(
+                session, subscription, advance.replacement, closed, self.now, self.effects
+            ):
+                closed = []
+            later += [WantedDraft(subscription, billable.occasion, billable.period) for billable in closed]
         # many at once are written as they will be, in one statement; if one of them is in the way of another's, all
         # is undone, and each is begun by itself
         drafts = (

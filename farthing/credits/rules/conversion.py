@@ -33,10 +33,14 @@ def credits_for(amount: Decimal, rate: Decimal) -> Decimal:
 def usable_value(credits: Decimal, rate: Decimal, digits: int) -> Decimal:
     """What `credits`, at least 0, can pay in a currency of `digits` decimals: whole minor units only.
 
+    What they are worth as it is shown, where they were made of that amount and rounded down.
     Rule: docs/rules/credits.md#what-a-wallet-pays
     """
-    units = math.floor(Fraction(credits) * Fraction(rate) * 10**digits)
-    return Decimal(units).scaleb(-digits)
+    exact = Fraction(credits) * Fraction(rate)
+    pays, shown = (
+        Decimal(math.floor(value * 10**digits)).scaleb(-digits) for value in (exact, Fraction(value_of(credits, rate)))
+    )
+    return shown if shown > pays and credits_paying(shown, rate) <= credits else pays
 
 
 def credits_paying(amount: Decimal, rate: Decimal) -> Decimal:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from farthing.migration.copying import catalogue, customers, invoices, subscriptions, wallets
+from farthing.migration.copying import catalogue, customers, exchange_rates, invoices, subscriptions, wallets
 from farthing.migration.copying.target import MigrationTarget
 from farthing.migration.source.api import NotOffered, SourceApi
 from farthing.migration.source.ended_items import read_ended_items
@@ -57,6 +57,7 @@ def kinds() -> tuple[RecordKind, ...]:
             catalogue.copy_tax_association,
             _as_it_is,
         ),
+        RecordKind(exchange_rates.EXCHANGE_RATES, _exchange_rates, exchange_rates.copy_exchange_rate, _as_it_is),
         RecordKind(invoices.INVOICES, _invoices, invoices.copy_invoice, _whole_invoice),
         RecordKind(wallets.WALLETS, _searching("/wallets/search"), wallets.copy_wallet, _whole_wallet),
     )
@@ -96,6 +97,14 @@ async def _entitlements(source: SourceApi) -> Pages:
     for owner in ("PLAN", "ADDON"):
         async for page in source.search("/entitlements/search", entity_type=owner):
             yield [part for part in page if str(part.get("entity_type", owner)).upper() in {"PLAN", "ADDON"}]
+
+
+async def _exchange_rates(source: SourceApi) -> Pages:
+    """Those of the environment first: the others stand in their place."""
+    for scope in ("tenant", "customer", "subscription"):
+        async for page in source.search("/forex/query", scope=scope, status="published"):
+            # the source may not know the filter
+            yield [rate for rate in page if str(rate.get("scope", scope)).lower() == scope]
 
 
 async def _credit_grants(source: SourceApi) -> Pages:

@@ -18,8 +18,8 @@ from farthing.payments.refunds.events import record_refund_event
 from farthing.payments.refunds.records import dispute_key, mark_succeeded, new_dispute_refund
 from farthing.payments.refunds.sent_back import record_money_sent_back
 from farthing.payments.refunds.tables import RefundReason
-from farthing.payments.tables import DestinationType, Payment
-from farthing.payments.unapplied.money import withdraw
+from farthing.payments.refunds.unapplied import withdraw_unasked
+from farthing.payments.tables import Payment
 from farthing.storage.queries.rows import insert_if_new
 
 log = structlog.get_logger(__name__)
@@ -76,5 +76,4 @@ async def _give_up_money(
     await record_refund_event(session, "refund.created", refund)
     await mark_succeeded(session, refund, now)
     await record_money_sent_back(session, invoice, payment, EXACT.add(payment.refunded_amount, amount), now)
-    if payment.destination_type is DestinationType.CUSTOMER:
-        await withdraw(session, payment, amount)
+    await withdraw_unasked(session, payment)

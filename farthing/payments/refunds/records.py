@@ -166,10 +166,12 @@ async def mark_succeeded(session: AsyncSession, refund: RefundRecord, now: datet
 
 
 async def mark_failed(session: AsyncSession, refund: RefundRecord, reason: str, now: datetime) -> None:
-    """The provider has not sent the money back, and will not; a customer's balance has it again."""
+    """The provider will not send the money back, or it did not reach the payer; a customer's balance has it
+    again."""
     refund.refund_status = REFUND.check(refund.refund_status, RefundStatus.FAILED, refund_id=refund.id)
     refund.failure_reason = reason
     refund.failed_at = now
+    refund.settled_amount, refund.succeeded_at = ZERO, None
     await _put_money_back(session, refund)
     await session.flush()
     await record_refund_event(session, "refund.failed", refund)

@@ -37,7 +37,7 @@ from farthing.payments.refunds.records import (
 )
 from farthing.payments.refunds.sent_back import record_money_returned, record_money_sent_back
 from farthing.payments.refunds.tables import REFUND, UNDERWAY, RefundDestination, RefundRecord, RefundStatus
-from farthing.payments.refunds.unapplied import withdraw_unrecorded
+from farthing.payments.refunds.unapplied import withdraw_unasked
 from farthing.payments.tables import Payment
 from farthing.storage.midway import commit_midway, progress_of
 from farthing.storage.queries.rows import find, in_array, lock_row
@@ -131,7 +131,7 @@ async def _begin(
         refund.amount = max(EXACT.subtract(payment.amount, payment.refunded_amount), ZERO) or refund.amount
     if payment.payment_status in {PaymentStatus.VOIDED, PaymentStatus.REFUNDED}:
         await mark_cancelled(session, refund, now)
-        await withdraw_unrecorded(session, payment)
+        await withdraw_unasked(session, payment)
         await commit_midway(session)  # the payment turned out to be none, or nothing of it is left
         return None
     is_repeat = refund.refund_status is RefundStatus.PROCESSING
@@ -144,7 +144,7 @@ async def _begin(
             await commit_midway(session)  # nothing was written; the locks are let go
             return None
         await mark_failed(session, refund, "The payment provider cannot send money back", now)
-        await withdraw_unrecorded(session, payment)
+        await withdraw_unasked(session, payment)
         await commit_midway(session)  # nobody can be asked
         return None
     refund.refund_status = REFUND.check(refund.refund_status, RefundStatus.PROCESSING, refund_id=refund.id)
@@ -160,7 +160,7 @@ async def _apply(session: AsyncSession, locked: LockedRefund, answer: SentBack |
     if not isinstance(answer, SentBack):
         log.warning("refund.failed", refund_id=refund.id, reason=answer.message)
         await mark_failed(session, refund, answer.message, now)
-        await withdraw_unrecorded(session, locked.payment)
+        await withdraw_unasked(session, locked.payment)
         return
     refund.gateway_refund_id = answer.gateway_refund_id
     if answer.settled:
@@ -208,7 +208,7 @@ async def settle_reported(
         if is_named and refund.amount <= news:
             news = EXACT.subtract(news, refund.amount)
             await complete_refund(session, LockedRefund(refund, invoice, payment), now)
-    await withdraw_unrecorded(session, payment)
+    await withdraw_unasked(session, payment)
 
 
 async def fail_reported(
@@ -231,16 +231,17 @@ async def fail_reported(
         .with_for_update()
         .execution_options(populate_existing=True)
     )
-    if refund is None:
-        log.warning("refund.unknown", payment_id=payment.id, gateway_refund_id=failure.gateway_refund_id)
-        if invoice is not None:
-            by_hand = await sum_by_hand(session, payment)
-            in_all = EXACT.add(max(charge.refunded, await sum_sent(session, payment)), by_hand)
-            await record_money_returned(session, invoice, payment, in_all)
-    elif refund.refund_status in UNDERWAY:
+    if refund is not None and refund.refund_status in UNDERWAY:
         await mark_failed(session, refund, failure.reason, now)
-        await withdraw_unrecorded(session, payment)
-    elif refund.refund_status is RefundStatus.SUCCEEDED:
-        # it had arrived by the provider's own word: a person has to send it some other way
+    elif refund is not None and refund.refund_status is RefundStatus.SUCCEEDED:
+        # it had arrived by the provider's own word
         log.error("refund.returned", refund_id=refund.id, reason=failure.reason)
-        refund.failure_reason = failure.reason
+        await mark_failed(session, refund, failure.reason, now)
+        if _is_return(refund) and invoice is not None and invoice.invoice_status is InvoiceStatus.VOIDED:
+            await transitions.note_returned(session, invoice, EXACT.minus(refund.amount), now)
+    elif refund is None:
+        log.warning("refund.unknown", payment_id=payment.id, gateway_refund_id=failure.gateway_refund_id)
+    by_hand = await sum_by_hand(session, payment)
+    in_all = EXACT.add(max(charge.refunded, await sum_sent(session, payment)), by_hand)
+    await record_money_returned(session, invoice, payment, in_all, failure.reason)
+    await withdraw_unasked(session, payment)

@@ -65,6 +65,8 @@ REFUND = StateMachine(
         ),
         # what a provider could not send back goes into the customer's wallet
         RefundStatus.FAILED: (RefundStatus.SUCCEEDED,),
+        # what a provider had sent came back to it
+        RefundStatus.SUCCEEDED: (RefundStatus.FAILED,),
     },
 )
 """What becomes of a refund.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.errors import InvalidOperation, ValidationFailed
@@ -29,15 +29,14 @@ from farthing.payments.refunds.records import (
     sum_underway,
 )
 from farthing.payments.refunds.sent_back import record_money_sent_back
-from farthing.payments.refunds.tables import UNDERWAY, RefundDestination, RefundRecord, RefundStatus
+from farthing.payments.refunds.tables import RefundDestination, RefundRecord
+from farthing.payments.refunds.unasked import ON_THE_WAY_OR_BACK, unasked_of_payment
 from farthing.payments.states import SETTLING
-from farthing.payments.tables import DestinationType, Payment, PaymentMethodType
-from farthing.payments.unapplied.money import require_minor_units, withdraw
+from farthing.payments.tables import Payment, PaymentMethodType
+from farthing.payments.unapplied.money import lock_money_of, put_back, require_minor_units, withdraw
 from farthing.payments.unapplied.reads import money_left
 from farthing.payments.unapplied.tables import UnappliedMoney
 from farthing.storage.queries.rows import find, in_array, lock_row
-
-_ON_THE_WAY_OR_BACK = (*UNDERWAY, RefundStatus.SUCCEEDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,30 +100,35 @@ async def refund_unapplied_money(
     return refunds
 
 
-async def withdraw_unrecorded(session: AsyncSession, payment: Payment) -> None:
-    """Withdraw what a provider, or a bank, sent back of a locked payment without being asked, as far as it is there.
-
-    What a bank took in a dispute is recorded too, of no invoice and of no money: it was withdrawn as something unasked.
-    """
-    if payment.destination_type is not DestinationType.CUSTOMER:
-        return
+async def withdraw_unasked(session: AsyncSession, payment: Payment) -> None:
+    """Withdraw what a provider, or a bank, sent back of a locked payment without being asked, as far as it is there;
+    put back what did not reach the payer."""
     await session.flush()
-    by_us = select(func.coalesce(func.sum(RefundRecord.settled_amount), 0)).where(
-        RefundRecord.payment_id == payment.id,
-        RefundRecord.refund_destination != RefundDestination.WALLET,
-        or_(RefundRecord.invoice_id.is_not(None), RefundRecord.unapplied_money_id.is_not(None)),
+    unasked, withdrawn = await unasked_of_payment(session, payment)
+    if unasked >= withdrawn:
+        await withdraw(session, payment, EXACT.subtract(unasked, withdrawn))
+    else:
+        await _put_back_unasked(session, payment, EXACT.subtract(withdrawn, unasked))
+
+
+async def _put_back_unasked(session: AsyncSession, payment: Payment, amount: Decimal) -> None:
+    """Give the balance what had been withdrawn beside the refunds that were asked for here."""
+    reserved = await session.execute(
+        select(RefundRecord.unapplied_money_id, func.sum(RefundRecord.amount))
+        .where(
+            RefundRecord.payment_id == payment.id,
+            RefundRecord.unapplied_money_id.is_not(None),
+            RefundRecord.refund_status.in_(ON_THE_WAY_OR_BACK),
+        )
+        .group_by(RefundRecord.unapplied_money_id)
     )
-    unrecorded = EXACT.subtract(payment.refunded_amount, await session.scalar(by_us) or ZERO)
-    reserved = select(func.coalesce(func.sum(RefundRecord.amount), 0)).where(
-        RefundRecord.payment_id == payment.id,
-        RefundRecord.unapplied_money_id.is_not(None),
-        RefundRecord.refund_status.in_(_ON_THE_WAY_OR_BACK),
-    )
-    withdrawn = select(func.coalesce(func.sum(UnappliedMoney.withdrawn), 0)).where(
-        UnappliedMoney.payment_id == payment.id
-    )
-    taken = EXACT.subtract(await session.scalar(withdrawn) or ZERO, await session.scalar(reserved) or ZERO)
-    await withdraw(session, payment, EXACT.subtract(unrecorded, taken))
+    asked: dict[str | None, Decimal] = dict(reserved.all())
+    left = amount
+    for money in await lock_money_of(session, payment.id):
+        part = min(EXACT.subtract(money.withdrawn, asked.get(money.id, ZERO)), left)
+        if part > ZERO:
+            await put_back(session, money.id, part)
+            left = EXACT.subtract(left, part)
 
 
 async def unapplied_refunds_of(session: AsyncSession, customer_id: str, limit: int) -> Sequence[RefundRecord]:

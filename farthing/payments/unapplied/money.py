@@ -50,7 +50,11 @@ async def move_overpayment(
     Raises NotFound, InvalidOperation unless the invoice is overpaid, and ValidationFailed for more than that.
     """
     invoice = await lock_row(session, Invoice, invoice_id)
-    excess = EXACT.subtract(invoice.amount_paid, invoice.amount_due)
+    kept = EXACT.subtract(
+        EXACT.subtract(invoice.amount_paid, invoice.refunded_amount),
+        await ports_of(session, InvoicePorts).hooks.sent_back_unasked(session, invoice),
+    )
+    excess = min(EXACT.subtract(invoice.amount_paid, invoice.amount_due), max(kept, ZERO))
     if invoice.invoice_status is not InvoiceStatus.FINALIZED or invoice.payment_status is not PaymentStatus.OVERPAID:
         raise InvalidOperation(
             "only what was paid beyond a finalized invoice can be moved",
@@ -105,7 +109,7 @@ async def withdraw(session: AsyncSession, payment: Payment, amount: Decimal) -> 
     if amount <= ZERO:
         return
     left = amount
-    for money in await _of_payment(session, payment.id):
+    for money in await lock_money_of(session, payment.id):
         part = min(money.left, left)
         money.withdrawn = EXACT.add(money.withdrawn, part)
         left = EXACT.subtract(left, part)
@@ -121,13 +125,14 @@ async def put_back(session: AsyncSession, money_id: str, amount: Decimal) -> Non
 
 async def forget_payment(session: AsyncSession, payment: Payment) -> None:
     """Take a payment that turned out not to be one off the balance. Raises InvalidOperation once it was used."""
-    kept = await _of_payment(session, payment.id)
+    kept = await lock_money_of(session, payment.id)
     if any(money.allocated or money.withdrawn for money in kept):
         raise InvalidOperation("money of the payment was allocated or sent back already", {"payment_id": payment.id})
     await session.execute(delete(UnappliedMoney).where(UnappliedMoney.payment_id == payment.id))
 
 
-async def _of_payment(session: AsyncSession, payment_id: str) -> list[UnappliedMoney]:
+async def lock_money_of(session: AsyncSession, payment_id: str) -> list[UnappliedMoney]:
+    """What a payment brought to its customer's balance, locked."""
     await session.flush()
     query = select(UnappliedMoney).where(UnappliedMoney.payment_id == payment_id).order_by(UnappliedMoney.id)
     rows = await session.scalars(query.with_for_update().execution_options(populate_existing=True))

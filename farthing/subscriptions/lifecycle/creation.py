@@ -130,7 +130,7 @@ async def create(
     for child, child_customer in zip(family.grouped_invoicing_children_to_create or (), inline, strict=True):
         await _grouped_child(session, subscription, rhythm, child, child_customer, now)
     if below:
-        await hierarchy.inherit(session, subscription, below)
+        await hierarchy.inherit(session, subscription, below, subscription.start_date)
     if family.subscriptions_ids_for_grouped_invoicing:
         await hierarchy.group(session, subscription, family.subscriptions_ids_for_grouped_invoicing)
     draft = subscription.subscription_status is SubscriptionStatus.DRAFT
@@ -321,7 +321,7 @@ async def _made(
 ) -> tuple[Subscription, dict[str, SubscriptionLineItem]]:
     """The subscription with its items, addons, overrides, taxes and coupons; items by the plan price they stand for."""
     if bearings.type is SubscriptionType.INHERITED and bearings.parent is not None:
-        return await _inherited(session, bearings.parent, bearings.customer), {}
+        return await _inherited(session, bearings.parent, bearings.customer, rhythm.start), {}
     plan = await lock_for_use(session, Plan, terms.plan_id)
     subscription = _new_row(terms, rhythm, bearings, plan)
     prices = await prices_of(session, PriceEntityType.PLAN, plan.id, subscription, subscription.start_date)
@@ -451,8 +451,8 @@ def first_overrides(terms: SubscriptionTerms) -> list[OverrideLineItemRequest]:
     )
 
 
-async def _inherited(session: AsyncSession, parent: Subscription, customer: Customer) -> Subscription:
-    (child,) = await hierarchy.inherit(session, parent, [customer])
+async def _inherited(session: AsyncSession, parent: Subscription, customer: Customer, start: datetime) -> Subscription:
+    (child,) = await hierarchy.inherit(session, parent, [customer], start)
     return child
 
 

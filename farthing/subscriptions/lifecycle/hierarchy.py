@@ -145,9 +145,12 @@ def release(child: Subscription) -> None:
     child.parent_subscription_id = None
 
 
-async def inherit(session: AsyncSession, parent: Subscription, customers: Sequence[Customer]) -> list[Subscription]:
+async def inherit(
+    session: AsyncSession, parent: Subscription, customers: Sequence[Customer], since: datetime
+) -> list[Subscription]:
     """Make an inherited subscription of a locked parent for each customer, whose rows are locked exclusively.
 
+    Their usage counts from `since` on, or from when the parent begins, if that is later or not known yet.
     Raises ValidationFailed for the parent's own customer and InvalidOperation for one who subscribes on their own or
     under another parent, or when the parent is over or is itself a child.
     """
@@ -155,6 +158,8 @@ async def inherit(session: AsyncSession, parent: Subscription, customers: Sequen
     _demand_parent(parent)
     if (parent.auto_invoice_threshold or 0) > 0:
         raise InvalidOperation("A subscription with an invoice threshold cannot have children", {"id": parent.id})
+    is_draft = parent.subscription_status is SubscriptionStatus.DRAFT
+    start = parent.start_date if is_draft else max(parent.start_date, since)
     made = []
     for customer in customers:
         if customer.id == parent.customer_id:
@@ -167,6 +172,7 @@ async def inherit(session: AsyncSession, parent: Subscription, customers: Sequen
             **{name: getattr(parent, name) for name in _MIRRORED},
             id=new_id(Kind.SUBSCRIPTION),
             customer_id=customer.id,
+            start_date=start,
             subscription_type=SubscriptionType.INHERITED,
             parent_subscription_id=parent.id,
             meta={},
@@ -206,6 +212,26 @@ async def disinherit(
     return ended
 
 
+def leave_behind(session: AsyncSession, child: Subscription, at: datetime, now: datetime) -> None:
+    """Keep with a parent that ends at `at` what an inherited child used until then, because the child goes on with the
+    parent's successor, and begins there."""
+    if at <= child.start_date:
+        return
+    ended = Subscription(
+        **{name: getattr(child, name) for name in (*_INHERITED, *_MIRRORED)},
+        id=new_id(Kind.SUBSCRIPTION),
+        customer_id=child.customer_id,
+        start_date=child.start_date,
+        subscription_type=SubscriptionType.INHERITED,
+        parent_subscription_id=child.parent_subscription_id,
+        meta={},
+    )
+    ended.subscription_status, ended.cancelled_at, ended.end_date = SubscriptionStatus.CANCELLED, now, at
+    ended.pause_status, ended.active_pause_id, ended.pause_due_at = PauseStatus.NONE, None, None
+    session.add(ended)
+    child.start_date = at
+
+
 _INHERITED = (
     "plan_id",
     "currency",
@@ -213,7 +239,6 @@ _INHERITED = (
     "billing_period",
     "billing_period_count",
     "timezone",
-    "start_date",
     "payment_behavior",
     "collection_method",
     "proration_behavior",

@@ -79,6 +79,8 @@ class Replacement:
     called_off: datetime | None = None
     """When the old one was to be cancelled, which went with it."""
     quantities: CarriedQuantities | None = None
+    released: tuple[str, ...] = ()
+    """The grouped children that are invoiced by themselves again."""
 
 
 async def compare(
@@ -181,12 +183,12 @@ async def replace_plan(
     made = await creation.create(session, body, now, carried=True)
     fresh = made.subscription
     await carry_over.carry(session, had, subscription, fresh, at, now)
-    for child in children:
-        child.parent_subscription_id = fresh.id
+    released = [child for child in children if _goes_its_own_way(child, at)]
+    for child in released:
+        hierarchy.release(child)
         await record_change(session, child)
-    if children:
+    if len(released) < len(children):
         fresh.subscription_type = former_type
-        await hierarchy.mirror(session, fresh)
     await record_subscription_event(session, fresh, "plan_changed")
     opening = tuple(
         Billable(
@@ -194,7 +196,32 @@ async def replace_plan(
         )
         for billable in made.billables
     )
-    return Replacement(change_type, before, former, Outcome(fresh, opening, at=at), called_off, quantities)
+    return Replacement(
+        change_type,
+        before,
+        former,
+        Outcome(fresh, opening, at=at),
+        called_off,
+        quantities,
+        tuple(child.id for child in released),
+    )
+
+
+async def hand_over_children(session: AsyncSession, replacement: Replacement, now: datetime) -> None:
+    """Let the children of the old subscription, whose last invoice has their charges, go on under the new one."""
+    old, fresh = replacement.former.subscription, replacement.new.subscription
+    for child in await hierarchy.children_of(session, old.id):
+        if child.subscription_type is SubscriptionType.INHERITED:
+            hierarchy.leave_behind(session, child, fresh.start_date, now)
+        child.parent_subscription_id = fresh.id
+        await record_change(session, child)
+    await hierarchy.mirror(session, fresh)
+
+
+def _goes_its_own_way(child: Subscription, at: datetime) -> bool:
+    """Whether a child stands alone when its parent is replaced: one with charges of its own, in the middle of a period
+    that it has paid for and used something in."""
+    return child.subscription_type is SubscriptionType.GROUPED_INVOICING and child.current_period_start < at
 
 
 async def _continued(

@@ -28,6 +28,10 @@ from tests.invoices.desk import fixed, usage
         pytest.param([usage("20"), fixed("5"), usage("50")], (), "55", "1", ["20", "0", "35"], "0", id="line by line"),
         pytest.param([usage("20")], (), "10.009", "1", ["10"], "0.009", id="whole cents"),
         pytest.param([usage("33.33")], (), "100", "0.7", ["33.33"], "52.385714286", id="credits of less than a dollar"),
+        pytest.param([usage("50")], (), "47.614285714", "0.7", ["33.33"], "0", id="what 33.33 was made of pays it"),
+        pytest.param(
+            [usage("50")], (), "99.999999995", "0.1", ["9.99"], "0.099999995", id="nor what is shown, rounded"
+        ),
         pytest.param([usage("10")], (), "3.333333333", "3", ["9.99"], "0.003333333", id="never more than there is"),
         pytest.param([usage("1")], (), "0.000000001", "10000000000", ["1"], "0", id="the smallest credit pays"),
         pytest.param([usage("30"), usage("70")], ("50",), "100", "1", ["15", "35"], "50", id="a discount over lines"),

@@ -132,10 +132,16 @@ class TestReplacement:
         done = await shop.do(
             by_replacement.replace_plan, made.subscription.id, Target(large["id"], BillingPeriod.MONTHLY), shop.now
         )
-        (child,) = (await shop.account.get("/customers/external/child/subscriptions"))["items"]
-        assert child["parent_subscription_id"] == done.new.subscription.id
-        assert child["subscription_status"] == "active"
-        assert child["current_period_start"] == "2026-04-11T00:00:00Z"
+        await shop.do(by_replacement.hand_over_children, done, shop.now)
+        children = (await shop.account.get("/customers/external/child/subscriptions"))["items"]
+        assert sorted(
+            (child["parent_subscription_id"], child["subscription_status"], child["start_date"]) for child in children
+        ) == sorted(
+            [
+                (made.subscription.id, "cancelled", "2026-04-01T00:00:00Z"),
+                (done.new.subscription.id, "active", "2026-04-11T00:00:00Z"),
+            ]
+        )
 
 
 class TestSynchronisation:
