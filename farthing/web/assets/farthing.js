@@ -24,6 +24,29 @@ if (menu) {
   fit();
 }
 
+// On a phone a table that is wider than the page becomes cards: a row is a card, each cell beneath the head of its column.
+const asCards = (table) => {
+  const heads = [...table.querySelectorAll("thead th")].flatMap((head) => Array(head.colSpan).fill(head.querySelector(".unseen") ? "" : head.textContent.replace(/[↑↓]/g, "").trim()));
+  for (const row of table.querySelectorAll("tbody tr, tfoot tr")) {
+    let column = 0;
+    for (const cell of row.cells) {
+      cell.dataset.label = heads[column] || "";
+      cell.classList.toggle("blank", !cell.textContent.trim() && !cell.querySelector("input, select, button, img, svg"));
+      column += cell.colSpan;
+    }
+  }
+  table.classList.add("cards");
+};
+const phone = matchMedia("(max-width: 40rem)");
+const fitTables = () => {
+  for (const table of document.querySelectorAll(".scroll > table")) {
+    table.classList.remove("cards");
+    if (phone.matches && table.parentElement.scrollWidth > table.parentElement.clientWidth) asCards(table);
+  }
+};
+if (phone.matches) fitTables();
+addEventListener("resize", fitTables);
+
 // A part of a page that asks for itself again every few seconds, while it is looked at.
 for (const part of document.querySelectorAll("[data-refresh]")) {
   const again = async () => {
@@ -82,6 +105,8 @@ const typed = JSON.parse(sessionStorage.getItem(TYPED) || "null");
 if (typed && !document.getElementById("content")) {
   // signing in again, or an error in place of the page: the page itself is still to come
   sessionStorage.setItem(TYPED, JSON.stringify({ ...typed, interrupted: true }));
+  const said = document.querySelector("[data-kept]");
+  if (said) said.hidden = false;
 } else if (typed && (!typed.interrupted || typed.page === location.pathname)) {
   sessionStorage.removeItem(TYPED);
   const form = [...document.forms].find((each) => each.getAttribute("method") === "post" && each.getAttribute("action") === typed.action);

@@ -151,6 +151,8 @@ def error_page(request: HttpRequest, exception: Exception) -> Response[Any]:
         return go(f"/sign-in?next={quote(own_path(exception.next_path), safe='')}")
     error = as_domain_error(exception)
     request_id = ""
+    may_work_again = request.method == "GET" and error.status in {429, 500, 503}
+    again = own_path(f"{request.url.path}?{request.url.query}".rstrip("?")) if may_work_again else ""
     if error.status >= 500:
         request_id = unit_of_work(request).request_id
         log_failure(error, exception, route_of(request.scope))
@@ -162,11 +164,18 @@ def error_page(request: HttpRequest, exception: Exception) -> Response[Any]:
         )
         values = {"language": language, "t": page_texts(PORTAL, language)}
         page = private(
-            render(request, "portal/error.html", status=error.status, error=error, request_id=request_id, **values)
+            render(
+                request,
+                "portal/error.html",
+                status=error.status,
+                error=error,
+                request_id=request_id,
+                again=again,
+                **values,
+            )
         )
     else:
         form = _page_of_form(request) if request.method != "GET" else ""
-        may_work_again = request.method == "GET" and error.status in {429, 500, 503}
         page = render(
             request,
             "error.html",
@@ -174,7 +183,7 @@ def error_page(request: HttpRequest, exception: Exception) -> Response[Any]:
             error=error,
             request_id=request_id,
             form=form,
-            again=own_path(f"{request.url.path}?{request.url.query}".rstrip("?")) if may_work_again else "",
+            again=again,
             signed_in=session_of(request).signed_in,
         )
     if error.retry_after_seconds is not None:
