@@ -23,7 +23,7 @@ from farthing.identity.credentials.keys import derived_key
 from farthing.identity.credentials.master_key import MasterKeys, signed_claims
 from farthing.storage.postgres import Database
 from farthing.web.access.sessions import Sessions
-from farthing.web.access.visitors import VISITOR, SignInNeeded, Visitor, session_of
+from farthing.web.access.visitors import VISITOR, SignInNeeded, StaleForm, Visitor, session_of
 from farthing.web.rendering import assets, charts
 from farthing.web.rendering.languages import LANGUAGE_COOKIE, PORTAL, choose_language, page_texts
 from farthing.web.rendering.words import activities, recorded_values, wording
@@ -184,6 +184,7 @@ def error_page(request: HttpRequest, exception: Exception) -> Response[Any]:
             request_id=request_id,
             form=form,
             again=again,
+            is_stale=isinstance(exception, StaleForm),
             signed_in=session_of(request).signed_in,
         )
     if error.retry_after_seconds is not None:
