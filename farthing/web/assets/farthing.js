@@ -117,6 +117,10 @@ if (typed && !document.getElementById("content")) {
     if (first) first.focus();
   }
 }
+// After a refusal one goes on at the first field that is wrong, whose problem is read out with it.
+const wrong = document.querySelector("main [aria-invalid=true]");
+if (wrong && (document.activeElement === document.body || !document.activeElement)) wrong.focus();
+
 // A form is sent once, however often its button is pressed before the answer comes.
 document.addEventListener("submit", (event) => {
   const form = event.target;
