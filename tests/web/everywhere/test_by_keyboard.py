@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, ViewportSize, expect
 
 from tests.invoices.desk import Desk, fixed
 from tests.web.browsing import serious_findings
 from tests.web.stage import PASSWORD, Stage
 
 MOST_TABS = 150
+DESK: ViewportSize = {"width": 1280, "height": 900}
+"""What is looked at is left as narrow as a phone."""
 _AT = """() => {
     const at = document.activeElement, style = getComputedStyle(at), box = at.getBoundingClientRect();
     const labels = [...(at.labels || [])].map(label => label.textContent);
@@ -82,6 +84,7 @@ async def test_a_month_is_closed_without_a_mouse(page: Page, own: Stage) -> None
     await keys.follow("See what will happen")
     await expect(page.get_by_role("alert")).to_contain_text("10x")
     assert await serious_findings(page) == []
+    await page.set_viewport_size(DESK)
     await keys.type("Credit of", "10")
     await keys.follow("See what will happen")
     await keys.follow("Issue")
@@ -93,6 +96,7 @@ async def test_a_month_is_closed_without_a_mouse(page: Page, own: Stage) -> None
     await page.keyboard.type("Brightwater")
     await expect(dialog.get_by_role("link", name=re.compile("Brightwater")).first).to_be_visible()
     assert await serious_findings(page) == []
+    await page.set_viewport_size(DESK)
     await page.keyboard.press("ArrowDown")
     await keys.follow()
     await expect(page.get_by_role("heading", name="Brightwater", exact=True)).to_be_visible()
