@@ -24,7 +24,7 @@ if (menu) {
   fit();
 }
 
-// On a phone a table that is wider than the page becomes cards: a row is a card, each cell beneath the head of its column.
+// On a phone or a tablet a table that is wider than the page becomes cards: a row is a card, each cell beneath the head of its column.
 const asCards = (table) => {
   const heads = [...table.querySelectorAll("thead th")].flatMap((head) => Array(head.colSpan).fill(head.querySelector(".unseen") ? "" : head.textContent.replace(/[↑↓]/g, "").trim()));
   for (const row of table.querySelectorAll("tbody tr, tfoot tr")) {
@@ -37,14 +37,14 @@ const asCards = (table) => {
   }
   table.classList.add("cards");
 };
-const phone = matchMedia("(max-width: 40rem)");
+const small = matchMedia("(max-width: 64rem)");
 const fitTables = () => {
   for (const table of document.querySelectorAll(".scroll > table")) {
     table.classList.remove("cards");
-    if (phone.matches && table.parentElement.scrollWidth > table.parentElement.clientWidth) asCards(table);
+    if (small.matches && table.parentElement.scrollWidth > table.parentElement.clientWidth) asCards(table);
   }
 };
-if (phone.matches) fitTables();
+if (small.matches) fitTables();
 addEventListener("resize", fitTables);
 
 // A part of a page that asks for itself again every few seconds, while it is looked at.
