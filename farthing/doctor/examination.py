@@ -48,6 +48,7 @@ from farthing.notifications.undelivered import undelivered_in_environment
 from farthing.notifications.webhooks.delivery.backlog import backlog_of_environment
 from farthing.notifications.webhooks.delivery.worker import environments_with_endpoints
 from farthing.reporting.proof import report_differences
+from farthing.reporting.statement.proof import statement_differences
 from farthing.settings import Settings
 from farthing.storage.capacity import demand_of, granted, shortage
 from farthing.storage.migrations import state
@@ -275,6 +276,7 @@ async def audit(
                         findings.uncharged |= await events_before_subscriptions(session)
                         findings.differences += await checkout_differences(session, now)
                         findings.differences += await report_differences(session, now)
+                        findings.differences += await statement_differences(session)
                         findings.differences += await dunning_differences(session, now)
                         findings.differences += await left_behind(session, now, real_now)
                         break

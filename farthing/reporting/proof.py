@@ -22,7 +22,20 @@ from farthing.storage.postgres import scope_of
 
 _MOST = 1_000_000
 
-# a note on a voided invoice takes nothing back any more
+
+def _less_notes(of_invoices: str, of_notes: str) -> str:
+    """A sum over invoices less that over their notes; a note on a voided invoice takes nothing back any more."""
+    return f"""
+        SELECT i.currency, sum(i.{of_invoices} - coalesce(taken.amount, 0))
+        FROM (SELECT * FROM invoices WHERE {COUNTED}) AS i
+        LEFT JOIN (
+            SELECT invoice_id, sum({of_notes}) AS amount FROM credit_notes
+            WHERE credit_note_status = 'FINALIZED' AND status = 'published' GROUP BY invoice_id
+        ) AS taken ON taken.invoice_id = i.id
+        GROUP BY i.currency
+    """
+
+
 _SUMS = {
     "written_off": (
         "SELECT currency, sum(written_off_amount) FROM invoices WHERE written_off_at IS NOT NULL GROUP BY currency"
@@ -30,15 +43,8 @@ _SUMS = {
     "total_receivables": f"SELECT currency, sum(amount_remaining) FROM invoices WHERE {UNPAID} GROUP BY currency",
     "invoice_total": f"SELECT currency, sum(total) FROM invoices WHERE {COUNTED} GROUP BY currency",
     "invoice_total_issued": f"SELECT currency, sum(total) FROM invoices WHERE {COUNTED} GROUP BY currency",
-    "net_billing_issued": f"""
-        SELECT i.currency, sum(i.total - coalesce(taken.amount, 0))
-        FROM (SELECT * FROM invoices WHERE {COUNTED}) AS i
-        LEFT JOIN (
-            SELECT invoice_id, sum(total_amount) AS amount FROM credit_notes
-            WHERE credit_note_status = 'FINALIZED' AND status = 'published' GROUP BY invoice_id
-        ) AS taken ON taken.invoice_id = i.id
-        GROUP BY i.currency
-    """,
+    "net_billing_issued": _less_notes("total", "total_amount"),
+    "tax_charged": _less_notes("total_tax", "tax_amount"),
 }
 _BY_PARTS = "price_id"
 """A dimension of lines: the parts of all invoices add up to the invoices."""

@@ -19,6 +19,7 @@ from farthing.web.administration.webhooks import WebhookPages
 from farthing.web.administration.workflows import WorkflowPages
 from farthing.web.api_reference.pages import ApiReference
 from farthing.web.checkout.pages import CheckoutPages
+from farthing.web.dashboard.accounts.billing_details import BillingDetails
 from farthing.web.dashboard.accounts.customer_changes import CustomerChanges
 from farthing.web.dashboard.accounts.customers import CustomerPages
 from farthing.web.dashboard.accounts.grants import GrantForms
@@ -94,6 +95,7 @@ DASHBOARD: tuple[ControllerRouterHandler, ...] = (
     SavedViewForms,
     CustomerPages,
     CustomerChanges,
+    BillingDetails,
     InvoicePages,
     InvoiceMailPages,
     PaymentPages,

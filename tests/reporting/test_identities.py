@@ -11,6 +11,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from farthing.core.money import exact_sum, round_to, share
 from farthing.rating.pricing.price import RatedPrice
@@ -137,3 +138,17 @@ async def test_random_books_add_up(ledger: Ledger, seed: int) -> None:
     assert await ledger.figure("net_billing") == await ledger.figure("net_billing_issued")
     async with ledger.account.transaction(read_only=True) as session:
         assert await report_differences(session, ledger.now) == []
+
+
+async def test_a_rate_whose_tax_is_not_on_the_invoice_is_named(ledger: Ledger) -> None:
+    vat = {"name": "VAT", "code": "VAT", "tax_rate_type": "percentage", "percentage_value": "25"}
+    rate = await ledger.account.post("/taxes/rates", vat)
+    await ledger.on("2026-01-10")
+    invoice = await ledger.invoiced(await ledger.customer(), "100", tax_rates=[rate["id"]])
+    await noted(ledger, invoice, "40")
+    async with ledger.account.transaction() as session:
+        assert await report_differences(session, ledger.now) == []
+        await session.execute(text("UPDATE taxes_applied SET tax_amount = tax_amount + 1"))
+        (found,) = await report_differences(session, ledger.now)
+        assert (found.figure, found.stored, found.derived) == ("report tax_charged in usd", "18", "17")
+        await session.rollback()

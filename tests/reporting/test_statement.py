@@ -6,12 +6,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from farthing.calendar.period import Period
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import plain
+from farthing.invoices.figures.derivation import Difference
 from farthing.reporting.statement import account as account_module
+from farthing.reporting.statement import proof
 from farthing.reporting.statement.account import AccountStatement, account_currencies, account_statement
+from farthing.reporting.statement.proof import statement_differences
 from farthing.reporting.statement.tabulated import as_csv
 from tests.reporting.ledger import Ledger
 
@@ -164,3 +168,47 @@ async def test_each_day_agrees_with_the_report_of_receivables(ledger: Ledger) ->
         statement = await stated(ledger, customer, until=f"2026-{month:02}-01")
         assert plain(statement.unpaid) == amount
         assert statement.closing == statement.unpaid - statement.in_credit
+
+
+_FAULTS = {
+    "a payment that stands on its invoice as another amount": (
+        "UPDATE invoice_settlements SET amount = amount - 1 WHERE kind = 'payment'",
+        ("unpaid in usd on the statement", "6", "5"),
+    ),
+    "an invoice that says it is owed less": (
+        "UPDATE invoices SET amount_paid = amount_paid + 2, amount_remaining = amount_remaining - 2 "
+        "WHERE amount_remaining > 2",
+        ("unpaid in usd on the statement", "5", "3"),
+    ),
+    "money on no invoice that is not all there": (
+        "UPDATE unapplied_money SET allocated = allocated + 3",
+        ("in credit in usd on the statement", "20", "17"),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", _FAULTS)
+async def test_a_closing_balance_that_is_not_what_is_owed_is_named(ledger: Ledger, fault: str) -> None:
+    customer = await ledger.customer()
+    await ledger.on("2026-01-10")
+    await ledger.invoiced(customer, "100", paid="95")
+    await unassigned(ledger, customer, "20")
+    async with ledger.account.transaction() as session:
+        assert await statement_differences(session) == []
+        statement, (figure, stated_amount, owed) = _FAULTS[fault]
+        await session.execute(text(statement))
+        found = await statement_differences(session)
+        assert found == [Difference(customer["id"], figure, stated_amount, owed)]
+        await session.rollback()
+
+
+async def test_accounts_beyond_a_page_are_looked_at(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proof, "PAGE", 1)
+    customers = [await ledger.customer() for _ in range(3)]
+    for customer in customers:
+        await unassigned(ledger, customer, "20")
+    async with ledger.account.transaction() as session:
+        await session.execute(text("UPDATE unapplied_money SET allocated = 1"))
+        found = [difference.where for difference in await statement_differences(session)]
+        assert found == sorted(customer["id"] for customer in customers)
+        await session.rollback()

@@ -1,4 +1,4 @@
-"""A forgotten password: a link to set a new one, mailed to the person's own address.
+"""A link to set a password, mailed to the person's own address: to whoever forgot theirs, or has none yet.
 
 The link is made at the moment it is sent, so that it stands in no table and no queue. It is sent at once by the process
 that was asked, and by a duty if that fails.
@@ -9,18 +9,20 @@ Rule: docs/rules/email.md#forgotten-passwords
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import structlog
 from sqlalchemy import delete, exists, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
 from farthing.core.ids import Kind, new_id
 from farthing.identity.sign_in.email_and_password import person_with_email
-from farthing.identity.sign_in.password_change import MAILED_LINK_LIFE, ResetLink, make_link
+from farthing.identity.sign_in.password_change import HANDED_LINK_LIFE, MAILED_LINK_LIFE, ResetLink, make_link
 from farthing.identity.sign_in.tables import PasswordLink
-from farthing.identity.tables import User
+from farthing.identity.tables import Tenant, User
 from farthing.notifications.email.content.letter import Letterhead, compose_account_letter
 from farthing.notifications.email.delivery.handing_in import Handed
 from farthing.notifications.email.delivery.message import Envelope, OutgoingMessage, build_message
@@ -53,16 +55,21 @@ async def request_password_mail(database: Database, email: str) -> str | None:
         was_just_sent = exists().where(PasswordLink.user_id == user.id, PasswordLink.created_at > now - PAUSE)
         if await session.scalar(select(was_just_sent)):
             return None
-        insertion = insert(PasswordMail).values(
-            id=new_id(Kind.EMAIL),
-            tenant_id=user.tenant_id,
-            user_id=user.id,
-            requested_at=now,
-            attempts=0,
-            next_attempt_at=now,
-        )
-        await session.execute(insertion.on_conflict_do_nothing(index_elements=["user_id"]))
+        await queue_password_mail(session, user, now)
         return user.id
+
+
+async def queue_password_mail(session: AsyncSession, user: User, now: datetime) -> None:
+    """Have a link mailed to a person, in this transaction; one mail, however often it is asked for."""
+    insertion = insert(PasswordMail).values(
+        id=new_id(Kind.EMAIL),
+        tenant_id=user.tenant_id,
+        user_id=user.id,
+        requested_at=now,
+        attempts=0,
+        next_attempt_at=now,
+    )
+    await session.execute(insertion.on_conflict_do_nothing(index_elements=["user_id"]))
 
 
 async def send_password_mails(
@@ -90,15 +97,21 @@ async def send_password_mails(
 
 async def _send(database: Database, sender: MailSender, settings: Settings, mail: PasswordMail) -> None:
     now = database.clock.now()
-    link: ResetLink | None = None
+    message: OutgoingMessage | None = None
     async with database.transaction(SYSTEM) as session:
         user = await session.get(User, mail.user_id)
         if user is not None and user.status is Status.PUBLISHED and now - mail.requested_at <= LONGEST_WAIT:
-            link = await make_link(session, user, settings.base_url, MAILED_LINK_LIFE, now)
-    if link is None:
+            if user.password_hash:
+                link = await make_link(session, user, settings.base_url, MAILED_LINK_LIFE, now)
+                message = _message(sender, settings, link, now, **_FORGOTTEN)
+            else:
+                link = await make_link(session, user, settings.base_url, HANDED_LINK_LIFE, now)
+                company = (await session.get_one(Tenant, user.tenant_id)).name
+                message = _message(sender, settings, link, now, **_invitation(company))
+    if message is None:
         await _finish(database, mail)
         return
-    handed = await sender.hand_in(_message(sender, settings, link, now))
+    handed = await sender.hand_in(message)
     again = next_attempt(mail.attempts + 1, now)
     if handed.outcome is Handed.TAKEN or handed.outcome is Handed.REFUSED or again is None:
         if handed.outcome is not Handed.TAKEN:
@@ -108,17 +121,41 @@ async def _send(database: Database, sender: MailSender, settings: Settings, mail
     await _postpone(database, mail, again)
 
 
-def _message(sender: MailSender, settings: Settings, link: ResetLink, now: datetime) -> OutgoingMessage:
-    name = settings.default_tenant_name
-    letter = compose_account_letter(
-        Letterhead(seller=name),
-        heading="Set a new password",
-        body=(
+_FORGOTTEN = MappingProxyType(
+    {
+        "heading": "Set a new password",
+        "body": (
             "Somebody, probably you, asked for a new password for this address. The button below leads to a page where "
             "you can set it. The link works once, within an hour. If it was not you, please disregard this message: "
             "your password stays as it is."
         ),
-        button="Set a new password",
+        "button": "Set a new password",
+    }
+)
+
+
+def _invitation(company: str) -> dict[str, str]:
+    """What is said to somebody who never had a password."""
+    return {
+        "heading": f"You are invited to {company}",
+        "body": (
+            f"You can sign in to the billing of {company} with this address. The button below leads to a page where "
+            "you choose your password. The link works once, within a day; after that, ask for another one where you "
+            "sign in."
+        ),
+        "button": "Choose a password",
+    }
+
+
+def _message(
+    sender: MailSender, settings: Settings, link: ResetLink, now: datetime, *, heading: str, body: str, button: str
+) -> OutgoingMessage:
+    name = settings.default_tenant_name
+    letter = compose_account_letter(
+        Letterhead(seller=name),
+        heading=heading,
+        body=body,
+        button=button,
         link=link.url,
         reason=f"You receive this message because you have an account at {settings.base_url}.",
     )

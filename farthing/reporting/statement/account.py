@@ -87,6 +87,14 @@ async def account_statement(session: AsyncSession, customer_id: str, code: str, 
     return AccountStatement(customer, code, period, opening, balance, unpaid, in_credit, entries)
 
 
+async def account_balances(session: AsyncSession, customer_id: str, code: str, at: datetime) -> tuple[Decimal, Decimal]:
+    """What was unpaid, and what in credit, right before `at`: the closing balance is their difference."""
+    environment = scope_of(session).environment_id
+    given = {"environment": environment, "customer": customer_id, "currency": code, "start": at, "end": at}
+    _, unpaid, in_credit = await _balances(session, given)
+    return unpaid, in_credit
+
+
 async def account_currencies(session: AsyncSession, customer_id: str) -> list[str]:
     """The currencies in which a customer has an account, in alphabetical order."""
     billed = select(Invoice.currency).where(Invoice.customer_id == customer_id, Invoice.finalized_at.is_not(None))

@@ -25,6 +25,29 @@ if (menu) {
   menu.classList.add("fitted");
 }
 
+// On a phone or a tablet a table that is wider than the page becomes cards: a row is a card, each cell beneath the head of its column.
+const asCards = (table) => {
+  const heads = [...table.querySelectorAll("thead th")].flatMap((head) => Array(head.colSpan).fill(head.querySelector(".unseen") ? "" : head.textContent.replace(/[↑↓]/g, "").trim()));
+  for (const row of table.querySelectorAll("tbody tr, tfoot tr")) {
+    let column = 0;
+    for (const cell of row.cells) {
+      cell.dataset.label = heads[column] || "";
+      cell.classList.toggle("blank", !cell.textContent.trim() && !cell.querySelector("input, select, button, img, svg"));
+      column += cell.colSpan;
+    }
+  }
+  table.classList.add("cards");
+};
+const small = matchMedia("(max-width: 64rem)");
+const fitTables = () => {
+  for (const table of document.querySelectorAll(".scroll > table")) {
+    table.classList.remove("cards");
+    if (small.matches && table.parentElement.scrollWidth > table.parentElement.clientWidth) asCards(table);
+  }
+};
+if (small.matches) fitTables();
+addEventListener("resize", fitTables);
+
 // A part of a page that asks for itself again every few seconds, while it is looked at.
 for (const part of document.querySelectorAll("[data-refresh]")) {
   const again = async () => {
@@ -83,6 +106,8 @@ const typed = JSON.parse(sessionStorage.getItem(TYPED) || "null");
 if (typed && !document.getElementById("content")) {
   // signing in again, or an error in place of the page: the page itself is still to come
   sessionStorage.setItem(TYPED, JSON.stringify({ ...typed, interrupted: true }));
+  const said = document.querySelector("[data-kept]");
+  if (said) said.hidden = false;
 } else if (typed && (!typed.interrupted || typed.page === location.pathname)) {
   sessionStorage.removeItem(TYPED);
   const form = [...document.forms].find((each) => each.getAttribute("method") === "post" && each.getAttribute("action") === typed.action);
@@ -93,6 +118,10 @@ if (typed && !document.getElementById("content")) {
     if (first) first.focus();
   }
 }
+// After a refusal one goes on at the first field that is wrong, whose problem is read out with it.
+const wrong = document.querySelector("main [aria-invalid=true]");
+if (wrong && (document.activeElement === document.body || !document.activeElement)) wrong.focus();
+
 // A form is sent once, however often its button is pressed before the answer comes.
 document.addEventListener("submit", (event) => {
   const form = event.target;

@@ -18,6 +18,8 @@ class FieldKind(StrEnum):
     AREA = "area"
     AMOUNT = "amount"
     WHOLE = "whole"
+    DURATION = "duration"
+    """Seconds, shown and typed in words: 2 hours."""
     DATE = "date"
     """A day, whose first instant (UTC) is meant."""
     TICK = "tick"

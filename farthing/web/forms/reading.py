@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from farthing.core.encoding.decoding import UNREADABLE, holds_nul
 from farthing.core.encoding.wire import checked_metadata
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import plain
+from farthing.web.forms.durations import duration_in_words, seconds_in
 from farthing.web.forms.fields import MOST_ROWS, FieldKind, FormField, FormRows, Sections, ShownWhen, parts_of
 from farthing.web.rendering.typed_fields import number_in
 
@@ -114,10 +116,8 @@ def _value(field: FormField, path: str, given: Mapping[str, str]) -> Any:
             return path in given
         case _ if not text:
             return None
-        case FieldKind.AMOUNT:
-            return number_in(path, text)
-        case FieldKind.WHOLE:
-            return _whole(path, text)
+        case kind if kind in _NUMBERS:
+            return _NUMBERS[kind](path, text)
         case FieldKind.NUMBERS:
             return [_whole(path, each) for each in text.split(",") if each.strip()]
         case FieldKind.DATE:
@@ -143,6 +143,12 @@ def _whole(path: str, text: str) -> int:
     if number != number.to_integral_value():
         raise ValidationFailed.of(path, "must be a whole number")
     return int(number)
+
+
+_NUMBERS: Mapping[FieldKind, Callable[[str, str], Decimal | int]] = MappingProxyType(
+    {FieldKind.AMOUNT: number_in, FieldKind.WHOLE: _whole, FieldKind.DURATION: seconds_in}
+)
+"""How each kind of number is read."""
 
 
 def is_only_looked_at(given: Mapping[str, str]) -> bool:
@@ -214,6 +220,8 @@ def _text(value: Any, kind: FieldKind) -> str:
         return "yes" if value else ""
     if kind in {FieldKind.LIST, FieldKind.NUMBERS}:
         return ", ".join(map(str, value))
+    if kind is FieldKind.DURATION:
+        return duration_in_words(value)
     if kind is FieldKind.JSON:
         return msgspec.json.encode(value).decode()
     if isinstance(value, datetime):

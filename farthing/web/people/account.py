@@ -22,8 +22,10 @@ from farthing.storage.postgres import Database
 from farthing.storage.queries.rows import find
 from farthing.web.access.sessions import Sessions
 from farthing.web.access.visitors import form_of, own_account, visitor_of
+from farthing.web.forms.pages import session_anew
 from farthing.web.people.user_agents import describe
 from farthing.web.rendering.answers import HttpRequest, done, go, refused, render
+from farthing.web.rendering.words import wording
 
 PAGE = "/account"
 
@@ -99,6 +101,10 @@ class OwnAccount(Controller):
                 database.clock.now(),
             )
             await forget_attempts(database, key)
+        except PermissionDenied as error:
+            # the app has the secret; it is not shown to whoever stands here without the password
+            anew = await session_anew(request)
+            return await _page(request, anew, services, status=400, wrong_code=wording.reason(error))
         except FarthingError as error:
             return await refused(request, PAGE, error)
         return await _page(request, session, services, recovery_codes=codes)
@@ -132,7 +138,7 @@ async def _page(request: HttpRequest, session: AsyncSession, services: Compositi
     user = await find(session, User, visitor.caller.user_id)
     factor = await second_factor.of_person(session, user.id)
     open_sessions = await listed(session, user, services.part(Database).clock.now())
-    values = {"enrolment": None, "picture": "", "recovery_codes": [], **shown}
+    values = {"enrolment": None, "picture": "", "recovery_codes": [], "wrong_code": "", **shown}
     return render(
         request,
         "account.html",

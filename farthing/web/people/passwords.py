@@ -73,10 +73,19 @@ class SettingPasswords(Controller):
 async def _mail(database: Database, server: MailServer, settings: Settings, email: str) -> None:
     try:
         user_id = await request_password_mail(database, email)
-        if user_id is not None:
-            from farthing.notifications.email.delivery.smtp import MailSender
+    except (SQLAlchemyError, OSError) as error:
+        log.warning("password_mail.failed", error=type(error).__name__)
+        return
+    if user_id is not None:
+        await send_link(database, server, settings, user_id)
 
-            async with MailSender(server) as sender:
-                await send_password_mails(database, sender, settings, user_id)
+
+async def send_link(database: Database, server: MailServer, settings: Settings, user_id: str) -> None:
+    """Send a person the link that is queued for them, behind the answer; where that fails, a duty does."""
+    try:
+        from farthing.notifications.email.delivery.smtp import MailSender
+
+        async with MailSender(server) as sender:
+            await send_password_mails(database, sender, settings, user_id)
     except (SQLAlchemyError, OSError) as error:
         log.warning("password_mail.failed", error=type(error).__name__)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from litestar import Controller, Response, get, post
+from litestar.background_tasks import BackgroundTask
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,10 +20,12 @@ from farthing.identity.sign_in.password_change import HANDED_LINK_LIFE, ResetLin
 from farthing.identity.sign_in.sessions import end_all_sessions
 from farthing.identity.sign_in.tables import SecondFactor, SignInSession
 from farthing.identity.tables import User, UserType
+from farthing.notifications.email.password_mail import queue_password_mail
 from farthing.settings import Settings
 from farthing.storage.postgres import Database
 from farthing.storage.queries.rows import lock_row, not_found
 from farthing.web.access.visitors import changes, form_of, shows, visitor_of
+from farthing.web.people.passwords import send_link
 from farthing.web.rendering.answers import HttpRequest, done, refused, render
 
 PAGE = "/team"
@@ -39,8 +44,9 @@ class Team(Controller):
         return await _page(request, session)
 
     @post("/invite", guards=[changes("user", admin=True)], status_code=200)
-    async def invite(self, request: HttpRequest, session: AsyncSession, services: Composition) -> Response[str]:
-        """Make a person who signs in, and show the link with which they set a password, once."""
+    async def invite(self, request: HttpRequest, session: AsyncSession, services: Composition) -> Response[Any]:
+        """Make a person who signs in, and mail them a link to set a password; without mail it is shown, once."""
+        server, database = services.part(Settings).mail_server(), services.part(Database)
         given = form_of(request)
         try:
             await services.part(HeaderAuthenticator).require_all_environments(session, visitor_of(request).caller)
@@ -53,10 +59,18 @@ class Team(Controller):
                 password_hash=None,
             )
             await session.flush()
-            made = await _link(session, services, person, visitor_of(request).caller.user_id)
+            if server is None:
+                made = await _link(session, services, person, visitor_of(request).caller.user_id)
+                return await _page(request, session, link=made)
+            await queue_password_mail(session, person, database.clock.now())
         except FarthingError as error:
             return await refused(request, PAGE, error)
-        return await _page(request, session, link=made)
+        answer = done(
+            request, PAGE, f"An invitation is on its way to {person.email}. Its link works once, within a day."
+        )
+        background = database.in_background()
+        answer.background = BackgroundTask(send_link, background, server, services.part(Settings), person.id)
+        return answer
 
     @post("/{user_id:str}/role", guards=[changes("user", admin=True)])
     async def change_role(

@@ -25,7 +25,7 @@ from farthing.identity.credentials.keys import derived_key
 from farthing.identity.credentials.master_key import MasterKeys, signed_claims
 from farthing.storage.postgres import Database
 from farthing.web.access.sessions import Sessions
-from farthing.web.access.visitors import VISITOR, SignInNeeded, Visitor, session_of
+from farthing.web.access.visitors import VISITOR, SignInNeeded, StaleForm, Visitor, session_of
 from farthing.web.rendering import assets, charts
 from farthing.web.rendering.languages import LANGUAGE_COOKIE, PORTAL, choose_language, page_texts
 from farthing.web.rendering.words import activities, recorded_values, wording
@@ -198,6 +198,8 @@ def error_page(request: HttpRequest, exception: Exception) -> Response[Any]:
             return go(f"/sign-in?ended=yes&next={quote(_page_of_form(request), safe='')}")
         return go(f"/sign-in?next={quote(own_path(exception.next_path), safe='')}")
     error, request_id = _error_to_show(request, exception)
+    may_work_again = request.method == "GET" and error.status in {429, 500, 503}
+    again = own_path(f"{request.url.path}?{request.url.query}".rstrip("?")) if may_work_again else ""
     if request.url.path.startswith(("/portal", "/checkout")):
         language = choose_language(
             request.query_params.get("lang"),
@@ -206,11 +208,18 @@ def error_page(request: HttpRequest, exception: Exception) -> Response[Any]:
         )
         values = {"language": language, "t": page_texts(PORTAL, language)}
         page = private(
-            render(request, "portal/error.html", status=error.status, error=error, request_id=request_id, **values)
+            render(
+                request,
+                "portal/error.html",
+                status=error.status,
+                error=error,
+                request_id=request_id,
+                again=again,
+                **values,
+            )
         )
     else:
         form = _page_of_form(request) if request.method != "GET" else ""
-        may_work_again = request.method == "GET" and error.status in {429, 500, 503}
         page = render(
             request,
             "error.html",
@@ -218,7 +227,8 @@ def error_page(request: HttpRequest, exception: Exception) -> Response[Any]:
             error=error,
             request_id=request_id,
             form=form,
-            again=own_path(f"{request.url.path}?{request.url.query}".rstrip("?")) if may_work_again else "",
+            again=again,
+            is_stale=isinstance(exception, StaleForm),
             signed_in=session_of(request).signed_in,
         )
     if error.retry_after_seconds is not None:

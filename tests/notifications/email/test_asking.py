@@ -22,6 +22,8 @@ from tests.account import Account
 from tests.notifications.email.conftest import MailRoom, Seller
 from tests.notifications.email.mail_box import MailBox
 from tests.waiting import until
+from tests.web.stage import PASSWORD, Stage
+from tests.web.visitor import Visitor
 
 ADDRESS = "ada@brightwater.example"
 
@@ -197,6 +199,49 @@ async def test_a_forgotten_password_is_answered_alike_and_mailed_to_whom_it_belo
     await _ask(mail_room, address)  # one a minute is enough
     await mail_room.deliver()
     assert len(box.received) == 1
+
+
+def _browser_of(account: Account) -> Visitor:
+    """A browser that sends back what is for https alone, as the address in links is."""
+    visitor, cookies = Visitor(account), dict[str, str]()
+
+    async def keep(answer: httpx.Response) -> None:
+        for line in answer.headers.get_list("set-cookie"):
+            name, _, value = line.partition(";")[0].partition("=")
+            cookies[name] = value
+        visitor.http.headers["cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())
+
+    visitor.http.event_hooks["response"] = [keep]
+    return visitor
+
+
+async def test_a_colleague_is_invited_by_mail_and_sets_a_password(
+    seller: Seller, mail_room: MailRoom, box: MailBox
+) -> None:
+    stage = await Stage(seller).admit()
+    owner = await _browser_of(seller).sign_in(stage)
+    invitation = {"name": "Grace", "email": f"grace-{stage.email}", "role": "all_reader"}
+    answer = await owner.post("/team/invite", {**invitation, "form_token": await owner.token("/account")})
+    assert answer.status_code == 303, answer.text
+    team = (await owner.http.get("/team")).text
+    assert f"An invitation is on its way to {invitation['email']}." in team
+    assert "/password/" not in team.replace("/password-link", "")
+
+    async def arrived() -> bool:
+        return bool(box.to(invitation["email"]))
+
+    await until(arrived)
+    (received,) = box.to(invitation["email"])
+    assert received.message["subject"] == "You are invited to Test"
+    link = re.search(r"https://billing\.example\.com(/password/\S+)", received.body())
+    assert link is not None
+    grace = _browser_of(seller)
+    form = {"form_token": await grace.token(link[1]), "password": PASSWORD}
+    assert (await grace.post(link[1], form)).headers["location"] == "/sign-in?set=yes"
+    used = await grace.http.get(link[1], headers={"accept": "text/html"})
+    assert (used.status_code, "This link has ended" in used.text) == (404, True)
+    await grace.http.aclose()
+    await owner.http.aclose()
 
 
 async def test_a_link_that_could_not_be_sent_at_once_is_sent_later_and_is_a_new_one(

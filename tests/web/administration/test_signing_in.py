@@ -186,7 +186,14 @@ async def test_a_second_factor_from_setting_up_to_losing_the_app(
     assert await serious_faults(page) == []
     await page.get_by_text("It cannot be scanned").click()
     app = pyotp.TOTP(await page.locator("code.secret").inner_text())
-    await page.get_by_label("Code", exact=True).fill(app.now())
+    wrong = f"{(int(app.now()) + 1) % 1_000_000:06}"
+    await page.get_by_label("Code", exact=True).fill(wrong)
+    await page.get_by_role("button", name="Turn it on").click()
+    # the app that has the key goes on with it, and the key is not shown again
+    await expect(page.locator("#wrong-code")).to_have_text("This code is not right")
+    await expect(page.locator("code.secret")).to_have_count(0)
+    assert await serious_faults(page) == []
+    await page.get_by_role("textbox", name="Code").fill(app.now())
     await page.get_by_role("button", name="Turn it on").click()
     codes = await page.locator(".codes code").all_inner_texts()
     assert len(codes) == 10

@@ -160,6 +160,9 @@ NAMES = (
 )
 LARGEST_BYTES = 100_000
 _SCRIPT = re.compile(r"<script\b[^>]*>")
+_WIDER_TABLES = """[...document.querySelectorAll(".scroll > table")]
+    .filter(table => table.parentElement.scrollWidth > table.parentElement.clientWidth)
+    .map(table => table.textContent.replace(/\\s+/g, " ").trim().slice(0, 80))"""
 _TAG = re.compile(r"<[^>]*>")
 _HIDDEN = re.compile(r"(?s)<(script|textarea|code|pre)\b.*?</\1>")
 
@@ -218,6 +221,7 @@ async def test_a_page_is_small_quiet_accessible_and_fits_a_phone(
         await looking.set_viewport_size({"width": width, "height": 800})
         beyond = await looking.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert beyond <= 0, f"it scrolls sideways at {width} pixels"
+        assert await looking.evaluate(_WIDER_TABLES) == [], f"tables scroll sideways at {width} pixels"
     assert await serious_findings(looking) == []
 
 

@@ -31,16 +31,16 @@ BUYER = {
     "address_postal_code": "53111",
     "address_city": "Bonn",
     "address_country": "DE",
-    "buyer_reference": "04011000-12345-34",
-    "electronic_address_scheme": "0204",
-    "electronic_address_id": "04011000-12345-34",
+    "metadata.buyer_reference": "04011000-12345-34",
+    "metadata.electronic_address_scheme": "0204",
+    "metadata.electronic_address_id": "04011000-12345-34",
 }
 
 
 async def fill(page: Page, fields: dict[str, str]) -> None:
     for name, text in fields.items():
         field = page.locator(f"[name='{name}']")
-        await (field.select_option(text) if name == "address.country" else field.fill(text))
+        await (field.select_option(text) if name.endswith("country") else field.fill(text))
     await page.get_by_role("button", name="Save").click()
     await expect(page.get_by_text("Saved.")).to_be_visible()
 

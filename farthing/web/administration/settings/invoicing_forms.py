@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from farthing.web.administration.settings.setting_form import choice, days, tick
+from farthing.web.forms.durations import EXAMPLE
 from farthing.web.forms.fields import FieldKind, FormField, FormSection, Sections
 from farthing.web.forms.places import address_fields, zones
 
@@ -14,7 +15,6 @@ LANGUAGES = (
     ("hi", "Hindi"),
     ("ja", "Japanese"),
 )
-_SECONDS = "In seconds: 3600 is an hour"
 
 
 def invoices() -> Sections:
@@ -107,16 +107,16 @@ def _making() -> FormSection:
             FormField(
                 "compute_delay_seconds",
                 "Wait for late usage",
-                FieldKind.WHOLE,
+                FieldKind.DURATION,
                 required=True,
-                hint=f"After a period ends, before its draft is computed. {_SECONDS}",
+                hint=f"After a period ends, before its draft is computed. {EXAMPLE}",
             ),
             FormField(
                 "finalization_delay_seconds",
                 "Time for corrections",
-                FieldKind.WHOLE,
+                FieldKind.DURATION,
                 required=True,
-                hint=f"A draft stays open so long, then it is finalized, numbered and sent. {_SECONDS}",
+                hint=f"A draft stays open so long, then it is finalized, numbered and sent. {EXAMPLE}",
             ),
             choice(
                 "late_usage_policy",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
@@ -38,6 +37,7 @@ from farthing.invoices.pdf.figures import grouped
 from farthing.web.administration.settings import invoicing_forms, operations_forms
 from farthing.web.administration.settings.invoicing_forms import LANGUAGES, MAILS
 from farthing.web.administration.settings.operations_forms import LEVELS
+from farthing.web.forms.durations import duration_in_words
 from farthing.web.forms.fields import Sections
 from farthing.web.rendering.words.wording import counted, words
 
@@ -82,18 +82,9 @@ def number_example(config: InvoiceConfig) -> str:
     return config.separator.join((config.prefix, date, str(config.start_sequence).rjust(config.suffix_length, "0")))
 
 
-def duration(seconds: int) -> str:
-    """ "2 hours", "15 minutes", "1 day": in the largest unit that it has a whole number of."""
-    for name, length in (("day", timedelta(days=1)), ("hour", timedelta(hours=1)), ("minute", timedelta(minutes=1))):
-        whole, rest = divmod(seconds, int(length.total_seconds()))
-        if whole and not rest:
-            return counted(whole, name)
-    return counted(seconds, "second")
-
-
 def _invoices(config: InvoiceConfig) -> str:
     due = f"due within {counted(config.due_date_days, 'day')}" if config.due_date_days else "due at once"
-    opened = f"finalized {duration(config.finalization_delay_seconds)} after the draft"
+    opened = f"finalized {duration_in_words(config.finalization_delay_seconds)} after the draft"
     return f"Numbers such as {number_example(config)}; {due}; {opened}; days of {config.timezone}"
 
 
@@ -366,7 +357,13 @@ class SpokenPart:
 
 def spoken_parts(value: Mapping[str, Any]) -> list[SpokenPart]:
     """A value as it travels, in words: no field is left out that says something."""
-    return [_spoken(words(name), part) for name, part in value.items() if part not in ("", None, [], {})]
+    return [_spoken_field(name, part) for name, part in value.items() if part not in ("", None, [], {})]
+
+
+def _spoken_field(name: str, value: Any) -> SpokenPart:
+    if name.endswith("_seconds"):
+        return SpokenPart(words(name.removesuffix("_seconds")), duration_in_words(value))
+    return _spoken(words(name), value)
 
 
 def _spoken(label: str, value: Any) -> SpokenPart:

@@ -57,6 +57,7 @@ _CURRENCY = FormField(
     placeholder="each subscription's currency",
     hint="Invoices in another currency are converted to it",
 )
+_TAX_ID = FormField("tax_id", "VAT or tax id", longest=100, placeholder="DE123456789")
 _TAXES = FormSection(
     "Taxes",
     (
@@ -68,32 +69,45 @@ _TAXES = FormSection(
             initial=TaxTreatment.TAXABLE.value,
             options=((TaxTreatment.TAXABLE.value, "Are charged"), (TaxTreatment.EXEMPT.value, "Are not charged")),
         ),
-        FormField("tax_id", "VAT or tax id", longest=100, placeholder="DE123456789"),
+        _TAX_ID,
         FormField("metadata.gstin", "GSTIN", hint="In India"),
         FormField("metadata.pan", "PAN", hint="In India"),
     ),
     "Which rates it is charged stands in the catalogue, under Taxes.",
 )
-_E_INVOICES = FormSection(
-    "E-invoices",
-    (
-        FormField("metadata.buyer_reference", "Buyer reference", hint="Such as a Leitweg-ID", longest=200),
-        FormField("metadata.order_reference", "Order number", longest=200),
-        FormField(
-            "metadata.registration_number", "Number in a register", hint="Beside a VAT id, such as a CVR", longest=200
-        ),
-        FormField("metadata.mandate_reference", "Mandate", hint="Of a direct debit", longest=200),
-        FormField("metadata.debited_account", "Debited account", hint="An IBAN", longest=200),
-        FormField(
-            "metadata.electronic_address_scheme",
-            "Scheme of the electronic address",
-            placeholder="0204",
-            hint="A code of the EAS list: EM is e-mail",
-        ),
-        FormField("metadata.electronic_address_id", "Electronic address", longest=200),
-    ),
-    folded=True,
+_ORDER = (
+    FormField("metadata.buyer_reference", "Buyer reference", hint="Such as a Leitweg-ID", longest=200),
+    FormField("metadata.order_reference", "Order number", longest=200),
 )
+_REGISTER = FormField(
+    "metadata.registration_number", "Number in a register", hint="Beside a VAT id, such as a CVR", longest=200
+)
+_DIRECT_DEBIT = (
+    FormField("metadata.mandate_reference", "Mandate", hint="Of a direct debit", longest=200),
+    FormField("metadata.debited_account", "Debited account", hint="An IBAN", longest=200),
+)
+_ELECTRONIC_ADDRESS = (
+    FormField(
+        "metadata.electronic_address_scheme",
+        "Scheme of the electronic address",
+        placeholder="0204",
+        hint="A code of the EAS list: EM is e-mail",
+    ),
+    FormField("metadata.electronic_address_id", "Electronic address", longest=200),
+)
+_E_INVOICES = FormSection("E-invoices", (*_ORDER, _REGISTER, *_DIRECT_DEBIT, *_ELECTRONIC_ADDRESS), folded=True)
+
+
+@cache
+def billing_form() -> Sections:
+    """How invoices and e-invoices name a customer: that part of its whole form."""
+    return (
+        FormSection("Address", address_fields("address_")),
+        FormSection("Tax and register", (_TAX_ID, _REGISTER)),
+        FormSection("Its references", _ORDER, "E-invoices carry them; public buyers ask for one."),
+        FormSection("Direct debit", _DIRECT_DEBIT),
+        FormSection("Where e-invoices reach it", _ELECTRONIC_ADDRESS),
+    )
 
 
 @cache

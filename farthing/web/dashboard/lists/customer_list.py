@@ -39,6 +39,8 @@ from farthing.web.rendering.words import wording
 
 SHOWN_CURRENCIES = 3
 """In how many currencies what is owed has a column before anybody chooses."""
+SHOWN_WITH_OVERDUE = 2
+"""Up to how many currencies what of it is overdue has one too: more columns have no room beside one another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,9 @@ def _owed(code: str, *conditions: ColumnElement[bool]) -> ColumnElement[Any]:
 _OF_INVOICES = UNPAID.replace("status = 'published'", "invoices.status = 'published'", 1)
 
 
-def _money_columns(code: str, now: datetime, *, is_shown: bool) -> tuple[ListColumn[CustomerRow], ...]:
+def _money_columns(
+    code: str, now: datetime, *, is_shown: bool, shows_overdue: bool
+) -> tuple[ListColumn[CustomerRow], ...]:
     def shown(amount: Decimal, *, is_bad: bool = False) -> Markup | str:
         if not amount:
             return Markup('<span class="soft">–</span>')
@@ -113,7 +117,7 @@ def _money_columns(code: str, now: datetime, *, is_shown: bool) -> tuple[ListCol
             lambda row: plain(row.overdue(code)),
             sort=_owed(code, Invoice.due_date < now),
             is_number=True,
-            is_shown=is_shown,
+            is_shown=is_shown and shows_overdue,
             is_wide=True,
         ),
     )
@@ -123,7 +127,9 @@ def _columns(currencies: Sequence[str], now: datetime) -> tuple[ListColumn[Custo
     money = [
         column
         for place, code in enumerate(currencies)
-        for column in _money_columns(code, now, is_shown=place < SHOWN_CURRENCIES)
+        for column in _money_columns(
+            code, now, is_shown=place < SHOWN_CURRENCIES, shows_overdue=len(currencies) <= SHOWN_WITH_OVERDUE
+        )
     ]
     return (
         ListColumn(

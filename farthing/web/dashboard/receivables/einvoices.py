@@ -1,52 +1,29 @@
-"""E-invoices of invoices and credit notes: in which formats there is one, what is missing for the others, and where a
-buyer's details are said."""
+"""E-invoices of invoices and credit notes: in which formats there is one, and what is missing for the others."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-from litestar import Controller, Response, get, post
+from litestar import Controller, Response, get
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.api.errors import as_domain_error
-from farthing.core.encoding.decoding import convert
-from farthing.core.errors import FarthingError
 from farthing.credits.notes.einvoice import issued_note
 from farthing.credits.notes.tables import CreditNote
-from farthing.customers import lifecycle
-from farthing.customers.schemas import UpdateCustomerRequest
-from farthing.customers.tables import Customer
 from farthing.invoices.einvoice.assembly import IssuedDocument
 from farthing.invoices.einvoice.files import Availability, availabilities, file_answer, requested_format
 from farthing.invoices.einvoice.issued import issued_invoice
 from farthing.invoices.einvoice.national.rules import BUYER, SELLER
 from farthing.invoices.tables import Invoice
 from farthing.storage.queries.rows import find
-from farthing.web.access.visitors import changes, form_of, shows
-from farthing.web.rendering.answers import HttpRequest, done, refused, render
+from farthing.web.access.visitors import shows
+from farthing.web.dashboard.accounts.customer_form import billing_form
+from farthing.web.forms.fields import parts_of
+from farthing.web.rendering.answers import HttpRequest, render
 from farthing.web.rendering.words.field_names import in_words
 
-ADDRESS = {
-    "address_line1": "Street",
-    "address_line2": "Second line",
-    "address_postal_code": "Postal code",
-    "address_city": "City",
-    "address_state": "State or region",
-    "address_country": "Country code",
-    "tax_id": "VAT or tax id",
-}
-REFERENCES = {
-    "buyer_reference": "Buyer reference, such as a Leitweg-ID",
-    "order_reference": "Order number",
-    "registration_number": "Number in a register, beside a VAT id",
-    "mandate_reference": "Mandate of a direct debit",
-    "debited_account": "Account that is debited (IBAN)",
-    "electronic_address_scheme": "Scheme of the electronic address",
-    "electronic_address_id": "Electronic address",
-}
-"""What is kept in the customer's metadata."""
+_LABELS = {part.name.removeprefix("metadata."): part.label for part, _ in parts_of(billing_form())}
+"""What people call what a buyer is known by."""
 
 
 class EinvoicePages(Controller):
@@ -82,40 +59,6 @@ class EinvoicePages(Controller):
         note = await find(session, CreditNote, note_id)
         return await file_answer(note.tenant_id, await issued_note(session, note), asked)
 
-    @get("/customers/{customer_id:str}/billing-details", guards=[shows("customer")])
-    async def billing_details(self, customer_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
-        """What invoices say of a customer."""
-        customer = await find(session, Customer, customer_id)
-        return render(
-            request,
-            "billing_details.html",
-            customer=customer,
-            address=[(name, label, getattr(customer, name) or "") for name, label in ADDRESS.items()],
-            references=[(name, label, customer.meta.get(name, "")) for name, label in REFERENCES.items()],
-        )
-
-    @post("/customers/{customer_id:str}/billing-details", guards=[changes("customer")])
-    async def change_billing_details(
-        self, customer_id: str, request: HttpRequest, session: AsyncSession
-    ) -> Response[str]:
-        """Change what invoices say of a customer."""
-        here = f"/customers/{customer_id}/billing-details"
-        try:
-            customer = await find(session, Customer, customer_id)
-            asked = convert(_update(customer, form_of(request)), UpdateCustomerRequest)
-            await lifecycle.update(session, asked, customer_id=customer_id, strict_ids=False)
-        except (FarthingError, msgspec.ValidationError) as error:
-            return await refused(request, here, as_domain_error(error))
-        return done(request, here, "Saved. Invoices say it from now on.")
-
-
-def _update(customer: Customer, given: Mapping[str, str]) -> dict[str, Any]:
-    """The form as the body of an update: an empty reference is taken out of the metadata."""
-    said = {name: given.get(name, "").strip() for name in REFERENCES}
-    metadata = {name: text for name, text in customer.meta.items() if name not in REFERENCES}
-    metadata |= {name: text for name, text in said.items() if text}
-    return {**{name: given.get(name, "").strip() for name in ADDRESS}, "metadata": metadata}
-
 
 def _page(request: HttpRequest, issued: IssuedDocument, document: str, customer_id: str) -> Response[str]:
     formats = availabilities(issued)
@@ -136,7 +79,7 @@ def _name_of(field: str) -> str:
     whose, _, name = field.partition(".")
     name = name.removeprefix("metadata.")
     if whose == BUYER:
-        label = ADDRESS.get(name) or REFERENCES.get(name) or in_words(name)
+        label = _LABELS.get(name) or in_words(name)
         return f"The customer’s {label if label.startswith('VAT') else label[:1].lower() + label[1:]}"
     if whose == SELLER:
         return "Your " + in_words(name).lower().replace("vat", "VAT").replace("iban", "IBAN")

@@ -243,7 +243,7 @@ def reason(error: FarthingError) -> str:
         return "; ".join(f"{named_field(field)}: {plainly(str(why))}" for field, why in error.details.items())
     field = next(iter(error.details), "")
     if field and error.message.startswith(f"{field}: "):
-        return named_field(field) + error.message.removeprefix(field)
+        return f"{named_field(field)}: {plainly(error.message.removeprefix(f'{field}: '))}"
     return sentence(error.message)
 
 

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from farthing.core.errors import ValidationFailed
+from farthing.web.forms.durations import duration_in_words, seconds_in
 from farthing.web.rendering.typed_fields import number_in, start_of_day, start_of_next_day
 from tests.web.stage import Stage
 from tests.web.visitor import Visitor
@@ -52,3 +53,41 @@ async def test_a_comma_that_may_mean_two_amounts_moves_no_money(inside: Visitor,
     assert (await inside.post("/payments/new", paid)).status_code == 400
     assert (await own.account.get("/payments"))["items"] == []
     assert (await own.account.get(f"/wallets/{wallet['id']}"))["credit_balance"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("typed", "seconds"),
+    [
+        ("2 hours", 7200),
+        ("15 min", 900),
+        ("1 day, 12 hours and 30 minutes", 131_400),
+        ("1.5h", 5400),
+        ("1,440 minutes", 86_400),
+        ("0", 0),
+    ],
+)
+def test_a_duration_is_typed_in_words(typed: str, seconds: int) -> None:
+    assert seconds_in("wait", typed) == seconds
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 59, 60, 900, 5400, 7200, 86_400, 100_000, 366 * 86_400])
+def test_a_duration_that_is_shown_means_itself(seconds: int) -> None:
+    assert seconds_in("wait", duration_in_words(seconds)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("typed", "why"),
+    [
+        ("3600", "a number with days, hours or minutes"),
+        ("2 weeks", "a number with days, hours or minutes"),
+        ("-2 hours", "a number with days, hours or minutes"),
+        ("soon", "a number with days, hours or minutes"),
+        ("1,5 hours", "1,5 is no number"),
+        ("0.0001 seconds", "whole seconds"),
+        ("367 days", "at most 366 days"),
+    ],
+)
+def test_what_is_no_duration_is_said_at_its_field(typed: str, why: str) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        seconds_in("wait", typed)
+    assert why in refused.value.details["wait"]
