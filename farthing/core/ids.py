@@ -115,23 +115,34 @@ _RANDOM_BITS = 80
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 """The text of each ten bits."""
-_lock = Lock()
-_latest = 0
 
 
-def new_ulid() -> str:
-    """A bare ULID, as request ids use: 48 bits of the time in milliseconds, then 80 random ones.
+class _Ulids:
+    """Those of this process, as numbers: 48 bits of the time in milliseconds, then 80 random ones.
 
     Those of one millisecond count up from the first one, so that they sort as they were made.
     """
-    global _latest
-    millisecond = time.time_ns() // 1_000_000
-    with _lock:
-        if _latest >> _RANDOM_BITS == millisecond:
-            _latest += 1
-        else:
-            _latest = millisecond << _RANDOM_BITS | int.from_bytes(os.urandom(_RANDOM_BITS // 8))
-        return _text(_latest)
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._latest = 0
+
+    def make(self) -> int:
+        millisecond = time.time_ns() // 1_000_000
+        with self._lock:
+            if self._latest >> _RANDOM_BITS == millisecond:
+                self._latest += 1
+            else:
+                self._latest = millisecond << _RANDOM_BITS | int.from_bytes(os.urandom(_RANDOM_BITS // 8))
+            return self._latest
+
+
+_ULIDS = _Ulids()
+
+
+def new_ulid() -> str:
+    """A bare ULID, as request ids use."""
+    return _text(_ULIDS.make())
 
 
 def _text(number: int) -> str:

@@ -184,10 +184,7 @@ def _is_usual(scope: Any) -> bool:
     work: UnitOfWork | None = scope.get(KEY)
     if work is None or not work.body or scope.get("root_path"):
         return False
-    for name, value in scope["headers"]:
-        if name == b"host" and not _HOST.fullmatch(value):
-            return False
-    return True
+    return all(map(_HOST.fullmatch, [value for name, value in scope["headers"] if name == b"host"]))
 
 
 def _itself(request: HttpRequest) -> HttpRequest:
