@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
+from farthing.api.idempotency import claim
 from farthing.api.services import services_of
 from farthing.api.transport.ratelimit import Limiter
 from farthing.api.work import takes_long, unit_of_work
@@ -78,8 +79,6 @@ def any_caller(*, environment: bool = False, read_only: bool = True, senders: bo
 
 
 async def _begin(connection: Connection, caller: Caller, *, read_only: bool) -> None:
-    from farthing.api.idempotency import claim
-
     work = unit_of_work(connection)
     work.begin(caller, read_only=read_only, is_long=takes_long(connection))
     if not read_only:

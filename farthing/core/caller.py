@@ -17,6 +17,9 @@ Permissions = Mapping[str, frozenset[str]]
 """Entity name (or `*`) to actions (`read`, `write`, `delete` of events, or `*`)."""
 
 
+_NONE: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class RequestTerms:
     """What the settings of an environment say about requests.
@@ -59,11 +62,8 @@ class Caller:
 
     def may(self, action: str, entity: str) -> bool:
         """Whether any role grants `action` on `entity`, either of them possibly by `*`."""
-        return any(
-            action in granted or ANY in granted
-            for granted in (self.permissions.get(entity), self.permissions.get(ANY))
-            if granted
-        )
+        granted, everywhere = self.permissions.get(entity, _NONE), self.permissions.get(ANY, _NONE)
+        return action in granted or ANY in granted or action in everywhere or ANY in everywhere
 
     @property
     def only_sends(self) -> bool:

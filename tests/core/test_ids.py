@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 
 from ulid import ULID
 
-from farthing.core.ids import Kind, new_id, new_ulid
+from farthing.core.ids import Kind, new_id, new_ulid, stable_id
 
 
 def test_a_ulid_tells_when_it_was_made() -> None:
@@ -24,3 +25,8 @@ def test_threads_make_no_id_twice() -> None:
     with ThreadPoolExecutor(4) as threads:
         made = list(threads.map(lambda _: new_ulid(), range(5000)))
     assert len(set(made)) == len(made)
+
+
+def test_an_id_of_the_same_parts_stays_what_it_was() -> None:
+    digest = sha256(b"a\0b").digest()
+    assert stable_id(Kind.EVENT, "a", "b") == f"event_{ULID(digest[:16])}"

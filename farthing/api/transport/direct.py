@@ -184,7 +184,7 @@ def _is_usual(scope: Any) -> bool:
     work: UnitOfWork | None = scope.get(KEY)
     if work is None or not work.body or scope.get("root_path"):
         return False
-    return all(name != b"host" or _HOST.fullmatch(value) for name, value in scope["headers"])
+    return all(map(_HOST.fullmatch, [value for name, value in scope["headers"] if name == b"host"]))
 
 
 def _itself(request: HttpRequest) -> HttpRequest:

@@ -29,6 +29,12 @@ class Batch:
         """Whether it is one event, which one meter counts."""
         return len(self._placed) == len(self._counted) == 1
 
+    def single_row(self) -> list[str | None]:
+        """The parameters of an insertion `is_of_one`."""
+        ((place, arrival),) = self._placed
+        ((_, meter_id, measured),) = self._counted
+        return single_row(place, arrival, meter_id, measured)
+
     def ids(self) -> list[str]:
         return [arrival.event.id for _, arrival in self._placed]
 
@@ -80,8 +86,7 @@ async def insertion(environment: str, batch: Batch, condition: Sequence[str] = (
     """What answers the places of the new events; `condition` is the version of the meters, and the tenant."""
     if batch.is_of_one:
         sql = statements.INSERT_ONE_IF if condition else statements.INSERT_ONE
-        row = single_row(batch.columns(batch.properties()), batch.measured(), batch.notice())
-        return Statement(sql, [environment, *row, *condition])
+        return Statement(sql, [environment, *batch.single_row(), *condition])
     properties = await collect(map(quoted, batch.properties()), environment)
     columns = arrays(batch.columns(properties), batch.measured(), batch.notice())
     return Statement(statements.INSERT_IF if condition else statements.INSERT, [environment, *columns, *condition])

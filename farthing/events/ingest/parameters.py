@@ -9,6 +9,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+from farthing.events.ingest.arrivals import Arrival
+from farthing.events.ingest.contents import written
+from farthing.metering.quantity import MeasuredQuantity
+
 
 def as_text(value: Any) -> str | None:
     """A single value."""
@@ -57,10 +61,28 @@ def arrays(columns: Sequence[Any], measured: Sequence[Any], notice: Sequence[Any
     ]
 
 
-def single_row(columns: Sequence[Any], measured: Sequence[Any], notice: Sequence[Any]) -> list[str | None]:
+def single_row(place: int, arrival: Arrival, meter_id: str, measured: MeasuredQuantity) -> list[str | None]:
     """The same of a single event that one meter counts."""
-    at, customers = notice
-    return [*(as_text(value) for (value,) in (*columns, *measured)), at.isoformat(), text_array(customers)]
+    event, at, number = arrival.event, arrival.at.isoformat(), str(place)
+    return [
+        number,
+        event.timestamp.isoformat(),
+        at,
+        event.id,
+        event.external_customer_id,
+        event.event_name,
+        event.customer_id,
+        event.source,
+        written(event.properties),
+        as_text(arrival.sender.id),
+        number,
+        meter_id,
+        str(measured.quantity),
+        measured.key,
+        measured.quantity_error,
+        at,
+        text_array((event.external_customer_id,)),
+    ]
 
 
 def quoted(text: str) -> str:

@@ -50,11 +50,14 @@ class KeyHasher:
     """Hashes whole keys; a fast hash is right because keys are random, not chosen."""
 
     def __init__(self, master: str) -> None:
-        self._key = derived_key(master, "api-keys")
+        # begun once: to set the key costs more than to hash with it
+        self._keyed = hmac.new(derived_key(master, "api-keys"), digestmod="sha256")
 
     def hash(self, key: str) -> str:
         """Lower-case hex HMAC-SHA-256."""
-        return hmac.digest(self._key, key.encode(), "sha256").hex()
+        keyed = self._keyed.copy()
+        keyed.update(key.encode())
+        return keyed.hexdigest()
 
 
 def draw(type: SecretType) -> str:

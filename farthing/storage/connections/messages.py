@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
@@ -63,8 +64,14 @@ async def send_together(connection: Connection, statements: Sequence[Statement])
         return await connection.wait(_carry_out(connection, queries, transformer))
 
 
+@lru_cache(maxsize=1_000)
+def _encoded(sql: str) -> bytes:
+    """A statement's text as it is sent: the same bytes each time, of which the driver need not make the hash again."""
+    return sql.encode()
+
+
 def _query_of(statement: Statement, transformer: Transformer) -> _Query:
-    text = statement.sql.encode()
+    text = _encoded(statement.sql)
     if not statement.parameters:
         return _Query(text, (), None, None)
     parameters = transformer.dump_sequence(statement.parameters, [adapt.PyFormat.AUTO] * len(statement.parameters))
