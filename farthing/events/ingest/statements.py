@@ -17,8 +17,10 @@ CONFINE = (
 RULES = """
     SELECT (SELECT version FROM meter_versions WHERE environment_id = $2),
         (SELECT value FROM settings WHERE tenant_id = $1 AND environment_id = $2 AND key = 'event_ingestion_filter'
-            AND status = 'published')
+            AND status = 'published'),
+        ARRAY(SELECT id FROM event_store)
 """
+"""The version of the meters, the ingestion filter, and what is said of where events are (see `stores.place`)."""
 
 ARRIVALS = "%b::int[], %b::timestamptz[], %b::timestamptz[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::bigint[]"  # noqa: E501
 COLUMNS = "timestamp, ingested_at, id, external_customer_id, event_name, customer_id, source, properties, sent_by"
@@ -60,8 +62,9 @@ _AS_EXPECTED = """
             SELECT FROM settings WHERE tenant_id = ${tenant}::text AND environment_id = $1
                 AND key = 'event_ingestion_filter' AND status = 'published' AND value ->> 'enabled' = 'true'
         )
+        AND NOT EXISTS (SELECT FROM event_store)
 """
-"""What `RULES` would answer, as a condition: the meters are of this version, and the filter is off."""
+"""What `RULES` would answer, as a condition: the meters are of this version, the filter is off, and events are here."""
 
 
 def _insertion(rows: Rows, dimensions: str, order: str = "", *, conditional: bool = False) -> str:

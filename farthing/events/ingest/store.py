@@ -27,6 +27,7 @@ from farthing.events.ingest import statements
 from farthing.events.ingest.arrivals import (
     Appended,
     Arrival,
+    EventsElsewhere,
     EventsOfOthers,
     MetersChanged,
     Placed,
@@ -109,7 +110,7 @@ async def append_measured(
 
     Of several arrivals with one id the last counts. An id that is stored already is left alone if its content is the
     same, and else replaced with all that it counted. Raises MetersChanged, EventsOfOthers,
-    VoidedEvents or psycopg.Error; then
+    VoidedEvents, EventsElsewhere or psycopg.Error; then
     nothing was stored, unless the connection was lost during the commit, when nobody can tell; appending the same
     again is always right.
     """
@@ -229,7 +230,9 @@ async def _append(
             *(await insertion_unless_void(environment, batch) if at_once else ()),
         ],
     )
-    ((version, rule),) = rules
+    ((version, rule, places),) = rules
+    if places:
+        raise EventsElsewhere
     if (version or 0) != measured.version:
         await memory.at(connection, environment, version or 0)
         raise MetersChanged
@@ -246,10 +249,10 @@ async def _append(
             return Appended(refused=len(arrivals))
     if not stored:
         stored = await send_together(connection, await insertion_unless_void(environment, batch))
-    ((places,),), refused = stored
+    ((new,),), refused = stored
     if refused:
         raise VoidedEvents(event_id for (event_id,) in refused)
-    added: Sequence[int] = places or ()
+    added: Sequence[int] = new or ()
     done = Appended(added=len(added), refused=len({arrival.event.id for arrival in arrivals}) - len(latest))
     if len(added) < len(latest):
         known = set(added)
