@@ -469,9 +469,11 @@ async def test_who_goes_on_sending_while_events_move_loses_and_doubles_nothing(
                 await asyncio.sleep(0)
 
         sending = asyncio.create_task(go_on())
-        await moving.move_to_clickhouse(here, clickhouse, lambda _: None)
-        moved.set()
-        await sending
+        try:
+            await moving.move_to_clickhouse(here, clickhouse, lambda _: None)
+        finally:
+            moved.set()
+            await sending
         assert refused
         books.database = there
         stored, totals = await _everything(books)
