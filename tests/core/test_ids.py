@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from ulid import ULID
 
-from farthing.core.ids import Kind, new_id, new_ulid
+from farthing.core.ids import Kind, new_id, new_ids, new_ulid
 
 
 def test_a_ulid_tells_when_it_was_made() -> None:
@@ -24,3 +24,14 @@ def test_threads_make_no_id_twice() -> None:
     with ThreadPoolExecutor(4) as threads:
         made = list(threads.map(lambda _: new_ulid(), range(5000)))
     assert len(set(made)) == len(made)
+
+
+def test_ids_made_together_are_ulids_that_ascend_and_none_comes_twice() -> None:
+    made = new_ids(Kind.EVENT, 5000)
+    assert made == sorted(set(made))
+    assert len(made) == 5000
+    whens = {ULID.from_str(text.removeprefix("event_")).datetime for text in made}
+    assert len(whens) == 1
+    assert abs(whens.pop() - datetime.now(UTC)) < timedelta(minutes=1)
+    assert {letter for text in made for letter in text[-16:]} == set("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
+    assert new_ids(Kind.EVENT, 0) == []
