@@ -475,7 +475,12 @@ async def test_who_goes_on_sending_while_events_move_loses_and_doubles_nothing(
             moved.set()
             await sending
         assert refused
+        with pytest.raises(EventsElsewhere):
+            await books.send([event("after the move", 1)])
         books.database = there
+        again = await books.send([event("e1", 1), event("after the move", 1)])
+        assert (again.added, again.unchanged) == (1, 1), "what was refused is sent again, and some of what was not"
+        accepted.append("after the move")
         stored, totals = await _everything(books)
         assert [row[0] for row in stored] == sorted(accepted)
         assert sum(count for count, _ in totals.values()) == len(accepted)
