@@ -15,7 +15,9 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 CONNECTIONS = 64
 """Of each process; a request of the open model that finds none free waits for one, and its wait counts."""
@@ -127,9 +129,11 @@ async def closed_in_process(port: int, key: str, calls: Sequence[Call], clients:
     return answers
 
 
-async def open_in_process(port: int, key: str, calls: Sequence[Call], seconds: float) -> Answers:
-    """Each call at its own rate for so long, at random times (a Poisson process), as clients that do not know of one
-    another send; its latency counts from when it was due.
+async def open_in_process(
+    port: int, key: str, calls: Sequence[Call], seconds: float, until: asyncio.Future[Any] | None = None
+) -> Answers:
+    """Each call at its own rate for so long, or `until` something is done, at random times (a Poisson process), as
+    clients that do not know of one another send; its latency counts from when it was due.
     """
     chance = random.Random(len(calls))
     answers, began = Answers(), time.perf_counter()
@@ -152,7 +156,11 @@ async def open_in_process(port: int, key: str, calls: Sequence[Call], seconds: f
             task.add_done_callback(sent.discard)
             due += chance.expovariate(call.rate)
 
-    await asyncio.gather(*map(arrive, calls))
+    arriving = asyncio.gather(*map(arrive, calls))
+    await asyncio.wait({arriving} if until is None else {arriving, until}, return_when=asyncio.FIRST_COMPLETED)
+    arriving.cancel()  # nothing where all of them have arrived
+    with suppress(asyncio.CancelledError):
+        await arriving
     await asyncio.gather(*sent)
     answers.seconds = time.perf_counter() - began
     while not free.empty():

@@ -20,7 +20,7 @@ import httpx
 import psycopg
 
 from benchmarks.events.ingest import event
-from benchmarks.harness import KEY, Report, Service, cpu_of, service
+from benchmarks.harness import KEY, Report, Service, cpu_of, growth, service
 from benchmarks.raw_load import drive, post
 
 SECTION = "Writes"
@@ -32,7 +32,10 @@ SETTLED_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A write; `bodies` makes as many as are asked for on a running service, and `cpu_ms` is what it may cost."""
+    """A write; `bodies` makes as many as are asked for on a running service.
+
+    `cpu_ms` is what it may cost; 0 for no budget.
+    """
 
     what: str
     path: str
@@ -95,6 +98,20 @@ def _events(_: Service, count: int) -> list[bytes]:
     return [json.dumps(event(number)).encode() for number in range(count)]
 
 
+def _invoices_of(lines: int) -> Callable[[Service, int], list[bytes]]:
+    def made(running: Service, count: int) -> list[bytes]:
+        line = {"display_name": "Fee", "quantity": "1", "amount": "1"}
+        amount = str(lines)
+        body = {"customer_id": _customer(running), "currency": "usd", "line_items": [line] * lines}
+        return [json.dumps({**body, "amount_due": amount, "total": amount, "subtotal": amount}).encode()] * count
+
+    return made
+
+
+LINES = (10, 30, 100)
+CALLS_OF_LINES = {
+    lines: Call(f"one-off invoice of {lines} lines", "/invoices", _invoices_of(lines), 0) for lines in LINES
+}
 CALLS_MEASURED = (
     Call("customer created", "/customers", _customers, 1.2),
     Call("one-off invoice created and finalized", "/invoices", _invoices, 5),
@@ -113,7 +130,8 @@ async def measure(report: Report) -> None:
         for running in versions.values():
             _meter(running)
         wanted = os.environ.get("BENCH_ONLY", "")
-        for call in CALLS_MEASURED:
+        grown: dict[str, dict[int, float]] = {name: {} for name in versions}
+        for call in (*CALLS_MEASURED, *CALLS_OF_LINES.values()):
             if wanted not in call.what:
                 continue
             costs = {name: Costs() for name in versions}
@@ -125,7 +143,15 @@ async def measure(report: Report) -> None:
                         costs[name].database.append(database)
             for name, running in versions.items():
                 costs[name].statements = _statements(running, call)
-                report.add(SECTION, f"{name}{call.what}", str(costs[name]), "" if name else f"< {call.cpu_ms} ms")
+                budget = f"< {call.cpu_ms} ms" if call.cpu_ms and not name else ""
+                report.add(SECTION, f"{name}{call.what}", str(costs[name]), budget)
+                for lines, of_lines in CALLS_OF_LINES.items():
+                    if call is of_lines:
+                        grown[name][lines] = costs[name].whole
+        for name, by_lines in grown.items():
+            if by_lines:
+                what = f"{name}a one-off invoice's cost grows with its lines as"
+                report.add(SECTION, what, growth(by_lines), "at most n^1")
 
 
 def _round(running: Service, call: Call) -> tuple[float, float]:

@@ -4,7 +4,9 @@
     BENCH_STORY_EVENTS=50000000 make bench ARGS=story     50 million events: not run yet; hours on two cores
 
 `BENCH_STORY_CUSTOMERS` (5,000), `BENCH_STORY_EVENTS` (2,000,000) and `BENCH_STORY_RATE` (1: requests per second in all
-are 50 times that) set the size. The load is open: it does not wait for answers, before and during the billing.
+are 50 times that) set the size. The load is open: it does not wait for answers, before the billing and for as long as
+that runs. The month's events are laid down as what they count, without the events themselves; those that the load sends
+are stored whole.
 """
 
 from __future__ import annotations
@@ -25,13 +27,12 @@ from sqlalchemy import select
 
 from benchmarks.billing.run import BILLED, FINALIZED, company
 from benchmarks.harness import Report, Service, memory_mb, service
-from benchmarks.load import Answers, Call, opened
+from benchmarks.load import Answers, Call, open_in_process
 from farthing.billing.run.passes import Run
 from farthing.identity.credentials import keys
 from farthing.identity.tables import User
 from farthing.storage.postgres import Database
 from farthing.storage.scope import Scope
-from farthing.storage.tuning import size_mb
 from farthing.wiring import wire
 
 SECTION = "A billing day"
@@ -42,6 +43,8 @@ METERS = 3
 BULK = 100
 SECRET = "only for a benchmark, and long enough"
 QUIET_SECONDS = 10
+MOST_SECONDS = 24 * 3600.0
+LAG_PAUSE_SECONDS = 0.2
 SOME = 50
 """How many customers are asked for; the load goes over them in turn."""
 
@@ -60,21 +63,35 @@ async def measure(report: Report) -> None:
     # the duties of a worker would bill the past month by themselves
     with service(FARTHING_WORKER="false", FARTHING_SECRET_KEY=SECRET) as running:
         scope, key = await _company(running)
-        disk = size_mb(running.folder)
-        size = f"{CUSTOMERS:,} customers, {EVENTS:,} events"
-        report.add(SECTION, f"disk of {size}", f"{disk:,} MB")
-        quiet = await opened(running.port, key, _calls(), QUIET_SECONDS, processes=1)
+        calls = await _calls(running, scope)
+        before = await _disk_mb(running)
+        size = f"{CUSTOMERS:,} customers, {EVENTS:,} measured events"
+        report.add(SECTION, f"database of {size}", f"{before[0]:,} MB, log {before[1]:,} MB")
+        quiet = await open_in_process(running.port, key, calls, QUIET_SECONDS)
         _latencies(report, quiet, "before")
         for what, moment in (("rolled, invoiced and computed", BILLED), ("computed again and finalized", FINALIZED)):
-            billed, answers, lags = await _bill_under_load(running, scope, key, moment)
+            billed, answers, lags = await _bill_under_load(running, scope, key, calls, moment)
             cost = f"{billed.seconds:.1f} s ({billed.cpu_seconds:.1f} s), {billed.invoices:,} invoices"
             report.add(SECTION, f"billing day: {what}", cost)
             _latencies(report, answers, "during")
-            lag = f"median {statistics.median(lags) * 1000:.0f} ms, longest {max(lags) * 1000:.0f} ms"
+            lag = f"median {statistics.median(lags) * 1000:.0f} ms, longest {max(lags) * 1000:.0f} ms of {len(lags)}"
             report.add(SECTION, "from sending an event until it is counted", lag)
-        report.add(SECTION, "disk grew by", f"{size_mb(running.folder) - disk:,} MB")
+        after = await _disk_mb(running)
+        report.add(
+            SECTION, "the database grew by", f"{after[0] - before[0]:,} MB, its log by {after[1] - before[1]:,} MB"
+        )
         ours, database = memory_mb(running)
         report.add(SECTION, "memory of the server, and of PostgreSQL", f"{ours:.0f} MB, {database:.0f} MB")
+
+
+async def _disk_mb(running: Service) -> tuple[int, int]:
+    """What the database takes, and what its log (WAL), whose files PostgreSQL uses again."""
+    async with await psycopg.AsyncConnection.connect(running.admin_url, autocommit=True) as connection:
+        found = await connection.execute(
+            "SELECT pg_database_size(current_database()), (SELECT sum(size)::bigint FROM pg_ls_waldir())"
+        )
+        database, log = await found.fetchone() or (0, 0)
+    return database // 2**20, log // 2**20
 
 
 async def _company(running: Service) -> tuple[Scope, str]:
@@ -92,14 +109,19 @@ async def _company(running: Service) -> tuple[Scope, str]:
     return scope, key
 
 
-def _calls() -> list[Call]:
+async def _calls(running: Service, scope: Scope) -> list[Call]:
     """In a second: 20 summaries, 10 lists of invoices, 10 reads of a customer, 5 single events and 5 bulks of them."""
+    async with await psycopg.AsyncConnection.connect(running.admin_url, autocommit=True) as connection:
+        found = await connection.execute(
+            "SELECT id, external_id FROM customers WHERE environment_id = %s ORDER BY id LIMIT %s",
+            [scope.environment_id, SOME],
+        )
+        customers = await found.fetchall()
     calls = []
-    for number in range(1, SOME + 1):
-        customer_id = f"cust_{number % (CUSTOMERS - 1) + 1:08}"
-        event = {"event_name": "e0", "external_customer_id": f"c{number}", "properties": {"n": 1}}
+    for customer_id, external_id in customers:
+        event = {"event_name": "e0", "external_customer_id": external_id, "properties": {"n": 1}}
         bulk = json.dumps({"events": [event] * BULK}).encode()
-        share = RATE / SOME
+        share = RATE / len(customers)
         calls += [
             Call("summary", "GET", f"/v1/customers/{customer_id}/invoices/summary", rate=20 * share),
             Call("50 invoices", "GET", "/v1/invoices?limit=50", rate=10 * share),
@@ -111,20 +133,23 @@ def _calls() -> list[Call]:
 
 
 async def _bill_under_load(
-    running: Service, scope: Scope, key: str, moment: datetime
+    running: Service, scope: Scope, key: str, calls: list[Call], moment: datetime
 ) -> tuple[Billed, Answers, list[float]]:
-    """Bill in a process of its own while the load goes on, a stretch of it after the other until that is done."""
-    answers, lags = Answers(), []
+    """Bill in a process of its own while the load goes on, which ends with it."""
+    lags: list[float] = []
+
+    async def measure_lags() -> None:
+        while not billing.done():
+            lags.append(await _lag(running, scope, key))
+            await asyncio.sleep(LAG_PAUSE_SECONDS)
+
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         billing = asyncio.create_task(
             asyncio.to_thread(pool.apply, _bill, (running.database_url, scope, moment)), name="billing"
         )
-        while not billing.done():
-            stretch, lag = await asyncio.gather(
-                opened(running.port, key, _calls(), QUIET_SECONDS / 2), _lag(running, scope, key)
-            )
-            answers.add(stretch)
-            lags.append(lag)
+        answers, _ = await asyncio.gather(
+            open_in_process(running.port, key, calls, MOST_SECONDS, billing), measure_lags()
+        )
         return await billing, answers, lags
 
 

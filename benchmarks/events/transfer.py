@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import psycopg
 
-from benchmarks.harness import Report, Service, cpu_of, service
+from benchmarks.harness import Report, Service, cpu_of, growth, service
 
 SECTION = "Files in and out"
 ROWS = int(os.environ.get("FARTHING_BENCH_ROWS", "1000000"))
@@ -35,12 +35,17 @@ class Cost:
     database_cpu: float
     peak_mb: float
 
+    @property
+    def worked(self) -> float:
+        return self.cpu + self.database_cpu
+
     def __str__(self) -> str:
         return f"{self.seconds:.0f} s ({self.cpu:.0f} + {self.database_cpu:.0f} s CPU), {self.peak_mb:.0f} MB"
 
 
 async def measure(report: Report) -> None:
     """Events in and out at three sizes, each in a deployment of its own, and invoices with lines out."""
+    costs: dict[str, dict[int, float]] = {}
     for rows in (ROWS // 10, ROWS * 3 // 10, ROWS):
         with service(FARTHING_SECRET_KEY=SECRET) as running:
             async with running.client() as client:
@@ -50,11 +55,14 @@ async def measure(report: Report) -> None:
             budget = "< 120 s" if rows == 1_000_000 else ""
             taken = _run(running, "import", "events", events)
             report.add(SECTION, f"import of {rows:,} events from CSV", str(taken), budget)
+            costs.setdefault("import of events", {})[rows] = taken.worked
             for ending, name in (("csv", "CSV"), ("parquet", "Parquet")):
                 sent = _run(running, "export", "events", running.folder / f"out.{ending}")
                 report.add(SECTION, f"export of {rows:,} events to {name}", str(sent), "memory flat")
+                costs.setdefault(f"export of events to {name}", {})[rows] = sent.worked
             if rows == ROWS:
                 await _measure_invoices(report, running)
+    _say_growth(report, costs)
 
 
 async def _measure_invoices(report: Report, running: Service) -> None:
@@ -66,6 +74,7 @@ async def _measure_invoices(report: Report, running: Service) -> None:
         made = await client.post("/invoices", json={**body, "subtotal": "100", "line_items": lines})
         made.raise_for_status()
     before = 1
+    costs: dict[str, dict[int, float]] = {}
     for invoices in (ROWS // 100, ROWS * 3 // 100, ROWS // 10):
         _copy_invoice(running, made.json()["id"], before, invoices)
         before = invoices
@@ -74,6 +83,14 @@ async def _measure_invoices(report: Report, running: Service) -> None:
                 sent = _run(running, "export", entity, running.folder / f"{entity}.{ending}")
                 what = f"export of {name}{invoices:,} invoices with two lines, {ending}"
                 report.add(SECTION, what, str(sent), "memory flat")
+                costs.setdefault(f"export of {name}invoices, {ending}", {})[invoices] = sent.worked
+    _say_growth(report, costs)
+
+
+def _say_growth(report: Report, costs: dict[str, dict[int, float]]) -> None:
+    """How the CPU of each file grows with its rows; to start the command is part of it."""
+    for what, by_rows in costs.items():
+        report.add(SECTION, f"{what}: CPU grows with rows as", growth(by_rows), "at most n^1")
 
 
 def _copy_invoice(running: Service, invoice_id: str, before: int, until: int) -> None:

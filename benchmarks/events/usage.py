@@ -10,7 +10,7 @@ from functools import partial
 
 import psycopg
 
-from benchmarks.harness import Report, Service, median_ms, service
+from benchmarks.harness import Report, Service, growth, median_ms, service
 from farthing.calendar.windows import WindowSize
 from farthing.events.usage import usage_query
 from farthing.events.usage.usage_statement import UsageQuery
@@ -21,7 +21,8 @@ from farthing.wiring import wire
 
 SECTION = "Usage"
 EVENTS = int(os.environ.get("BENCH_EVENTS", "10000000"))
-HEAVY = 1_000_000
+HEAVY = int(os.environ.get("BENCH_HEAVY", "1000000"))
+MIDDLING = HEAVY // 10
 TYPICAL = 10_000
 START = datetime(2025, 6, 1, tzinfo=UTC)
 END = datetime(2025, 7, 1, tzinfo=UTC)
@@ -53,6 +54,7 @@ async def measure(report: Report) -> None:
 
 async def _measure(report: Report, database: Database) -> None:
     typical = UsageQuery(METER, START, END, frozenset({"customer-7"}))
+    middling = dataclasses.replace(typical, customers=frozenset({"middling"}))
     heavy = dataclasses.replace(typical, customers=frozenset({"heavy"}))
 
     async def ask(query: UsageQuery) -> None:
@@ -66,13 +68,16 @@ async def _measure(report: Report, database: Database) -> None:
     kinds = (AggregationType.SUM, AggregationType.LATEST, AggregationType.COUNT_UNIQUE, AggregationType.WEIGHTED_SUM)
     for how in kinds:
         meter = dataclasses.replace(METER, aggregation=Aggregation(how, "tokens"))
-        for what, query, budget, times in (
-            (f"one customer's month, {TYPICAL:,} events", typical, "< 10 ms", 30),
-            (f"a heavy customer's month, {HEAVY:,} events", heavy, "< 300 ms", 5),
+        medians = {}
+        for what, events, query, budget, times in (
+            ("one customer's month", EVENTS // _customers(), typical, "< 10 ms", 30),
+            ("a larger customer's month", MIDDLING, middling, "", 10),
+            ("a heavy customer's month", HEAVY, heavy, "< 300 ms", 5),
         ):
             asked = dataclasses.replace(query, meter=meter)
-            median = await median_ms(partial(ask, asked), times, 2)
-            report.add(SECTION, f"{how}: {what}", f"{median:.1f} ms", budget)
+            medians[events] = await median_ms(partial(ask, asked), times, 2)
+            report.add(SECTION, f"{how}: {what}, {events:,} events", f"{medians[events]:.1f} ms", budget)
+        report.add(SECTION, f"{how} grows with the customer's events as", growth(medians), "at most n^1")
     median = await median_ms(lambda: days(heavy), 5, 1)
     report.add(SECTION, f"SUM by day: a heavy customer's month, {HEAVY:,} events", f"{median:.1f} ms")
     customers = _customers()
@@ -97,6 +102,7 @@ def _fill(running: Service) -> None:
         given = {"meter": METER.id, "environment": SCOPE.environment_id, "start": START}
         heavy = {"first": 1, "count": HEAVY, "customer": "heavy", "customers": 1}
         many = {"first": 10**9, "count": EVENTS, "customer": "customer-", "customers": _customers()}
-        for query in (heavy, many):
+        middling = {"first": 5 * 10**8, "count": MIDDLING, "customer": "middling", "customers": 1}
+        for query in (heavy, middling, many):
             connection.execute(_FILL, {**given, **query})
         connection.execute("VACUUM (ANALYZE) meter_usage")

@@ -198,8 +198,15 @@ class PendingEventWrite(InEnvironment, Base):
     )
 
 
+HERE, MOVING = "here", "moving"
+"""Ids of `EventStorePlace`: where events are, and where they are being moved to or from."""
+
+
 class EventStorePlace(Base):
-    """One row where events are not stored in this database: where they are. See `events.stores.place`."""
+    """One row where events are not stored in this database: where they are. See `events.stores.place`.
+
+    Every append reads it: without a row here, none stores events in this database that belong elsewhere.
+    """
 
     __tablename__ = "event_store"
     label = "Event store"

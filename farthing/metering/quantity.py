@@ -24,6 +24,8 @@ _ONE = Decimal(1)
 _UNIT = _ONE.scaleb(-FRACTION_DIGITS)
 # Wider than any number an event can hold, so that a product is rounded once, by the rule below, and not before.
 _UNROUNDED = Context(prec=1_000_000, rounding=ROUND_HALF_UP)
+_PLAIN = 10**15
+"""An integer that is positive and less than this is a quantity as it is."""
 _MISSING = object()
 
 
@@ -47,7 +49,7 @@ def quantity_of(meter: Meter, event: UsageEvent) -> MeasuredQuantity | None:
     Rule: docs/rules/metering.md#quantity-of-an-event
     """
     properties = event.properties
-    if event.event_name != meter.event_name or not matches(meter.conditions, properties):
+    if event.event_name != meter.event_name or (meter.conditions and not matches(meter.conditions, properties)):
         return None
     aggregation = meter.aggregation
     measured = _RULES[aggregation.type](aggregation, properties)
@@ -114,6 +116,8 @@ def _read(
     value = properties.get(aggregation.field or "", _MISSING)
     if value is _MISSING:
         return _NOTHING
+    if type(value) is int and multiplier is None and 0 < value < _PLAIN:
+        return MeasuredQuantity(Decimal(value))  # what most events say needs none of what follows
     number = read_number(value)
     if not isinstance(number, Decimal):
         return _FLAGGED[number]

@@ -54,6 +54,15 @@ async def test_what_waits_for_a_slow_server_counts_from_when_it_was_due() -> Non
     assert answers.percentile("a", 0.99) > 2 * delay * 1000, "waiting for a connection is part of it"
 
 
+async def test_an_open_load_ends_with_what_it_goes_beside() -> None:
+    """Also where its next request is not due for long."""
+    async with answering(200) as port:
+        calls = [Call("often", "GET", "/", rate=200), Call("seldom", "GET", "/", rate=0.001)]
+        answers = await open_in_process(port, "key", calls, 600, asyncio.create_task(asyncio.sleep(0.2)))
+    assert answers.latencies.keys() == {"often"}
+    assert answers.seconds < 60
+
+
 @pytest.mark.parametrize(
     ("costs", "expected"),
     [

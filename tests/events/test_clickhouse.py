@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import gzip
+import itertools
 import random
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -36,7 +37,7 @@ from farthing.doctor.examination import audit
 from farthing.events.analytics import listing
 from farthing.events.corrections.changing import Amendment, amend_events, delete_event, void_events
 from farthing.events.corrections.schemas import AmendedEventRequest
-from farthing.events.ingest.arrivals import sender_named
+from farthing.events.ingest.arrivals import EventsElsewhere, sender_named
 from farthing.events.ingest.incoming import AcceptedTimes
 from farthing.events.requests import GetEventsRequest
 from farthing.events.stores import moving
@@ -510,6 +511,55 @@ async def test_events_move_there_and_back_and_an_interrupted_move_goes_on(
         books.database = here
         assert await _everything(books) == before
         await confirm_place(here, None)
+    await here.close()
+    await there.close()
+
+
+async def test_who_goes_on_sending_while_events_move_loses_and_doubles_nothing(
+    new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was overlooked, because it had no connection when the move began: `opened` has no name of ours."""
+    url = new_database()
+    clickhouse = FaultyClickHouse(f"moved_{uuid.uuid4().hex[:8]}")
+    here, there = Database(url, wire(), pool_size=4), Database(url, wire(clickhouse_store(clickhouse)), pool_size=4)
+    monkeypatch.setattr(moving, "BATCH", 5)
+    async with Account("http://nowhere", settings_for(url), here) as account, opened(here) as books:
+        books.scope = account.scope
+        await books.add_meters([summed()])
+        accepted = [f"e{n}" for n in range(30)]
+        await books.send([event(name, 1) for name in accepted])
+        moved, refused = asyncio.Event(), 0
+
+        async def go_on() -> None:
+            nonlocal refused
+            for number in itertools.count():
+                given = event(f"later {number}", 1)
+                try:
+                    # with ids of its own, and with ids that are made as events come in, which are stored in another way
+                    await books.send([given], have_fresh_ids=number % 2 == 0)
+                    accepted.append(given.id)
+                except EventsElsewhere:
+                    refused += 1
+                if moved.is_set():
+                    return
+                await asyncio.sleep(0)
+
+        sending = asyncio.create_task(go_on())
+        try:
+            await moving.move_to_clickhouse(here, clickhouse, lambda _: None)
+        finally:
+            moved.set()
+            await sending
+        assert refused
+        with pytest.raises(EventsElsewhere):
+            await books.send([event("after the move", 1)])
+        books.database = there
+        again = await books.send([event("e1", 1), event("after the move", 1)])
+        assert (again.added, again.unchanged) == (1, 1), "what was refused is sent again, and some of what was not"
+        accepted.append("after the move")
+        stored, totals = await _everything(books)
+        assert [row[0] for row in stored] == sorted(accepted)
+        assert sum(count for count, _ in totals.values()) == len(accepted)
     await here.close()
     await there.close()
 

@@ -140,6 +140,24 @@ async def test_fresh_ids_that_are_stored_again_after_a_lost_answer_count_once(ea
         assert await total(books, counting, "c1") == 6
 
 
+async def test_events_are_accepted_in_the_order_of_the_request_whatever_order_they_are_stored_in(
+    database: Database,
+) -> None:
+    async with opened(database) as books:
+        await books.add_meters([meter()])
+        sent = [event(f"e{n}", n, minute=0, customer=f"c{n * 7 % 5}") for n in range(20)]
+        await books.send(sent, have_fresh_ids=True)
+        await books.send(sent[:1], have_fresh_ids=True)  # the meters are known now: stored by the other statement
+        others = [event(f"f{n}", n, minute=0, customer=f"c{n * 7 % 5}") for n in range(20)]
+        await books.send(others, have_fresh_ids=True)
+        async with database.transaction(books.scope) as session:
+            ids = list(await session.scalars(text("SELECT id FROM events ORDER BY sequence")))
+            amounts = text("SELECT quantity FROM meter_usage ORDER BY sequence")
+            counted = [int(quantity) for quantity in await session.scalars(amounts)]
+    assert ids == [given.id for given in (*sent, *others)]
+    assert counted == [*range(20), *range(20)]
+
+
 async def test_the_same_content_changes_nothing_not_even_the_order(each_store: Database) -> None:
     async with opened(each_store) as books:
         latest = replace(meter(), aggregation=Aggregation(AggregationType.LATEST, "x"))

@@ -15,7 +15,13 @@ from sqlalchemy.types import String
 
 from farthing.core.ids import Kind, new_id
 from farthing.customers.tables import Customer, TaxTreatment
-from farthing.events.ingest.parameters import array, text_array
+from farthing.events.ingest.parameters import (
+    array_of_quoted,
+    number_array,
+    quoted_runs,
+    text_array,
+    time_array,
+)
 from farthing.storage.connections.messages import Statement, send_together
 from farthing.storage.postgres import ask_together, send_with_commit
 from farthing.storage.queries.kept import answer_to, answers_to, kept
@@ -218,11 +224,24 @@ async def test_arrays_written_by_hand_are_read_as_what_they_were(account: Accoun
     numbers = [0, None, Decimal("-1.50"), Decimal("1E+5"), 2**62]
     moment = datetime(2026, 1, 31, 9, 30, 0, 123000, tzinfo=UTC)
     asked = Statement(
-        "SELECT $1::text[], $2::numeric[], $3::timestamptz[]", (text_array(texts), array(numbers), array([moment]))
+        "SELECT $1::text[], $2::numeric[], $3::timestamptz[]",
+        (text_array(texts), number_array(numbers), time_array([moment])),
     )
     async with account.transaction() as session:
         ((row,),) = await ask_together(session, [asked])
     assert row == (texts, numbers, [moment])
+    whole = [text for text in texts if text is not None] * 20_000
+    several = [text_array(whole), text_array([""]), text_array([]), array_of_quoted(quoted_runs(whole))]
+    asked = Statement("SELECT $1::text[], $2::text[], $3::text[], $4::text[]", several)
+    async with account.transaction() as session:
+        ((row,),) = await ask_together(session, [asked])
+    assert row == (whole, [""], [], whole)
+
+
+@pytest.mark.parametrize("texts", [["a", "b\0c"], ["\0", None], ["\0"]])
+def test_an_array_does_not_take_a_nul_for_the_end_of_an_element(texts: list[str | None]) -> None:
+    with pytest.raises(psycopg.DataError, match="NUL"):
+        text_array(texts)
 
 
 FAILING = Statement("SELECT 1 / 0")

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from farthing.core.errors import ServiceUnavailable
 from farthing.events.ingest.contents import read
 from farthing.events.ingest.measuring import Measurements
 from farthing.metering.event import UsageEvent, same_content
@@ -77,6 +78,13 @@ class EventsOfOthers(Exception):
     def __init__(self, ids: Iterable[str]) -> None:
         super().__init__("events of others")
         self.ids = frozenset(ids)
+
+
+class EventsElsewhere(ServiceUnavailable):
+    """Events are being moved to another store, or were: this process is to be stopped and started anew."""
+
+    def __init__(self) -> None:
+        super().__init__("Events are being moved to another store; nothing was accepted")
 
 
 class VoidedEvents(Exception):

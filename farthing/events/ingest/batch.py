@@ -11,7 +11,7 @@ from farthing.events.ingest import statements
 from farthing.events.ingest.arrivals import Placed, count_unmetered
 from farthing.events.ingest.contents import written
 from farthing.events.ingest.measuring import Measurements
-from farthing.events.ingest.parameters import arrays, quoted, single_row, text_array
+from farthing.events.ingest.parameters import arrays, quoted_runs, single_row, text_array
 from farthing.storage.connections.messages import Statement
 
 
@@ -87,7 +87,7 @@ async def insertion(environment: str, batch: Batch, condition: Sequence[str] = (
     if batch.is_of_one:
         sql = statements.INSERT_ONE_IF if condition else statements.INSERT_ONE
         return Statement(sql, [environment, *batch.single_row(), *condition])
-    properties = await collect(map(quoted, batch.properties()), environment)
+    properties = await collect(quoted_runs(batch.properties()), environment)
     columns = arrays(batch.columns(properties), batch.measured(), batch.notice())
     return Statement(statements.INSERT_IF if condition else statements.INSERT, [environment, *columns, *condition])
 

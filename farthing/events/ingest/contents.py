@@ -26,4 +26,5 @@ def read(text: str) -> dict[str, Any]:
 
 def to_milliseconds(moment: datetime) -> datetime:
     """Event time is kept to the millisecond, cut."""
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    beyond = moment.microsecond % 1000
+    return moment.replace(microsecond=moment.microsecond - beyond) if beyond else moment

@@ -18,7 +18,7 @@ from farthing.core.encoding.shapes import below, shape_of, unknown_paths
 from farthing.core.encoding.times import Moment
 from farthing.core.encoding.wire import BadField
 from farthing.core.errors import ValidationFailed
-from farthing.core.ids import Kind, new_id, stable_id
+from farthing.core.ids import Kind, new_ids, stable_id
 from farthing.core.slices import collect
 from farthing.events.ingest.arrivals import Arrival, Sender
 from farthing.events.ingest.contents import to_milliseconds
@@ -191,12 +191,25 @@ def _years_after(day: date, years: int) -> date | None:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Circumstances:
+    """How the events of one request come: `token` is the same in its repeats."""
+
+    now: datetime
+    sender: Sender
+    token: str | None
+    times: AcceptedTimes
+    event_time: datetime
+    """The time of events that have none."""
+
+
 def arrival_of(
     given: IngestEventRequest, now: datetime, sender: Sender, token: str | None, times: AcceptedTimes
 ) -> Arrival:
     """One event that arrives at `now` with a request; `token` is the same in its repeats. Raises ValidationFailed."""
     try:
-        return _arrival(given, now, sender, token, times)
+        event_id = given.event_id or _made_ids([0], token)[0]
+        return _arrival(given, event_id, _Circumstances(now, sender, token, times, to_milliseconds(now)))
     except BadField as error:
         raise ValidationFailed.of(error.field, error.reason) from error
 
@@ -210,9 +223,11 @@ def arrivals_of(
     """
     arrivals: list[Arrival] = []
     problems: list[Problem] = []
+    circumstances = _Circumstances(now, sender, token, times, to_milliseconds(now))
+    made_ids = iter(_made_ids([index for index, event in enumerate(given) if not event.event_id], token))
     for index, event in enumerate(given):
         try:
-            arrivals.append(_arrival(event, now, sender, token, times, index))
+            arrivals.append(_arrival(event, event.event_id or next(made_ids), circumstances))
         except BadField as error:
             problems.append({"index": index, "field": error.field, "message": error.reason})
     if problems:
@@ -220,30 +235,35 @@ def arrivals_of(
     return arrivals
 
 
-def _arrival(
-    given: IngestEventRequest, now: datetime, sender: Sender, token: str | None, times: AcceptedTimes, index: int = 0
-) -> Arrival:
-    untimed = given.timestamp is None or given.timestamp == _NO_TIME
-    if given.timestamp is not None and not untimed:
-        times.require(given.timestamp)
+def _made_ids(places: Sequence[int], token: str | None) -> list[str]:
+    """Ids for the events at these places of a request: those of one with a `token` are the same in every repeat."""
+    if token is None:
+        return new_ids(Kind.EVENT, len(places))
+    return [stable_id(Kind.EVENT, token, str(place)) for place in places]
+
+
+def _arrival(given: IngestEventRequest, event_id: str, circumstances: _Circumstances) -> Arrival:
+    timestamp = given.timestamp
+    untimed = timestamp is None or timestamp == _NO_TIME
+    if timestamp is None or untimed:
+        timestamp = circumstances.event_time
+    else:
+        circumstances.times.require(timestamp)
+    token = circumstances.token
     return Arrival(
-        _event(given, now, token, index),
-        now,
-        sender,
+        _event(given, event_id, timestamp),
+        circumstances.now,
+        circumstances.sender,
         keeps_stored_time=untimed and token is not None,
         has_fresh_id=token is None and not given.event_id,
     )
 
 
-def _event(given: IngestEventRequest, now: datetime, token: str | None = None, index: int = 0) -> UsageEvent:
-    """`index` is its place in a request that has a `token`: without an id it gets the same one in every repeat."""
-    timestamp = now
-    if given.timestamp is not None and given.timestamp != _NO_TIME:
-        timestamp = given.timestamp
+def _event(given: IngestEventRequest, event_id: str, timestamp: datetime) -> UsageEvent:
     if not given.external_customer_id.strip():
         raise BadField("external_customer_id", "must not be empty")
     return UsageEvent(
-        id=_short("event_id", given.event_id) if given.event_id else _fresh_id(token, index),
+        id=_short("event_id", event_id),
         event_name=_short("event_name", given.event_name.strip()),
         external_customer_id=_short("external_customer_id", given.external_customer_id),
         timestamp=to_milliseconds(timestamp),
@@ -251,10 +271,6 @@ def _event(given: IngestEventRequest, now: datetime, token: str | None = None, i
         source=given.source or "",
         customer_id=given.customer_id or "",
     )
-
-
-def _fresh_id(token: str | None, index: int) -> str:
-    return new_id(Kind.EVENT) if token is None else stable_id(Kind.EVENT, token, str(index))
 
 
 def _short(field: str, text: str) -> str:
@@ -320,7 +336,7 @@ def _read_piece(index: int, piece: msgspec.Raw) -> IngestEventRequest | list[Pro
         return [{"index": index, "field": "event", "message": _TOO_LARGE}]
     try:
         event = _read(IngestEventRequest, body)
-        _event(event, _NO_TIME)
+        _event(event, event.event_id or "made when it is taken in", _NO_TIME)
     except ValidationFailed as error:
         return [{"index": index, "field": field, "message": reason} for field, reason in error.details.items()]
     except BadField as error:

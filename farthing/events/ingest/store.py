@@ -27,6 +27,7 @@ from farthing.events.ingest import statements
 from farthing.events.ingest.arrivals import (
     Appended,
     Arrival,
+    EventsElsewhere,
     EventsOfOthers,
     MetersChanged,
     Placed,
@@ -109,7 +110,7 @@ async def append_measured(
 
     Of several arrivals with one id the last counts. An id that is stored already is left alone if its content is the
     same, and else replaced with all that it counted. Raises MetersChanged, EventsOfOthers,
-    VoidedEvents or psycopg.Error; then
+    VoidedEvents, EventsElsewhere or psycopg.Error; then
     nothing was stored, unless the connection was lost during the commit, when nobody can tell; appending the same
     again is always right.
     """
@@ -189,13 +190,19 @@ async def _append_at_once(
     is_usual = measured.version >= 0 and environment not in memory.filtering
     if not is_usual or not all(arrival.has_fresh_id for arrival in arrivals):
         return None
-    batch = Batch(list(enumerate(arrivals)), measured)
+    # customers lead two of the indexes: a page that several rows of a batch enter is read once
+    placed = sorted(enumerate(arrivals), key=lambda numbered: numbered[1].event.external_customer_id)
+    batch = Batch(placed, measured)
     condition = (str(measured.version), scope.tenant_id)
     confining = Statement(statements.CONFINE, (scope.tenant_id, environment))
     # without BEGIN: PostgreSQL commits a message at its end, or all of it fails
-    _, ((places,),) = await send_together(connection, (confining, await insertion(environment, batch, condition)))
-    if len(places or ()) < len(arrivals):
-        return None  # the condition does not hold, or they were stored before and the answer to that was lost
+    insert = await insertion(environment, batch, condition)
+    try:
+        _, ((places,),) = await send_together(connection, (confining, insert))
+    except psycopg.errors.UniqueViolation:
+        return None  # they were stored before, and the answer to that was lost
+    if not places:
+        return None  # the condition does not hold
     return Appended(added=len(arrivals), unmetered=batch.unmetered(None))
 
 
@@ -223,7 +230,9 @@ async def _append(
             *(await insertion_unless_void(environment, batch) if at_once else ()),
         ],
     )
-    ((version, rule),) = rules
+    ((version, rule, places),) = rules
+    if places:
+        raise EventsElsewhere
     if (version or 0) != measured.version:
         await memory.at(connection, environment, version or 0)
         raise MetersChanged
@@ -240,10 +249,10 @@ async def _append(
             return Appended(refused=len(arrivals))
     if not stored:
         stored = await send_together(connection, await insertion_unless_void(environment, batch))
-    ((places,),), refused = stored
+    ((new,),), refused = stored
     if refused:
         raise VoidedEvents(event_id for (event_id,) in refused)
-    added: Sequence[int] = places or ()
+    added: Sequence[int] = new or ()
     done = Appended(added=len(added), refused=len({arrival.event.id for arrival in arrivals}) - len(latest))
     if len(added) < len(latest):
         known = set(added)

@@ -2,14 +2,16 @@
 
 The copy goes through environments, and in each through events by id and through usage by its key, in batches that may
 be repeated: what was interrupted goes on where it stopped. Nothing may be stored meanwhile: a row in PostgreSQL keeps
-every process from starting until the move has ended or was given up. At the end counts and sums of both stores are
-compared, per environment, event name or meter, and day; only if nothing differs does the new store hold the events, and
-the former one is emptied in the same transaction.
+every process from starting until the move has ended or was given up, and every append reads it, so that a process that
+was overlooked (cut off from the database, say, when the move began) accepts nothing. At the end counts and sums of both
+stores are compared, per environment, event name or meter, and day, while PostgreSQL lets nobody write; only if nothing
+differs does the new store hold the events, and the former one is emptied in the same transaction.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -30,9 +32,17 @@ from farthing.events.stores.clickhouse.moments import (
 from farthing.events.stores.clickhouse.records import EventTableRow, IdTableRow, text_of_properties, usage_record
 from farthing.events.stores.clickhouse.schema import BY_NAME, EVENTS, IDS, STORE, TABLES, USAGE, local_name
 from farthing.events.stores.clickhouse.store import clickhouse_store
-from farthing.events.stores.place import HERE, MOVING, StoresDiffer, make_tables, scopes_of, set_place, take, token_of
+from farthing.events.stores.place import (
+    ONE_AT_A_TIME,
+    StoresDiffer,
+    make_tables,
+    scopes_of,
+    set_place,
+    take,
+    token_of,
+)
 from farthing.events.stores.postgres import POSTGRES
-from farthing.events.tables import EventStorePlace
+from farthing.events.tables import HERE, MOVING, EventStorePlace
 from farthing.events.usage.event_store import EventStore
 from farthing.storage.postgres import Database, UnsafeDatabase, scope_of
 from farthing.storage.scope import SYSTEM, Scope
@@ -46,6 +56,10 @@ _OTHERS = text(
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'farthing%' "
     "AND application_name <> :own AND pid <> pg_backend_pid()"
 )
+_PATIENTLY = text(
+    "SELECT set_config('lock_timeout', '60s', true), set_config('idle_in_transaction_session_timeout', '0', true)"
+)
+_STAND_STILL = text("LOCK TABLE events, meter_usage IN SHARE MODE")
 _EVENTS = text(
     """
     SELECT id, event_name, external_customer_id, timestamp, customer_id, source, properties::text AS properties,
@@ -109,10 +123,9 @@ class _CopiedPage:
 
 async def move_to_clickhouse(database: Database, clickhouse: ClickHouse, report: Report) -> int:
     """Move all events from PostgreSQL; how many rows. Raises UnsafeDatabase, StoresDiffer, ServiceUnavailable."""
-    await _require_alone(database)
-    await make_tables(clickhouse)
     address = str(clickhouse.address)
-    async with database.transaction(SYSTEM) as session:
+    async with _alone(database) as session:
+        await make_tables(clickhouse)
         places = {place.id: place for place in await session.scalars(select(EventStorePlace))}
         if HERE in places:
             raise UnsafeDatabase(f"the events are stored in {places[HERE].address} already")
@@ -122,10 +135,12 @@ async def move_to_clickhouse(database: Database, clickhouse: ClickHouse, report:
             raise UnsafeDatabase(f"{address} is not the one that events were being moved to")
         if MOVING not in places:
             await set_place(session, MOVING, (address, await take(clickhouse)))
+    async with _standing_still(database):
+        pass  # what was being stored when the move began is there
     store = clickhouse_store(clickhouse)
     copied = await _copy(database, report, lambda session, table, key: _to_clickhouse(session, clickhouse, table, key))
-    await _compare(database, clickhouse, store)
-    async with database.transaction(SYSTEM) as session:
+    async with _standing_still(database) as session:
+        await _compare(database, clickhouse, store)
         token = await session.scalar(select(EventStorePlace.token).where(EventStorePlace.id == MOVING))
         await set_place(session, HERE, (address, token or ""))
         await set_place(session, MOVING, None)
@@ -135,9 +150,8 @@ async def move_to_clickhouse(database: Database, clickhouse: ClickHouse, report:
 
 async def move_to_postgres(database: Database, clickhouse: ClickHouse, report: Report) -> int:
     """Move all events back; how many rows. Raises as `move_to_clickhouse`."""
-    await _require_alone(database)
     address = str(clickhouse.address)
-    async with database.transaction(SYSTEM) as session:
+    async with _alone(database) as session:
         places = {place.id: place for place in await session.scalars(select(EventStorePlace))}
         if HERE not in places:
             raise UnsafeDatabase("the events are stored in PostgreSQL already")
@@ -160,8 +174,7 @@ async def move_to_postgres(database: Database, clickhouse: ClickHouse, report: R
 
 async def give_up(database: Database, clickhouse: ClickHouse | None) -> None:
     """Leave the events where they are, and empty the store that they were being moved to. Raises UnsafeDatabase."""
-    await _require_alone(database)
-    async with database.transaction(SYSTEM) as session:
+    async with _alone(database) as session:
         places = {place.id: place for place in await session.scalars(select(EventStorePlace))}
         if MOVING not in places:
             raise UnsafeDatabase("no events are being moved")
@@ -174,11 +187,26 @@ async def give_up(database: Database, clickhouse: ClickHouse | None) -> None:
         await set_place(session, MOVING, None)
 
 
-async def _require_alone(database: Database) -> None:
-    async with database.transaction(SYSTEM, read_only=True) as session:
-        others = await session.scalar(_OTHERS, {"own": database.application_name})
-    if others:
-        raise UnsafeDatabase("Farthing is running on this database: stop all its processes while events are moved")
+@asynccontextmanager
+async def _alone(database: Database) -> AsyncIterator[AsyncSession]:
+    """A transaction to say where events are, while no other process runs or starts. Raises UnsafeDatabase.
+
+    One that starts reads what is said here under the same lock: either it is connected by now and seen, or reads it.
+    """
+    async with database.transaction(SYSTEM) as session:
+        await session.execute(ONE_AT_A_TIME)
+        if await session.scalar(_OTHERS, {"own": database.application_name}):
+            raise UnsafeDatabase("Farthing is running on this database: stop all its processes while events are moved")
+        yield session
+
+
+@asynccontextmanager
+async def _standing_still(database: Database) -> AsyncIterator[AsyncSession]:
+    """A transaction during which nobody writes events or usage in PostgreSQL."""
+    async with database.transaction(SYSTEM) as session:
+        await session.execute(_PATIENTLY)
+        await session.execute(_STAND_STILL)
+        yield session
 
 
 async def _copy(database: Database, report: Report, copy: Callable[[AsyncSession, str, list[Any]], Any]) -> int:

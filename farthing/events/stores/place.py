@@ -18,16 +18,13 @@ from farthing.events.stores.clickhouse.client import ClickHouse
 from farthing.events.stores.clickhouse.schema import IDS, STORE, USAGE, table_statements
 from farthing.events.stores.clickhouse.store import clickhouse_store
 from farthing.events.stores.postgres import POSTGRES
-from farthing.events.tables import EventStorePlace
+from farthing.events.tables import HERE, MOVING, EventStorePlace
 from farthing.events.usage.event_store import EventStore
 from farthing.identity.tables import Environment
 from farthing.storage.postgres import Database, UnsafeDatabase
 from farthing.storage.scope import SYSTEM, Scope
 
-HERE, MOVING = "here", "moving"
-"""Ids of the row: where events are, and where they are being moved to or from."""
-
-_ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended('place of events', 0))")
+ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended('place of events', 0))")
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +51,7 @@ async def confirm_place(database: Database, clickhouse: ClickHouse | None) -> No
     it will say that it is away.
     """
     async with database.transaction(SYSTEM) as session:
-        await session.execute(_ONE_AT_A_TIME)
+        await session.execute(ONE_AT_A_TIME)
         places = {place.id: place for place in await session.scalars(select(EventStorePlace))}
         if MOVING in places:
             raise UnsafeDatabase(

@@ -16,6 +16,7 @@ from farthing.events.ingest import statements
 from farthing.events.ingest.arrivals import (
     Appended,
     Arrival,
+    EventsElsewhere,
     EventsOfOthers,
     MetersChanged,
     Placed,
@@ -41,6 +42,7 @@ from farthing.events.stores.clickhouse.writes.pending import (
     record,
     unlock_writes,
 )
+from farthing.events.tables import MOVING
 from farthing.metering.event import same_content
 from farthing.storage.connections.messages import Statement, send_together
 from farthing.storage.scope import Scope
@@ -90,9 +92,11 @@ async def _decide(
     """What an append does, recorded in the connection's transaction; None where it changes nothing."""
     environment = scope.environment_id
     within = (scope.tenant_id, environment)
-    _, ((version, rule),) = await send_together(
+    _, ((version, rule, places),) = await send_together(
         connection, [Statement(statements.CONFINE, within), Statement(statements.RULES, within)]
     )
+    if MOVING in places:
+        raise EventsElsewhere
     if (version or 0) != measured.version:
         await memory.at(connection, environment, version or 0)
         raise MetersChanged
