@@ -98,13 +98,14 @@ async def test_an_environment_is_made_read_and_renamed(account: Account) -> None
     assert set(made) == {"id", "name", "type", "created_at", "updated_at"}
     assert SECONDS.fullmatch(made["created_at"])
     assert await account.get(f"/environments/{made['id']}") == made
-    renamed = await account.put(f"/environments/{made['id']}", {"name": "Rehearsal", "type": "development"})
+    own = f"/environments/{account.environment_id}"
+    renamed = await account.put(own, {"name": "Rehearsal", "type": "development"})
     assert renamed["name"] == "Rehearsal"
     listed = await account.get("/environments")
-    assert [environment["name"] for environment in listed["environments"]] == ["Rehearsal", "Sandbox"]
+    assert [environment["name"] for environment in listed["environments"]] == ["Staging", "Rehearsal"]
     assert {key: listed[key] for key in ("total", "offset", "limit")} == {"total": 2, "offset": 0, "limit": 50}
     page = await account.get("/environments", limit=1, offset=1)
-    assert [environment["name"] for environment in page["environments"]] == ["Sandbox"]
+    assert [environment["name"] for environment in page["environments"]] == ["Rehearsal"]
     assert {key: page[key] for key in ("total", "offset", "limit")} == {"total": 2, "offset": 1, "limit": 1}
 
 

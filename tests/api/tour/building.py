@@ -216,6 +216,8 @@ async def _people(go: Traveller, made: Made) -> None:
     # here, for a key of one of several environments gives no roles
     await go(Call("updateUserRoles", {"id": made["person"]}, body={"roles": ["all_writer"]}))
     await _make(go, made, "key", "createApiKey", {"name": "tour", "type": "private_key"})
+    # and renames its own only
+    made["own environment"] = str((await go(Call("listEnvironments")))["environments"][0]["id"])
     await _make(go, made, "environment", "createEnvironment", {"name": "Tour", "type": "development"})
 
 

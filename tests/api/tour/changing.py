@@ -31,7 +31,7 @@ async def change(go: Traveller, made: Made) -> None:
         ("updateCostsheet", "costs"),
         ("updateConnection", "connection"),
         ("updateServiceAccount", "service"),
-        ("updateEnvironment", "environment"),
+        ("updateEnvironment", "own environment"),
     ):
         await edit(operation, name, renamed)
     await edit("updateFXRate", "own rate", {"rate": "3"})
