@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
+import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from farthing.core.errors import ServiceUnavailable
 from farthing.events.stores.clickhouse.client import UNREACHABLE, ClickHouse
 from farthing.events.stores.clickhouse.schema import TABLES
 from farthing.events.stores.place import make_tables
+from farthing.metering.event import UsageEvent
+from farthing.metering.meter import Aggregation, AggregationType, Meter
 
 
 @cache
@@ -75,3 +79,20 @@ class FaultyClickHouse(ClickHouse):
     def _break(self, table: str, *, done: bool) -> None:
         if done is self.is_done_first and self.breaks_at(table):
             raise ServiceUnavailable(UNREACHABLE)
+
+
+DAY = datetime(2025, 3, 9, tzinfo=UTC)
+
+
+def event(name: str, x: Any = 1, minute: int = 0, customer: str = "c1") -> UsageEvent:
+    return UsageEvent(
+        id=name,
+        event_name="call",
+        external_customer_id=customer,
+        timestamp=DAY + timedelta(minutes=minute),
+        properties={"x": x},
+    )
+
+
+def summed() -> Meter:
+    return Meter(f"meter_{uuid.uuid4().hex}", "call", Aggregation(AggregationType.SUM, "x"))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import gzip
-import itertools
 import random
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -31,54 +30,37 @@ from farthing.backup.export import back_up
 from farthing.backup.load import restore
 from farthing.calendar.windows import WindowSize
 from farthing.core.caller import RequestTerms
-from farthing.core.clock import FIRST_INSTANT, LAST_INSTANT
 from farthing.core.errors import ServiceUnavailable
 from farthing.doctor.examination import audit
 from farthing.events.analytics import listing
 from farthing.events.corrections.changing import Amendment, amend_events, delete_event, void_events
 from farthing.events.corrections.schemas import AmendedEventRequest
-from farthing.events.ingest.arrivals import EventsElsewhere, sender_named
+from farthing.events.ingest.arrivals import sender_named
 from farthing.events.ingest.incoming import AcceptedTimes
 from farthing.events.requests import GetEventsRequest
-from farthing.events.stores import moving
 from farthing.events.stores.clickhouse.schema import EVENTS, IDS, USAGE, local_name
 from farthing.events.stores.clickhouse.store import clickhouse_store
 from farthing.events.stores.clickhouse.writes.pending import lock_writes, unlock_writes
-from farthing.events.stores.place import StoresDiffer, confirm_place
+from farthing.events.stores.place import confirm_place
 from farthing.events.upkeep import reconcile
 from farthing.events.upkeep.unfinished import finish_writes
 from farthing.events.usage import usage_query
-from farthing.events.usage.event_store import EventSelection, event_of, store_of
+from farthing.events.usage.event_store import store_of
 from farthing.events.usage.usage_statement import UsageQuery
 from farthing.metering.event import UsageEvent
-from farthing.metering.meter import Aggregation, AggregationType, Meter
+from farthing.metering.meter import Meter
 from farthing.settings import Settings
-from farthing.storage.postgres import Database, UnsafeDatabase
+from farthing.storage.postgres import Database
 from farthing.wiring import wire
 from tests.account import Account
 from tests.billing.office import Office
 from tests.conftest import running, settings_for
 from tests.events.books import Books, opened
-from tests.events.clickhouse import FaultyClickHouse, opened_clickhouse
+from tests.events.clickhouse import DAY, FaultyClickHouse, event, opened_clickhouse, summed
 from tests.events.usage.test_against_the_model import METERS, ZONES, events, selections
 from tests.subscriptions.shop import fixed
 
-DAY = datetime(2025, 3, 9, tzinfo=UTC)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def event(name: str, x: Any = 1, minute: int = 0, customer: str = "c1") -> UsageEvent:
-    return UsageEvent(
-        id=name,
-        event_name="call",
-        external_customer_id=customer,
-        timestamp=DAY + timedelta(minutes=minute),
-        properties={"x": x},
-    )
-
-
-def summed() -> Meter:
-    return Meter(f"meter_{uuid.uuid4().hex}", "call", Aggregation(AggregationType.SUM, "x"))
 
 
 async def total(books: Books, meter: Meter, *customers: str) -> Decimal:
@@ -453,129 +435,3 @@ async def test_either_way_of_reading_months_gives_the_same(in_clickhouse: Databa
             {"environment": books.scope.environment_id},
         )
         assert (count, amount) == (80, 160)
-
-
-async def _everything(books: Books) -> Any:
-    async with books.database.transaction(books.scope, read_only=True) as session:
-        store, found = store_of(session), []
-        async for rows in store.events.stream(session, EventSelection(), None, None):
-            found += [(row.id, row.timestamp, row.sequence, row.arrival, event_of(row).properties) for row in rows]
-        meters = (await session.scalars(text("SELECT id FROM meters"))).all()
-        totals = await store.upkeep.totals(session, meters, FIRST_INSTANT, LAST_INSTANT)
-    return sorted(found), totals
-
-
-async def test_events_move_there_and_back_and_an_interrupted_move_goes_on(
-    new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A deployment of its own: a move takes all of its events along."""
-    url = new_database()
-    clickhouse = FaultyClickHouse(f"moved_{uuid.uuid4().hex[:8]}")
-    here, there = Database(url, wire(), pool_size=4), Database(url, wire(clickhouse_store(clickhouse)), pool_size=4)
-    monkeypatch.setattr(moving, "BATCH", 7)
-    await confirm_place(here, None)
-    async with Account("http://nowhere", settings_for(url), here) as account, opened(here) as books:
-        books.scope = account.scope
-        level = dataclasses.replace(summed(), aggregation=Aggregation(AggregationType.WEIGHTED_SUM, "x"))
-        await books.add_meters([summed(), level])
-        await books.send([event(f"e{n}", Decimal("1.25") + n, minute=n * 60 * 24 * 9) for n in range(40)])
-        await books.send([event(f"e{n}", n, minute=n, customer="c2") for n in range(5)])
-        before = await _everything(books)
-        with pytest.raises(UnsafeDatabase, match="events are stored in PostgreSQL"):
-            await confirm_place(here, clickhouse)
-        copied: list[int] = []
-        clickhouse.breaks_at = lambda table: table == USAGE and len(copied) > 8
-        with pytest.raises(ServiceUnavailable):
-            await moving.move_to_clickhouse(here, clickhouse, copied.append)
-        with pytest.raises(UnsafeDatabase, match="being moved"):
-            await confirm_place(here, None)
-        clickhouse.breaks_at = lambda _: False
-        assert await moving.move_to_clickhouse(here, clickhouse, copied.append) < sum(copied) == 40 + 80
-        books.database = there
-        assert await _everything(books) == before
-        await confirm_place(there, clickhouse)
-        clickhouse.breaks_at = lambda _: True
-        await confirm_place(there, clickhouse)  # a process starts while it is away
-        clickhouse.breaks_at = lambda _: False
-        another = FaultyClickHouse(f"another_{uuid.uuid4().hex[:8]}")
-        with pytest.raises(UnsafeDatabase, match="is not where this deployment's events are stored"):
-            await confirm_place(there, another)
-        with pytest.raises(UnsafeDatabase, match="set FARTHING_EVENTS_URL"):
-            await confirm_place(here, None)
-        assert (await books.send([event("e9", 1), event("new", 3)])).replaced == 1
-        before = await _everything(books)
-        with pytest.raises(UnsafeDatabase, match="stop all its processes"):
-            await moving.move_to_postgres(here, clickhouse, copied.append)
-        await there.close()
-        await moving.move_to_postgres(here, clickhouse, copied.append)
-        books.database = here
-        assert await _everything(books) == before
-        await confirm_place(here, None)
-    await here.close()
-    await there.close()
-
-
-async def test_who_goes_on_sending_while_events_move_loses_and_doubles_nothing(
-    new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A process that was overlooked, because it had no connection when the move began: `opened` has no name of ours."""
-    url = new_database()
-    clickhouse = FaultyClickHouse(f"moved_{uuid.uuid4().hex[:8]}")
-    here, there = Database(url, wire(), pool_size=4), Database(url, wire(clickhouse_store(clickhouse)), pool_size=4)
-    monkeypatch.setattr(moving, "BATCH", 5)
-    async with Account("http://nowhere", settings_for(url), here) as account, opened(here) as books:
-        books.scope = account.scope
-        await books.add_meters([summed()])
-        accepted = [f"e{n}" for n in range(30)]
-        await books.send([event(name, 1) for name in accepted])
-        moved, refused = asyncio.Event(), 0
-
-        async def go_on() -> None:
-            nonlocal refused
-            for number in itertools.count():
-                given = event(f"later {number}", 1)
-                try:
-                    # with ids of its own, and with ids that are made as events come in, which are stored in another way
-                    await books.send([given], have_fresh_ids=number % 2 == 0)
-                    accepted.append(given.id)
-                except EventsElsewhere:
-                    refused += 1
-                if moved.is_set():
-                    return
-                await asyncio.sleep(0)
-
-        sending = asyncio.create_task(go_on())
-        try:
-            await moving.move_to_clickhouse(here, clickhouse, lambda _: None)
-        finally:
-            moved.set()
-            await sending
-        assert refused
-        with pytest.raises(EventsElsewhere):
-            await books.send([event("after the move", 1)])
-        books.database = there
-        again = await books.send([event("e1", 1), event("after the move", 1)])
-        assert (again.added, again.unchanged) == (1, 1), "what was refused is sent again, and some of what was not"
-        accepted.append("after the move")
-        stored, totals = await _everything(books)
-        assert [row[0] for row in stored] == sorted(accepted)
-        assert sum(count for count, _ in totals.values()) == len(accepted)
-    await here.close()
-    await there.close()
-
-
-async def test_a_copy_that_lacks_something_is_not_switched_to(new_database: Callable[..., str]) -> None:
-    url = new_database()
-    clickhouse = FaultyClickHouse(f"moved_{uuid.uuid4().hex[:8]}")
-    here = Database(url, wire(), pool_size=4)
-    async with Account("http://nowhere", settings_for(url), here) as account, opened(here) as books:
-        books.scope = account.scope
-        await books.add_meters([summed()])
-        await books.send([event("e1", 5), event("e2", 7)])
-        clickhouse.loses = USAGE
-        with pytest.raises(StoresDiffer, match="usage of meter"):
-            await moving.move_to_clickhouse(here, clickhouse, lambda _: None)
-        await moving.give_up(here, clickhouse)
-        await confirm_place(here, None)
-        assert len((await _everything(books))[0]) == 2
-    await here.close()
