@@ -182,8 +182,13 @@ async def _work(database: Database, known: Sequence[Duty], state: WorkerState, p
         try:
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            # a worker that is asked twice does not wait for its jobs in hand
-            left = await end_tasks(parts, pace.end_seconds, patience=pace.orderly_end_seconds + 1)
+            recovery, workers = parts[-1:], parts[:-1]
+            # a worker that is asked twice gives back no job that it has in hand
+            unfinished = await asyncio.gather(
+                end_tasks(recovery, pace.end_seconds),
+                end_tasks(workers, pace.end_seconds, patience=pace.end_seconds),
+            )
+            left = set().union(*unfinished)
         if left:
             log.error("worker.parts_do_not_end", parts=sorted(part.get_name() for part in left))
         errors = [error for part in parts if (error := _error_of(part)) is not None]
