@@ -242,9 +242,8 @@ async def _take_off_notes(session: AsyncSession, sources: FeeSources) -> None:
 
 
 def _take_off(line: FundingLine, gone: TakenBack) -> None:
-    source = gone.net if gone.source_net is None else gone.source_net
-    line.by_hand = EXACT.add(line.by_hand, source)
-    line.left = max(EXACT.subtract(line.left, source), ZERO)
+    line.by_hand = EXACT.add(line.by_hand, gone.charged_net)
+    line.left = max(EXACT.subtract(line.left, gone.charged_net), ZERO)
     line.paid_left = max(EXACT.subtract(line.paid_left, gone.net), ZERO)
     for rate, tax in gone.taxes:
         line.left_taxes[rate] = EXACT.subtract(line.left_taxes.get(rate, ZERO), tax)
@@ -267,6 +266,5 @@ async def taken_by_hand(session: AsyncSession, line_ids: Collection[str]) -> Map
     taken: dict[str, Decimal] = dict(sums.all())
     charging = select(InvoiceLineItem.invoice_id).where(in_array(InvoiceLineItem.id, line_ids)).distinct()
     for line_id, gone in (await sent_back_by_line(session, (await session.scalars(charging)).all())).items():
-        source = gone.net if gone.source_net is None else gone.source_net
-        taken[line_id] = EXACT.add(taken.get(line_id, ZERO), source)
+        taken[line_id] = EXACT.add(taken.get(line_id, ZERO), gone.charged_net)
     return taken

@@ -186,7 +186,7 @@ async def _work(database: Database, known: Sequence[Duty], state: WorkerState, p
             # a worker that is asked twice gives back no job that it has in hand
             unfinished = await asyncio.gather(
                 end_tasks(recovery, pace.end_seconds),
-                end_tasks(workers, pace.end_seconds, patience=pace.end_seconds),
+                end_tasks(workers, pace.end_seconds, ask_again=pace.end_seconds),
             )
             left = set().union(*unfinished)
         if left:

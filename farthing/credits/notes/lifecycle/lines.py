@@ -38,6 +38,11 @@ class TakenBack:
     def gross(self) -> Decimal:
         return EXACT.add(self.net, self.tax)
 
+    @property
+    def charged_net(self) -> Decimal:
+        """The net in the currency of the line's charges, converted or not."""
+        return self.net if self.source_net is None else self.source_net
+
 
 def tax_terms_of(invoice: Invoice) -> Mapping[str, TaxTerm]:
     """The tax rates of an invoice by id."""
