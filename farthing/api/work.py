@@ -65,10 +65,14 @@ class UnitOfWork:
         """How far a request with an idempotency key has come; None without a key."""
         self.is_answered_in_parts = False
         """Whether the answer begins to leave before the transaction has ended."""
+        self.late_failure: int | None = None
+        """The status that a failure would have been answered with, had a first part not left before it with 200."""
         self._read_only = False
         self._is_long = False
         self._turns: list[tuple[Shares, str]] = []
         """What this request waited for its tenant's turn at, besides the connections, and whose turn it was."""
+        self._counted: str | None = None
+        """The tenant among whose requests this one counts until it is answered."""
         self._session: AsyncSession | None = None
         self._pinned: AsyncConnection | None = None
 
@@ -79,7 +83,9 @@ class UnitOfWork:
         self.caller = caller
         self._is_long = is_long
         if self.database.activity is not None:
-            self.database.activity.note_request(caller.tenant_id)
+            self._end_count()
+            self.database.activity.begin_request(caller.tenant_id)
+            self._counted = caller.tenant_id
         self.act_as(caller.actor, source)
         self._read_only = read_only
         if caller.frozen_time is not None:
@@ -175,7 +181,7 @@ class UnitOfWork:
     @property
     def holds_something(self) -> bool:
         """Whether there is a transaction to end, or a lock, a connection or a turn to give back."""
-        held = (self._session, self._pinned, self.claim_lock, self.admission.tenant_id)
+        held = (self._session, self._pinned, self.claim_lock, self.admission.tenant_id, self._counted)
         return bool(self._turns) or any(each is not None for each in held)
 
     @property
@@ -228,6 +234,14 @@ class UnitOfWork:
             while self._turns:
                 turns, owner = self._turns.pop()
                 turns.release(owner)
+            self._end_count()
+
+    def _end_count(self) -> None:
+        if self._counted is not None and self.database.activity is not None:
+            self.database.activity.end_request(self._counted)
+            self._counted = None
+            if self.database.abreast is not None:
+                self.database.abreast.pass_on()
 
 
 def unit_of_work(connection: ASGIConnection[Any, Any, Any, Any]) -> UnitOfWork:

@@ -141,6 +141,63 @@ async def test_a_tenant_that_has_had_more_than_its_share_is_worked_for_one_by_on
         await asyncio.gather(*waiting, *(places.acquire("flood") for _ in range(2)))
 
 
+def _flooded() -> tuple[TenantActivity, Shares]:
+    """What was done lately, of which a flood had most, and places to be worked on."""
+    activity = TenantActivity()
+    for tenant, seconds in (("flood", 5.0), ("light", 0.0)):
+        activity.note_request(tenant)
+        activity.note_work(tenant, seconds)
+    return activity, Shares(slots=500, per_tenant=500, activity=activity)
+
+
+async def test_who_has_had_more_than_its_share_begins_when_nobody_else_is_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "ABREAST_SECONDS", 600)
+    monkeypatch.setattr(turns, "ACTIVE_SECONDS", 600)
+    activity, places = _flooded()
+    for _ in range(2):
+        activity.begin_request("light")  # such as reads that take no place
+    activity.begin_request("flood")
+    waiting = asyncio.create_task(places.acquire("flood"))
+    activity.end_request("light")
+    places.pass_on()
+    await _settle()
+    assert not waiting.done()
+    async with asyncio.timeout(1):
+        await places.acquire("light")
+        activity.end_request("light")
+        places.pass_on()
+        await waiting
+
+
+async def test_who_has_had_more_than_its_share_waits_for_no_other_that_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "ABREAST_SECONDS", 600)
+    monkeypatch.setattr(turns, "ACTIVE_SECONDS", 600)
+    activity, places = _flooded()
+    activity.note_request("another flood")
+    activity.note_work("another flood", 5.0)
+    for tenant in ("flood", "another flood"):
+        activity.begin_request(tenant)
+    async with asyncio.timeout(1):
+        await places.acquire("flood")
+        await places.acquire("another flood")
+
+
+async def test_who_gives_way_goes_on_when_the_other_is_slow_or_has_had_as_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "ABREAST_SECONDS", 0.02)
+    activity, places = _flooded()
+    activity.begin_request("light")
+    async with asyncio.timeout(5):
+        await places.acquire("flood")
+    activity.begin_request("light")
+    activity.note_work("light", 6.0)
+    async with asyncio.timeout(5):
+        await places.acquire("flood")
+
+
 def test_what_a_request_takes_is_its_tenants_and_forgotten_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("time.monotonic", lambda: now)

@@ -6,8 +6,9 @@ what has no tenant yet (verifying a key) still finds one.
 
 A third of the connections is a fair share of connections, not of processors: ten requests of one tenant that are worked
 on at once are ten turns of the loop and ten backends before each step of another's. So, while several tenants ask, few
-requests of each are worked on abreast, and of a tenant that has had more than its share of the time lately one after
-the other. Alone, a tenant is not held back.
+requests of each are worked on abreast. Those of a tenant that has had more than its share of the time lately begin one
+after the other, and only when no request of a tenant with less is in hand: once they have begun, nobody says whose step
+comes next. Whoever gives way for long has no more than its share soon. Alone, a tenant is not held back.
 """
 
 from __future__ import annotations
@@ -37,13 +38,37 @@ LITTLE_SECONDS = 0.2
 class TenantActivity:
     """Which tenants this process has worked for lately, and for how long for each, in seconds of its requests."""
 
-    __slots__ = ("_before", "_began", "_had")
+    __slots__ = ("_before", "_began", "_had", "_in_hand", "_latest")
 
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._had: dict[str, float] = {}
         self._before: dict[str, float] = {}
         """The same of the span of `ACTIVE_SECONDS` before this one."""
+        self._in_hand: dict[str, int] = {}
+        """How many requests of each tenant are not answered yet."""
+        self._latest: dict[str, float] = {}
+        """When the latest of them came."""
+
+    def begin_request(self, tenant_id: str) -> None:
+        """A request of this tenant has come; `end_request` is called when it is answered."""
+        self.note_request(tenant_id)
+        self._in_hand[tenant_id] = self._in_hand.get(tenant_id, 0) + 1
+        self._latest[tenant_id] = time.monotonic()
+
+    def end_request(self, tenant_id: str) -> None:
+        """A request of this tenant was answered."""
+        self._in_hand[tenant_id] -= 1
+        if not self._in_hand[tenant_id]:
+            del self._in_hand[tenant_id], self._latest[tenant_id]
+
+    def others_are_served(self, tenant_id: str) -> bool:
+        """Whether a request of another tenant that has no more than its share has just come and is not answered yet."""
+        long_ago = time.monotonic() - ABREAST_SECONDS
+        return any(
+            came_at > long_ago and other != tenant_id and not self.has_more_than_its_share(other)
+            for other, came_at in self._latest.items()
+        )
 
     def note_request(self, tenant_id: str) -> None:
         """A request of this tenant has come."""
@@ -92,8 +117,8 @@ OF_REQUEST: ContextVar[Admission | None] = ContextVar("admission", default=None)
 class Shares:
     """At most `slots` at once, at most `per_tenant` of them one tenant's; free ones go to the tenants in turn.
 
-    With an `activity`, few of each tenant begin at a time while several tenants are active (`ABREAST`), and one at a
-    time of those that have had more than their share.
+    With an `activity`, few of each tenant begin at a time while several tenants are active (`ABREAST`), and of those
+    that have had more than their share one, when no other is served.
     """
 
     def __init__(
@@ -152,7 +177,7 @@ class Shares:
             self._activity.note_work(tenant_id, min(time.monotonic() - taken_at, ABREAST_SECONDS))
         if not held:
             del self._held[tenant_id]
-        self._pass_on()
+        self.pass_on()
 
     @asynccontextmanager
     async def held(self, tenant_id: str) -> AsyncIterator[None]:
@@ -171,9 +196,12 @@ class Shares:
         held = self._held.get(tenant_id, ())
         if self._total >= self.slots or len(held) >= self.per_tenant:
             return False
-        if self._activity is None or not held or not self._activity.is_of_several():
+        if self._activity is None or not self._activity.is_of_several():
             return True
-        abreast = 1 if self._activity.has_more_than_its_share(tenant_id) else ABREAST
+        has_more = self._activity.has_more_than_its_share(tenant_id)
+        if has_more and self._activity.others_are_served(tenant_id):
+            return False
+        abreast = 1 if has_more else ABREAST
         return len(held) < abreast or held[-abreast] <= time.monotonic() - ABREAST_SECONDS
 
     def _take(self, tenant_id: str) -> None:
@@ -187,7 +215,7 @@ class Shares:
 
     def _look(self) -> None:
         self._looking = None
-        while self._pass_on():
+        while self.pass_on():
             pass
         if self._queues:
             self._look_later()
@@ -205,8 +233,11 @@ class Shares:
             if not queue:
                 del self._queues[tenant_id]
 
-    def _pass_on(self) -> bool:
-        """Give each tenant that waits a slot, if there is one for it; whether any was given."""
+    def pass_on(self) -> bool:
+        """Give each tenant that waits a slot, if there is one for it; whether any was given.
+
+        Also for who ends what holds no slot and was given way to.
+        """
         before = self._total
         for tenant_id in list(self._queues):
             if self._total >= self.slots:
