@@ -254,6 +254,7 @@ class _Exchange:
             problem.details.setdefault("request_id", self.request_id)
             log_failure(problem, error, route_of(self._scope))
         if self._sent:
+            self._work.late_failure = problem.status
             raise error
         headers = [(name.lower().encode(), value.encode()) for name, value in headers_of(problem).items()]
         if isinstance(problem, RequestTimedOut) and self._scope.get("http_version", "1.1") == "1.1":
@@ -263,7 +264,8 @@ class _Exchange:
     def _record(self, seconds: float) -> None:
         route = route_of(self._scope)
         method = metrics.known_method(self._scope["method"])
-        metrics.observe(method, route, self._status, seconds)
+        status = self._work.late_failure or self._status
+        metrics.observe(method, route, status, seconds)
         if self._edge._access_log:
             caller = self._work.caller
             path: str = self._scope["path"]
@@ -273,7 +275,7 @@ class _Exchange:
                 request_id=self.request_id,
                 method=method,
                 path=path[:LONGEST_LOGGED_PATH] if matched else route,
-                status=self._status,
+                status=status,
                 ms=round(seconds * 1000, 2),
                 address=self._edge._addresses.of(self._scope),
                 tenant_id=caller.tenant_id if caller else None,

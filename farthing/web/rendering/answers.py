@@ -84,7 +84,7 @@ def render_in_parts(
 
     What `later_template` makes of them stands where the page says `later`, and follows in the same answer and from the
     same snapshot: the page needs no script. As the status has left by then, a failure is told in the place of that
-    part.
+    part, and counted and logged as the status that it would have had.
     """
     notice = _read_notice(request)
     before, _, after = with_labels(_text_of(request, template, values, notice, later=_LATER)).partition(_LATER)
@@ -119,6 +119,7 @@ def _text_of(
 def _missing_part(request: HttpRequest, exception: Exception) -> str:
     """Why a part of a page is missing, in its place."""
     error, request_id = _error_to_show(request, exception)
+    unit_of_work(request).late_failure = error.status
     return _text_of(request, "missing_part.html", {"error": error, "request_id": request_id})
 
 

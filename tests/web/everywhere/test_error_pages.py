@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from playwright.async_api import Browser, Page, expect
 from psycopg import sql
+from structlog.testing import capture_logs
 
 from farthing.storage.postgres import Database
 from farthing.wiring import wire
@@ -112,6 +113,30 @@ async def test_a_fault_of_ours_is_called_that_and_has_a_number(limited: Stage, p
     assert f"quote {answer.headers['x-request-id']}" in said
     assert 'href="/catalogue/coupons">Try again' in answer.text
     assert "coupons_elsewhere" not in said
+    await visitor.http.aclose()
+
+
+async def test_a_fault_in_the_later_part_of_a_page_counts_as_one(limited: Stage, plain_logs: None) -> None:
+    visitor = await Visitor(limited.account).sign_in(limited)
+    counted = 'farthing_http_requests_total{method="GET",route="/",status="500"} '
+
+    async def count() -> float:
+        lines = (await visitor.http.get("/metrics")).text.splitlines()
+        return sum(float(line.removeprefix(counted)) for line in lines if line.startswith(counted))
+
+    before = await count()
+    url = limited.account.settings.database_url or ""
+    with _entered_by_the_owner(url, urlsplit(url).path.lstrip("/")) as connection:
+        connection.execute("ALTER TABLE features RENAME TO features_elsewhere")
+    with capture_logs() as written:
+        answer = await visitor.http.get("/", headers={"accept": "text/html"})
+    request_id = answer.headers["x-request-id"]
+    assert answer.status_code == 200, "it has left before the fault"
+    assert f"quote {request_id}" in _TAG.sub("", answer.text)
+    assert await count() == before + 1
+    assert [(entry["code"], entry["route"]) for entry in written if entry["event"] == "request.failed"] == [
+        ("database_error", "/")
+    ]
     await visitor.http.aclose()
 
 
