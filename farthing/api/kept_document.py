@@ -38,6 +38,13 @@ def kept_document(make: Callable[[], dict[str, Any]], folder: Path = _FOLDER) ->
     return content
 
 
+def is_to_be_made(folder: Path = _FOLDER) -> bool:
+    """Whether none is kept for this very code, and one could be."""
+    place = folder if folder.exists() else folder.parent
+    may_be_kept = place.is_dir() and os.access(place, os.W_OK)
+    return may_be_kept and not (folder / _NAME.format(mark=_mark())).exists()
+
+
 def _mark() -> str:
     """What tells this code from any other: its files' names, sizes and times, and what it is run by."""
     told = [platform.python_version(), *(version(name) for name in _LIBRARIES), *sorted(_files())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -43,11 +44,15 @@ def serve(
     loading = Loading(serves=True)
 
     async def started(database: Database, first: FirstStart | None) -> None:
+        from farthing.serving.document import have_document_made
+
         _greet(settings, first)
-        if demo:
-            await _load_demo(settings, database, first)
-        elif first is not None:
-            await _invite_owner(settings, database)
+        async with asyncio.TaskGroup() as beside:
+            beside.create_task(have_document_made(), name="document")
+            if demo:
+                await _load_demo(settings, database, first)
+            elif first is not None:
+                await _invite_owner(settings, database)
 
     async def task(database: Database) -> None:
         from farthing.serving import server

@@ -40,6 +40,7 @@ class Loading:
     def _load(self) -> None:
         try:
             application = import_module("farthing.app")
+            import_module("farthing.serving.document")
             import_module("farthing.serving.supervisor")
             self._has_code.set()
             if self._serves:

@@ -18,7 +18,7 @@ _SECONDS = Histogram(
     ["method", "route"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
 )
-_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """Where the library looks for the folder in which processes count together."""
 
 
@@ -53,7 +53,7 @@ def add_up_counts(folder: Path, place: int) -> None:
     Nothing may have been counted before, and a counter without labels not have been made. A later process of the same
     place goes on where one that ended stopped, so that no count ever falls.
     """
-    os.environ[_FOLDER] = str(folder)
+    os.environ[FOLDER] = str(folder)
     values.ValueClass = values.MultiProcessValue(lambda: place)  # type: ignore[no-untyped-call]
 
 
@@ -73,7 +73,7 @@ def page(measured: CollectorRegistry) -> bytes:
 
     What the library says of one process (its memory, its CPU, its garbage) is left out where several answer.
     """
-    folder = os.environ.get(_FOLDER)
+    folder = os.environ.get(FOLDER)
     if folder is None:
         return generate_latest(measured) + generate_latest(REGISTRY)
     counts = CollectorRegistry()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from farthing.api import kept_document as kept
-from farthing.api.kept_document import kept_document
+from farthing.api.kept_document import is_to_be_made, kept_document
 
 
 class Maker:
@@ -39,6 +39,16 @@ def test_other_code_has_another_document_and_the_former_goes(tmp_path: Path, mon
     (code / "reference.toml").write_text("")
     assert kept_document(make, folder) == b'{"openapi":"3.1.0","made":3}'
     assert len(list(folder.iterdir())) == 1
+
+
+def test_it_is_made_beforehand_where_it_is_not_kept_and_can_be(tmp_path: Path) -> None:
+    folder, file = tmp_path / "kept", tmp_path / "file"
+    assert is_to_be_made(folder)
+    kept_document(Maker(), folder)
+    assert not is_to_be_made(folder)
+    file.write_text("no folder")
+    assert not is_to_be_made(file)
+    assert not is_to_be_made(file / "below")
 
 
 def test_a_folder_that_cannot_be_written_costs_time_and_nothing_else(tmp_path: Path) -> None:
