@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-ASK_AGAIN_SECONDS = 1.0
+_ASK_AGAIN_SECONDS = 1.0
 
 
 async def end_tasks(
-    tasks: Iterable[asyncio.Task[Any]], seconds: float, ask_again: float = ASK_AGAIN_SECONDS
+    tasks: Iterable[asyncio.Task[Any]], seconds: float, ask_again: float = _ASK_AGAIN_SECONDS
 ) -> set[asyncio.Task[Any]]:
     """Cancel `tasks`, and once more after each `ask_again` seconds, until they end; those that had not by `seconds`.
 

@@ -13,6 +13,8 @@ _SIGNS = "=+\\-@\uff1d\uff0b\uff0d\uff20"
 """What makes a spreadsheet calculate a cell, signs of full width among it; a number may begin with a sign."""
 _UNSEEN = " \x00-\x08\x0b\x0c\x0e-\x1f\x85\xa0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u2069\u3000\ufeff"
 """What a spreadsheet may pass over before it looks for a sign."""
+_SUSPECT = re.compile(rf"[\t\r\n{_SIGNS}]")
+"""A cell that has none of these is as it is: most are ids and names, and one search of them is soon done."""
 _BEGINS = re.compile(rf"[\t\r\n]|[{_UNSEEN}]*[{_SIGNS}]")
 _BEGINS_WITHIN = re.compile(rf"([;\t\r\n][{_UNSEEN}\"]*)(?=[{_SIGNS}])")
 """Where a sign would begin a cell for a spreadsheet that parts cells by semicolons or tabs, as countries with
@@ -39,6 +41,8 @@ def csv_lines(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[st
 
 def inert(cell: str) -> str:
     """A text that no spreadsheet takes for a formula, whole or in part, nor for a number if it begins with a sign."""
+    if _SUSPECT.search(cell) is None:
+        return cell
     written = _BEGINS_WITHIN.sub(r"\1'", cell)
     return f"'{written}" if _BEGINS.match(cell) else written
 
