@@ -34,6 +34,9 @@ LOOKS: tuple[tuple[Literal["light", "dark"], int, dict[str, Any]], ...] = (
 )
 """How pages are looked at: colours, width, and which rules can find there what they did not find before."""
 
+_ALSO = frozenset({"landmark-unique"})
+"""Rules that axe calls moderate, and that hold as well: a region within one of the same name is announced twice."""
+
 
 @cache
 def _axe() -> str | None:
@@ -58,7 +61,7 @@ async def serious_findings(page: Page) -> list[tuple[str, int, str, list[str]]]:
         findings += [
             (scheme, width, violation["id"], [node["html"] for node in violation["nodes"]][:3])
             for violation in report["violations"]
-            if violation["impact"] in {"serious", "critical"}
+            if violation["impact"] in {"serious", "critical"} or violation["id"] in _ALSO
         ]
     return findings
 

@@ -107,7 +107,9 @@ def _columns(
                 f'<rect class="{tone}" {at} width="{wide}" height="{_place(tall)}"/></g>'
             )
         if (len(groups) - 1 - number) % every == 0:
-            out.append(f'<text class="label" x="{_place(middle)}" y="{height - 5}">{escape(group[0].label)}</text>')
+            label = group[0].label
+            kind, x = ("label", middle) if middle + _text_width(label) / 2 <= width else ("label last", width)
+            out.append(f'<text class="{kind}" x="{_place(x)}" y="{height - 5}">{escape(label)}</text>')
     out.append(f'<line class="base" x1="{left}" x2="{width}" y1="{base}" y2="{base}"/>')
     return _close(out)
 
@@ -144,6 +146,16 @@ def strip(parts: Sequence[StripPart], *, name: str, width: int = 640, height: in
     return _close(out)
 
 
+_WIDTHS = (("", 320), ("roomy", 580), ("roomiest", 860))
+"""How wide a timeline is at least, in pixels: on a phone, beside the rail, and on a large screen; with the class of a
+word that stands there and on no narrower one.
+"""
+_PHONE_EDGE = Fraction(1, 4)
+"""The share of it that a day at its end takes on a phone, and half a word beside it."""
+_LEAST_SHARE = Fraction(1, 200)
+"""So much is drawn of the shortest stretch."""
+
+
 @dataclass(frozen=True, slots=True)
 class TimelineSpan:
     """A stretch on a timeline, as shares of its width from 0 to 1."""
@@ -156,39 +168,42 @@ class TimelineSpan:
 
 
 def timeline(rows: Sequence[Sequence[TimelineSpan]], marks: Sequence[tuple[Fraction, str]], *, name: str) -> Markup:
-    """Rows of stretches over a common time, with marks (share of the width, label) along the bottom."""
-    width, row_height = 900, 26
+    """Rows of stretches over a common time, with marks (share of the width, label) along the bottom.
+
+    It is as wide as its place, on a phone as on a desk, and its letters are as large: a label stands where it fits.
+    """
+    row_height = 26
     height = row_height * len(rows) + 24
-    out = [_open(width, height, name, "timeline")]
+    out = [Markup('<svg class="chart timeline" height="{}" role="img" aria-label="{}">').format(height, name)]
     for share, label in marks:
-        x = share * width
-        out.append(
-            Markup('<line class="grid" x1="{}" x2="{}" y1="0" y2="{}"/>').format(_place(x), _place(x), height - 18)
-        )
+        x = _percent(share)
+        out.append(Markup('<line class="grid" x1="{}" x2="{}" y1="0" y2="{}"/>').format(x, x, height - 18))
         anchor = "start" if share < Fraction(1, 20) else "end" if share > Fraction(19, 20) else "middle"
         out.append(
-            Markup('<text class="label" x="{}" y="{}" text-anchor="{}">{}</text>').format(
-                _place(x), height - 4, anchor, label
+            Markup('<text class="label {}" x="{}" y="{}" text-anchor="{}">{}</text>').format(
+                "" if anchor != "middle" or _PHONE_EDGE < share < 1 - _PHONE_EDGE else "roomy",
+                x,
+                height - 4,
+                anchor,
+                label,
             )
         )
     for number, spans in enumerate(rows):
-        y = number * row_height + 4
         for span in spans:
-            wide = max((span.end - span.start) * width - 2, Fraction(2))
-            text = (
-                Markup('<text class="in" x="{}" y="{}">{}</text>').format(
-                    _place(span.start * width + 6), y + 13, span.label
-                )
-                if wide > len(span.label) * 7 + 10
-                else ""
-            )
+            share = max(span.end - span.start, _LEAST_SHARE)
+            fits = [kind for kind, width in _WIDTHS if len(span.label) * 7 + 12 < share * width]
+            text = Markup('<text class="in {}" x="6" y="13">{}</text>').format(fits[0], span.label) if fits else ""
             out.append(
                 Markup(
-                    '<g class="mark"><title>{}</title>'
-                    '<rect class="{}" x="{}" y="{}" width="{}" height="18" rx="3"/>{}</g>'
-                ).format(span.title, span.tone, _place(span.start * width), y, _place(wide), text)
+                    '<svg class="mark" x="{}" y="{}" width="{}" height="18"><title>{}</title>'
+                    '<rect class="{}" width="100%" height="18" rx="3"/>{}</svg>'
+                ).format(_percent(span.start), number * row_height + 4, _percent(share), span.title, span.tone, text)
             )
     return _close(out)
+
+
+def _percent(share: Fraction) -> str:
+    return f"{_place(share * 100)}%"
 
 
 def _open(width: int, height: int, name: str, kind: str) -> Markup:

@@ -14,6 +14,7 @@ from playwright.async_api import Page, expect
 
 from farthing.web.dashboard.lists import subscription_list
 from farthing.web.rendering.words.wording import money
+from tests.invoices.desk import Desk, fixed
 from tests.web.browsing import sign_in
 from tests.web.stage import Stage
 from tests.web.visitor import Visitor
@@ -173,6 +174,14 @@ async def test_who_owes_is_listed_though_archived(page: Page, own: Stage) -> Non
         await page.goto(f"/customers?{query}")
         await expect(page.get_by_role("link", name="Gone but Owing")).to_be_visible()
     await expect(page.get_by_text(money("70", "usd")).first).to_be_visible()
+
+
+async def test_what_is_owed_is_listed_by_the_currencies_of_most_invoices(own: Stage, inside: Visitor) -> None:
+    desk = Desk(own.account)
+    for code in ("usd", "eur", "usd"):
+        await desk.invoice([fixed("10")], currency=code)
+    heads = re.findall(r"Unpaid, ([A-Z]{3})", (await inside.http.get("/customers")).text)
+    assert list(dict.fromkeys(heads)) == ["USD", "EUR"]
 
 
 async def test_subscriptions_are_narrowed_and_downloaded(looking: Page, stage: Stage) -> None:

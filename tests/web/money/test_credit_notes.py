@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from playwright.async_api import Page, expect
 
 from tests.credits.notes.notebook import Notebook
@@ -18,10 +20,15 @@ async def test_an_unpaid_invoice_is_corrected_after_a_look_at_what_will_happen(p
     await sign_in(page, own)
     await page.goto(f"/invoices/{invoice['id']}")
     await page.get_by_role("link", name="Credit note", exact=True).click()
-    await page.get_by_label("Credit of fixed 100").fill("500")
-    await page.get_by_role("button", name="See what will happen").click()
-    await expect(page.get_by_role("alert")).to_contain_text("at most 119")
-    await page.get_by_label("Credit of fixed 100").fill("59.50")
+    credited = page.get_by_label("Credit of fixed 100")
+    for typed, refusal in (("500", "Must be at most 119"), ("49,00", "49,00 is no number")):
+        await credited.fill(typed)
+        await page.get_by_role("button", name="See what will happen").click()
+        await expect(credited).to_have_accessible_description(re.compile(refusal))
+        await expect(credited).to_have_attribute("aria-invalid", "true")
+        await expect(page.locator("[aria-invalid]")).to_have_count(1)
+        await expect(page.get_by_role("alert")).to_have_text("Please look at the fields marked below.")
+    await credited.fill("59.50")
     await page.get_by_label("Note to the customer").fill("Half of it was never delivered.")
     await page.get_by_role("button", name="See what will happen").click()
     outcome = page.get_by_role("region", name="What will happen")

@@ -11,8 +11,10 @@ from playwright.async_api import Page, expect
 from farthing.web.dashboard.overview.named_ranges import named_days
 from farthing.web.dashboard.overview.pages import MOST_CURRENCIES
 from farthing.web.rendering.words.wording import money
+from tests.invoices.desk import Desk, fixed
 from tests.web.browsing import sign_in
 from tests.web.stage import Stage
+from tests.web.visitor import Visitor
 
 
 @pytest.mark.parametrize("range_name", ["12_months", "last_month", "this_year"])
@@ -50,6 +52,18 @@ async def test_debtors_have_reasons_and_the_month_has_invoices_to_come(looking: 
 async def test_a_new_company_is_told_where_to_begin(page: Page, own: Stage) -> None:
     await sign_in(page, own)
     await expect(page.get_by_text("Nothing has been invoiced yet")).to_be_visible()
+
+
+async def test_the_way_to_the_first_invoice_is_shown_until_it_is_issued(own: Stage) -> None:
+    visitor = await Visitor(own.account).sign_in(own)
+    desk = Desk(own.account)
+    draft = await desk.invoice([fixed("10")], invoice_status="DRAFT")
+    assert "To your first invoice" in (await visitor.http.get("/")).text
+    await desk.account.post(f"/invoices/{draft['id']}/finalize", expect=200)
+    overview = await visitor.http.get("/")
+    assert overview.status_code == 200
+    assert "To your first invoice" not in overview.text
+    await visitor.http.aclose()
 
 
 async def test_more_currencies_than_a_page_holds_are_a_line_each(page: Page, own: Stage) -> None:

@@ -441,9 +441,9 @@ async def test_prices_of_several_currencies_stand_apart(page: Page, own: Stage) 
     plan = await shop.plan(fixed("49"), fixed("45", currency="eur"), name="Abroad")
     await sign_in(page, own)
     await page.goto(f"/catalogue/plans/{plan['id']}")
-    await expect(page.get_by_role("region", name="EUR")).to_contain_text("€45.00 per month")
-    await expect(page.get_by_role("region", name="USD")).to_contain_text("$49.00 per month")
-    await expect(page.get_by_role("region", name="USD")).not_to_contain_text("€")
+    await expect(page.get_by_role("group", name="EUR")).to_contain_text("€45.00 per month")
+    await expect(page.get_by_role("group", name="USD")).to_contain_text("$49.00 per month")
+    await expect(page.get_by_role("group", name="USD")).not_to_contain_text("€")
 
 
 async def test_forms_of_features_and_prices_say_their_group(own: Stage, inside: Visitor) -> None:

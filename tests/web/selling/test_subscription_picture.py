@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -33,3 +34,22 @@ def test_pauses(status: PauseStatus, is_drawn: bool) -> None:
 
 def test_one_that_begins_at_the_end_of_the_calendar_has_a_picture_too() -> None:
     assert "1 Nov 9999" in picture_of(subscription(9999), [], [], [], NOW)
+
+
+@pytest.mark.parametrize(
+    ("days", "word"),
+    [
+        pytest.param(1, "", id="nowhere, it would not fit"),
+        pytest.param(2, 'class="in roomiest"', id="on a large screen alone"),
+        pytest.param(4, 'class="in roomy"', id="beside the rail alone"),
+        pytest.param(8, 'class="in "', id="on a phone too"),
+    ],
+)
+def test_a_word_stands_where_it_fits(days: int, word: str) -> None:
+    start = datetime(2026, 11, 10, tzinfo=UTC)
+    pause = SubscriptionPause(
+        pause_start=start, pause_end=start + timedelta(days=days), pause_status=PauseStatus.ACTIVE
+    )
+    drawn = picture_of(subscription(2026), [], [pause], [], NOW)
+    assert f"<title>Paused: 10 Nov 2026 to {10 + days} Nov 2026 (UTC)</title>" in drawn
+    assert re.findall(r'<text (class="in[^"]*")[^>]*>Paused', drawn) == ([word] if word else [])

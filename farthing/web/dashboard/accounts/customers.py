@@ -83,9 +83,14 @@ async def debts(session: AsyncSession, customer_ids: Sequence[str], now: datetim
 
 
 async def owed_currencies(session: AsyncSession) -> list[str]:
-    """Currencies in which anything is owed."""
+    """Currencies in which anything is owed, that of most unpaid invoices first: a phone has room for few."""
     return list(
-        await session.scalars(select(Invoice.currency).where(text(UNPAID)).distinct().order_by(Invoice.currency))
+        await session.scalars(
+            select(Invoice.currency)
+            .where(text(UNPAID))
+            .group_by(Invoice.currency)
+            .order_by(func.count().desc(), Invoice.currency)
+        )
     )
 
 

@@ -42,17 +42,22 @@ _DONE = text(
         EXISTS (SELECT FROM prices WHERE entity_type = 'PLAN' AND status = 'published') AS product,
         EXISTS (SELECT FROM customers WHERE status = 'published') AS customer,
         EXISTS (SELECT FROM subscriptions WHERE status = 'published')
-            OR EXISTS (SELECT FROM invoices WHERE status = 'published') AS invoice
+            OR EXISTS (SELECT FROM invoices WHERE status = 'published') AS invoice,
+        EXISTS (SELECT FROM invoices WHERE status = 'published' AND finalized_at IS NOT NULL) AS goal
     """
 )
 
 
 async def first_steps(session: AsyncSession, visitor: Visitor, dismissed: str | None) -> list[FirstStep]:
-    """The steps of a company that has not done all of them; none for who may not, or has put them away."""
+    """The steps of a company that has not done all of them, until it has issued an invoice, which they lead to; none
+    for who may not, or has put them away.
+    """
     may_begin = all(visitor.may(WRITE, entity) for entity in ("tenant", "plan", "customer", "subscription"))
     if not may_begin or dismissed == visitor.environment.id:
         return []
     done = (await session.execute(_DONE, {"tenant": visitor.caller.tenant_id})).one()
+    if done.goal:
+        return []
     an_event = await store_of(session).events.select(session, EventSelection(), EventOrder(limit=1))
     steps = [
         FirstStep(

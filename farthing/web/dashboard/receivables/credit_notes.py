@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from litestar import Controller, Response, get, post
@@ -45,8 +46,7 @@ from farthing.web.access.visitors import changes, form_of, shows
 from farthing.web.dashboard.customer_names import names_of
 from farthing.web.dashboard.receivables.invoices import zone_of
 from farthing.web.rendering.answers import HttpRequest, done, own_path, refused, render
-from farthing.web.rendering.typed_fields import number_in
-from farthing.web.rendering.words import wording
+from farthing.web.rendering.typed_fields import number_in, problems_at
 
 AMOUNT = "amount:"
 """The beginning of the name of each line's field."""
@@ -83,7 +83,8 @@ class CreditNotePages(Controller):
                     "movements": await reads.movements_of(undone, note),
                 }
         except FarthingError as error:
-            return await _form(request, session, invoice_id, given, problem=wording.reason(error))
+            problems = problems_at(error, _placing(given), dict.fromkeys((*_amounts(given), *_SPLIT, "memo")))
+            return await _form(request, session, invoice_id, given, problems=problems)
         return await _form(request, session, invoice_id, given, outcome=outcome)
 
     @post("/invoices/{invoice_id:str}/credit-notes", guards=[changes("creditnote")])
@@ -223,7 +224,7 @@ async def _form(
     invoice_id: str,
     given: Mapping[str, str],
     *,
-    problem: str = "",
+    problems: Mapping[str, str] = MappingProxyType({}),
     outcome: Mapping[str, Any] | None = None,
 ) -> Response[str]:
     invoice = await find(session, Invoice, invoice_id)
@@ -259,19 +260,29 @@ async def _form(
         maximum=await limits.available_amount(session, invoice, kind),
         reasons=list(CreditNoteReason),
         given=given,
-        problem=problem,
+        problems=problems,
         outcome=outcome,
         once=given.get("once") or new_ulid(),
         names=await names_of(session, {invoice.customer_id}),
     )
 
 
+def _amounts(given: Mapping[str, str]) -> dict[str, str]:
+    """What was typed for lines, by the names of the fields and in the order in which the lines are asked for."""
+    return {name: text for name, text in given.items() if name.startswith(AMOUNT) and text}
+
+
+def _placing(given: Mapping[str, str]) -> Callable[[str], str]:
+    """Which field of the form a name of the wire stands for: the amount of a line has one of its own."""
+    fields = {f"line_items[{number}].amount": name for number, name in enumerate(_amounts(given))}
+    return lambda name: fields.get(name, name.removeprefix("split."))
+
+
 def _asked(invoice_id: str, given: Mapping[str, str]) -> CreateCreditNoteRequest:
     """Raises ValidationFailed for amounts that are none."""
     lines = [
-        {"invoice_line_item_id": name.removeprefix(AMOUNT), "amount": number_in("amount", text)}
-        for name, text in given.items()
-        if name.startswith(AMOUNT) and text
+        {"invoice_line_item_id": name.removeprefix(AMOUNT), "amount": number_in(name, text)}
+        for name, text in _amounts(given).items()
     ]
     if not lines:
         raise ValidationFailed.of("amount", "must be given for at least one line")
@@ -283,7 +294,7 @@ def _asked(invoice_id: str, given: Mapping[str, str]) -> CreateCreditNoteRequest
         "process_credit_note": True,
         "idempotency_key": given.get("once", "")[:255] or None,
     }
-    split = {name: number_in("amount", given[name]) for name in _SPLIT if given.get(name)}
+    split = {name: number_in(name, given[name]) for name in _SPLIT if given.get(name)}
     if split:
         body["split"] = split
     elif given.get("refund_target"):
