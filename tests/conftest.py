@@ -39,6 +39,7 @@ from farthing.storage.embedded import ROLE, EmbeddedPostgres
 from farthing.storage.migrations import upgrade
 from farthing.storage.postgres import Database
 from tests.ports import free_port
+from tests.scratch import scratch
 from tests.thorough import QUICK, THOROUGH, few_examples
 from tests.waiting import PATIENCE_SECONDS, until
 
@@ -99,10 +100,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if not hasattr(config, "workerinput"):
         compileall.compile_dir(Path(farthing.__file__).parent, quiet=2)
-    folder = tempfile.mkdtemp(prefix="farthing-no-authorities-")
-    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    config.add_cleanup(lambda: shutil.rmtree(scratch(), ignore_errors=True))
+    authorities = scratch() / "no-authorities"
+    authorities.mkdir()
     os.environ.pop("SSL_CERT_FILE", None)  # clients look at it first
-    os.environ["SSL_CERT_DIR"] = folder
+    os.environ["SSL_CERT_DIR"] = str(authorities)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tempfile
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from farthing.clickhouse_address import ClickHouseAddress, read_address
@@ -19,13 +17,14 @@ from farthing.events.stores.clickhouse.schema import TABLES
 from farthing.events.stores.place import make_tables
 from farthing.metering.event import UsageEvent
 from farthing.metering.meter import Aggregation, AggregationType, Meter
+from tests.scratch import scratch
 
 
 @cache
 def address() -> ClickHouseAddress:
     """This process's: the engine within a process has one folder for as long as the process lives."""
     url = os.environ.get("FARTHING_TEST_CLICKHOUSE_URL")
-    return read_address(url or f"chdb://{Path(tempfile.mkdtemp(prefix='farthing-clickhouse-'))}")
+    return read_address(url or f"chdb://{scratch() / 'clickhouse'}")
 
 
 @cache
