@@ -7,6 +7,7 @@ from sqlalchemy import ARRAY, Enum, LargeBinary, String, Table
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 
+import farthing.migration.tables  # noqa: F401  # the application itself has no need of them
 from farthing.erasure.belongings import READ_OTHERWISE, SHORTEST_TEXT, Stage, environment_tables, personal_tables
 from farthing.storage.tables import Base
 from tests.application import routed_application

@@ -23,11 +23,23 @@ from farthing.events.stores.place import StoresDiffer, confirm_place
 from farthing.events.usage.event_store import EventSelection, event_of, store_of
 from farthing.metering.meter import Aggregation, AggregationType
 from farthing.storage.postgres import Database, UnsafeDatabase
+from farthing.storage.scope import SYSTEM
 from farthing.wiring import wire
 from tests.account import Account
 from tests.conftest import settings_for
 from tests.events.books import Books, opened
 from tests.events.clickhouse import FaultyClickHouse, event, summed
+from tests.waiting import until
+
+
+async def _until_alone(database: Database) -> None:
+    """Until PostgreSQL has noticed that the other connections are closed."""
+
+    async def is_alone() -> bool:
+        async with database.transaction(SYSTEM) as session:
+            return not await session.scalar(moving._OTHERS, {"own": database.application_name})
+
+    await until(is_alone)
 
 
 async def _everything(books: Books) -> Any:
@@ -82,6 +94,7 @@ async def test_events_move_there_and_back_and_an_interrupted_move_goes_on(
         with pytest.raises(UnsafeDatabase, match="stop all its processes"):
             await moving.move_to_postgres(here, clickhouse, copied.append)
         await there.close()
+        await _until_alone(here)
         await moving.move_to_postgres(here, clickhouse, copied.append)
         books.database = here
         assert await _everything(books) == before
