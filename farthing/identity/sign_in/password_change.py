@@ -21,7 +21,7 @@ from farthing.identity.roles import SUPER_ADMIN
 from farthing.identity.sign_in import passwords
 from farthing.identity.sign_in.back_off import account_key, begin_attempt, forget_attempts
 from farthing.identity.sign_in.sessions import draw_token, end_all_sessions, password_stamp, token_hash
-from farthing.identity.sign_in.tables import PasswordLink, SignInSession
+from farthing.identity.sign_in.tables import LinkWay, PasswordLink, SignInSession
 from farthing.identity.tables import User, UserType
 from farthing.storage.postgres import Database, act_as
 from farthing.storage.queries.rows import lock_row
@@ -89,21 +89,29 @@ async def set_password(
 
 
 async def make_link(
-    session: AsyncSession, user: User, base_url: str, life: timedelta, now: datetime, made_by: str = ""
+    session: AsyncSession,
+    user: User,
+    base_url: str,
+    life: timedelta,
+    now: datetime,
+    *,
+    way: LinkWay = LinkWay.HANDED,
+    made_by: str = "",
 ) -> ResetLink:
-    """A link with which `user` sets a password, once; one that was out before is void."""
+    """A link with which `user` sets a password, once; one that went the same way before is void."""
     token = draw_token()
     values = {
         "id": new_id(Kind.PASSWORD_LINK),
         "tenant_id": user.tenant_id,
         "user_id": user.id,
+        "way": way,
         "token_hash": token_hash(token),
         "created_at": now,
         "created_by": made_by,
         "expires_at": now + life,
     }
     insertion = insert(PasswordLink).values(**values)
-    await session.execute(insertion.on_conflict_do_update(index_elements=["user_id"], set_=values))
+    await session.execute(insertion.on_conflict_do_update(index_elements=["user_id", "way"], set_=values))
     return ResetLink(user.email or "", f"{base_url}/password/{token}", now + life)
 
 
