@@ -47,6 +47,23 @@ def check_new_password(password: str, field: str = "password") -> None:
         raise ValidationFailed.of(field, f"must have {passwords.SHORTEST} to {passwords.LONGEST} characters")
 
 
+async def require_password(database: Database, user_id: str, given: str) -> None:
+    """Ask again for what a borrowed browser does not know. Whoever calls it is in no transaction yet.
+
+    Raises ValidationFailed without a password, PermissionDenied for a wrong one, TooManyRequests after several.
+    """
+    if not given:
+        raise ValidationFailed.of("password", "is required")
+    key = account_key(f"change {user_id}")
+    async with passwords.turn(key):
+        await begin_attempt(database, key)
+        async with database.transaction(SYSTEM, read_only=True) as session:
+            stored = (await session.get_one(User, user_id)).password_hash
+        if not await passwords.matches(given[: passwords.LONGEST], stored):
+            raise PermissionDenied("The password is not right")
+    await forget_attempts(database, key)
+
+
 async def change_password(database: Database, user_id: str, old: str, new: str, session_id: str) -> None:
     """Give the person a new password if the old one is right; only the session with this id goes on.
 
