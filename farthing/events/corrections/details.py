@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.core.caller import Caller
+from farthing.core.caller import READ, Caller
 from farthing.core.errors import NotFound, ValidationFailed
 from farthing.core.origin import ActorType
 from farthing.events.analytics.debugger import debugged
 from farthing.events.corrections.history import last_content, versions_of
 from farthing.events.corrections.schemas import EventVersionResponse
-from farthing.events.schemas import EventProcessingStatus, GetEventByIDResponse
+from farthing.events.schemas import DebugTracker, EventProcessingStatus, GetEventByIDResponse
 from farthing.identity.credentials.api_keys import hidden_among
 
 HISTORY = "history"
@@ -57,11 +57,24 @@ async def event_details(
             event=found.event,
             status=found.status,
             processed_events=found.processed_events,
-            debug_tracker=found.debug_tracker,
+            debug_tracker=found.debug_tracker and _readable_steps(found.debug_tracker, caller),
         )
     details.history = await versions_of(session, event_id) if with_history else None
     await _hide_keys(session, caller, [details.voided, details.deleted, *(details.history or ())])
     return details
+
+
+def _readable_steps(tracker: DebugTracker, caller: Caller) -> DebugTracker:
+    """How far an event came, without the customer, meters, prices and line items that the caller may not read."""
+    if not caller.may(READ, "customer"):
+        tracker.customer_lookup.customer = None
+    if not caller.may(READ, "meter"):
+        tracker.meter_matching.matched_meters = None
+    if not caller.may(READ, "price"):
+        tracker.price_lookup.matched_prices = None
+    if not caller.may(READ, "subscription"):
+        tracker.subscription_line_item_lookup.matched_line_items = None
+    return tracker
 
 
 async def _hide_keys(session: AsyncSession, caller: Caller, versions: Sequence[EventVersionResponse | None]) -> None:

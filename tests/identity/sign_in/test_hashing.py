@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
+from sqlalchemy.pool import QueuePool
 
 from farthing.identity.sign_in import passwords
 from farthing.identity.sign_in.back_off import account_key
@@ -54,5 +55,7 @@ async def test_who_waits_for_a_hash_holds_no_connection(
             return bool(passwords._turns._queues)
 
         await until(waits)
-        assert alone.database.engine.pool.checkedout() == 0
+        pool = alone.database.engine.pool
+        assert isinstance(pool, QueuePool)
+        assert pool.checkedout() == 0
     assert (await asked).status_code < 400
