@@ -1,14 +1,19 @@
-"""Structured logs: JSON lines for machines, columns for a terminal; secrets are never given to them."""
+"""Structured logs: JSON lines for machines, columns for a terminal.
+
+Secrets are never given to them, nor the rows and values that the database names when it refuses a statement.
+"""
 
 from __future__ import annotations
 
-import io
 import logging
 import re
 import sys
+import traceback
+from collections.abc import Iterator
 from typing import Any, TextIO
 
 import msgspec
+import psycopg
 import structlog
 
 from farthing.settings import Settings
@@ -33,16 +38,38 @@ class LibraryLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return in_plain_letters(without_credentials(None, "", super().format(record)))
 
+    def formatException(self, ei: Any) -> str:  # noqa: N802 (the library's name)
+        return traceback_of(ei)
+
 
 def in_plain_letters(text: str) -> str:
     """The text with control characters, other than tabs and ends of lines, as they are written in Python."""
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
+def traceback_of(exc_info: Any) -> str:
+    """The stack and what was raised, without the rows and values of PostgreSQL's details: they are a tenant's."""
+    text = "".join(traceback.format_exception(*exc_info)).rstrip("\n")
+    for error in _raised(exc_info[1], set()):
+        if isinstance(error, psycopg.Error):
+            for part in (error.diag.message_detail, error.diag.context):
+                text = text.replace(part, "[not logged]") if part else text
+    return text
+
+
+def _raised(error: BaseException | None, seen: set[int]) -> Iterator[BaseException]:
+    """An exception, what led to it, and what is gathered in it, each once."""
+    if error is None or id(error) in seen:
+        return
+    seen.add(id(error))
+    yield error
+    gathered = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    for other in (error.__cause__, error.__context__, *gathered):
+        yield from _raised(other, seen)
+
+
 def _plain_traceback(written: TextIO, exception: Any) -> None:
-    collected = io.StringIO()
-    structlog.dev.plain_traceback(collected, exception)
-    written.write(in_plain_letters(collected.getvalue()))
+    written.write("\n" + in_plain_letters(traceback_of(exception)))
 
 
 def configure(settings: Settings) -> None:
@@ -59,7 +86,7 @@ def configure(settings: Settings) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([] if console else [structlog.processors.format_exc_info]),
+            *([] if console else [structlog.processors.ExceptionRenderer(traceback_of)]),
             renderer,
             without_credentials,
         ],

@@ -146,16 +146,18 @@ class EventQueries(Controller):
         return await listing.events_page(session, asked, clock.now())
 
     @get("/lookup", operation_id="getEvent", guards=[READS])
-    async def looked_up(self, session: AsyncSession, id: str = "", include: str = "") -> EventDetailsResponse:
+    async def looked_up(
+        self, session: AsyncSession, caller: Caller, id: str = "", include: str = ""
+    ) -> EventDetailsResponse:
         """One event, what it counts, and where it got stuck if it did."""
         if not id:
             raise ValidationFailed.of("id", "is required")
-        return await event_details(session, id, with_history=wants_history(include))
+        return await event_details(session, caller, id, with_history=wants_history(include))
 
     @get("/{id:str}", operation_id="getEventById", guards=[READS])
-    async def read(self, id: str, session: AsyncSession, include: str = "") -> EventDetailsResponse:
+    async def read(self, id: str, session: AsyncSession, caller: Caller, include: str = "") -> EventDetailsResponse:
         """The same, by path."""
-        return await event_details(session, id, with_history=wants_history(include))
+        return await event_details(session, caller, id, with_history=wants_history(include))
 
     @post("/usage", operation_id="getUsageStatistics", guards=[READS], status_code=200)
     async def usage(self, data: GetUsageRequest, session: AsyncSession, clock: Clock) -> GetUsageResponse:

@@ -243,7 +243,6 @@ class Users(Controller):
         self,
         request: AnyRequest,
         data: CreateUserRequest,
-        session: AsyncSession,
         caller: Caller,
         services: Composition,
     ) -> CreateUserResponse:
@@ -254,17 +253,20 @@ class Users(Controller):
         if data.type == UserType.SERVICE_ACCOUNT:
             if data.email:
                 raise ValidationFailed.of("email", "a service account has none")
+            session = await unit_of_work(request).admitted_session()
             account = await users.add_service_account(session, caller, name=data.name, roles=data.roles or [])
             return await _with_tenant(session, CreateUserResponse, account)
         require_admin_person(caller)
         users.require_lasting(caller)
-        await services.part(HeaderAuthenticator).require_all_environments(session, caller)
         if not data.email:
             raise ValidationFailed.of("email", "is required")
         never_kept(request)
         password = passwords.draw()
         async with passwords.turn(caller.user_id):
             password_hash = await passwords.hashed(password)
+        # only now a connection, and the tenant's turn at one: who waits for a hash keeps none from others
+        session = await unit_of_work(request).admitted_session()
+        await services.part(HeaderAuthenticator).require_all_environments(session, caller)
         person = await users.invite(
             session,
             caller.tenant_id,

@@ -48,9 +48,14 @@ def normal_email(email: str) -> str:
 
 
 def require_lasting(caller: Caller) -> None:
-    """Refuse to let a key that expires make a person, who would outlive it. Raises PermissionDenied."""
+    """Refuse to let a key that expires make a person, or give one more rights: that outlives it.
+
+    Raises PermissionDenied.
+    """
     if caller.credential_expires_at is not None:
-        raise PermissionDenied("An API key that expires cannot invite people; sign in, or use one that does not")
+        raise PermissionDenied(
+            "An API key that expires cannot invite people or give them more rights; sign in, or use one that does not"
+        )
 
 
 async def invite(
@@ -146,6 +151,8 @@ async def set_roles(session: AsyncSession, caller: Caller, user_id: str, roles: 
         raise PermissionDenied("You cannot change your own roles")
     _demand_live(user)
     granted = checked_roles(roles, UserType.USER)
+    if not covers(permissions_of(user.roles), permissions_of(granted)):
+        require_lasting(caller)
     await _demand_no_active_keys(session, user, now)
     user.roles = granted
     await session.flush()

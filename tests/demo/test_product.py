@@ -14,8 +14,10 @@ import pytest
 from rich.console import Console
 from sqlalchemy import func, select
 
+from farthing.core.caller import Caller
 from farthing.core.clock import FixedClock
 from farthing.core.enums import PriceType
+from farthing.core.origin import VISITOR
 from farthing.customers.tables import Customer
 from farthing.demo.books import Ledger, load_customer
 from farthing.demo.catalogue import (
@@ -345,9 +347,11 @@ async def test_every_recorded_change_reads_as_words(told: Stage) -> None:
     """Neither what it was before, nor what it became, nor the state then, shows how it is stored."""
     raw, seen, kinds = [], 0, set()
     query = ListActivityRequest(expand=["state"], limit=MOST_LISTED)
+    account = told.ledger.scope.tenant_id, told.ledger.scope.environment_id
+    reader = Caller(*account, "", "", VISITOR, roles=("super_admin",), is_person=True)
     async with told.database.transaction(told.ledger.scope, read_only=True) as session:
         while True:
-            page = await list_activity(session, query)
+            page = await list_activity(session, reader, query)
             for activity in page.items:
                 kinds.add(activity.entity.type)
                 shown = [

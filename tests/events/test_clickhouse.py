@@ -25,12 +25,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from farthing.backup.export import back_up
 from farthing.backup.load import restore
 from farthing.calendar.windows import WindowSize
 from farthing.core.caller import RequestTerms
-from farthing.core.errors import ServiceUnavailable
+from farthing.core.errors import DatabaseFailed, ServiceUnavailable
 from farthing.doctor.examination import audit
 from farthing.events.analytics import listing
 from farthing.events.corrections.changing import Amendment, amend_events, delete_event, void_events
@@ -38,6 +39,7 @@ from farthing.events.corrections.schemas import AmendedEventRequest
 from farthing.events.ingest.arrivals import sender_named
 from farthing.events.ingest.incoming import AcceptedTimes
 from farthing.events.requests import GetEventsRequest
+from farthing.events.stores.clickhouse.client import ClickHouse
 from farthing.events.stores.clickhouse.schema import EVENTS, IDS, USAGE, local_name
 from farthing.events.stores.clickhouse.store import clickhouse_store
 from farthing.events.stores.clickhouse.writes.pending import lock_writes, unlock_writes
@@ -47,6 +49,7 @@ from farthing.events.upkeep.unfinished import finish_writes
 from farthing.events.usage import usage_query
 from farthing.events.usage.event_store import store_of
 from farthing.events.usage.usage_statement import UsageQuery
+from farthing.logs import traceback_of
 from farthing.metering.event import UsageEvent
 from farthing.metering.meter import Meter
 from farthing.settings import Settings
@@ -56,7 +59,7 @@ from tests.account import Account
 from tests.billing.office import Office
 from tests.conftest import running, settings_for
 from tests.events.books import Books, opened
-from tests.events.clickhouse import DAY, FaultyClickHouse, event, opened_clickhouse, summed
+from tests.events.clickhouse import DAY, FaultyClickHouse, address, event, opened_clickhouse, summed
 from tests.events.usage.test_against_the_model import METERS, ZONES, events, selections
 from tests.subscriptions.shop import fixed
 
@@ -435,3 +438,14 @@ async def test_either_way_of_reading_months_gives_the_same(in_clickhouse: Databa
             {"environment": books.scope.environment_id},
         )
         assert (count, amount) == (80, 160)
+
+
+async def test_what_it_says_of_a_failure_is_not_logged(in_clickhouse: Database) -> None:
+    """Its text quotes statements, and values in them."""
+    clickhouse, value = ClickHouse(address()), "of somebody"
+    with capture_logs() as written, pytest.raises(DatabaseFailed) as failed:
+        await clickhouse.rows("SELECT toUInt8({value:String})", {"value": value})
+    (line,) = written
+    assert (line["event"], line["code"], line["name"]) == ("events.failed", 6, "CANNOT_PARSE_TEXT")
+    stack = traceback_of((type(failed.value), failed.value, failed.value.__traceback__))
+    assert value not in f"{written}{stack}"

@@ -256,3 +256,20 @@ async def test_whoever_reads_events_is_not_shown_beside_them_what_that_role_may_
             refused = await reader.post("/events/analytics", json={"expand": ["source", name]})
             assert refused.status_code == 403, name
             assert refused.json()["details"] == {"expand": f"'{name}' cannot be read with this role"}
+
+
+async def test_whoever_reads_events_sees_how_far_one_came_and_not_whose_it_is(account: Account) -> None:
+    meter = {"name": "Secret meter", "event_name": "calls", "aggregation": {"type": "COUNT"}, "reset_usage": "NEVER"}
+    await account.post("/features", {"name": "Calls", "type": "metered", "meter": meter})
+    await account.post("/customers", {"external_id": "acme", "name": "Acme", "email": "books@acme.example"})
+    event = {"event_id": "stuck", "event_name": "calls", "external_customer_id": "acme"}
+    await account.post("/events", event, expect=202)
+    inside = ("books@acme.example", "Secret meter")
+    async with account.client(await account.new_key(["event_reader"])) as reader:
+        for address in ("/events/stuck", "/events/lookup?id=stuck"):
+            whole, seen = await account.http.get(address), await reader.get(address)
+            assert [text in whole.text for text in inside] == [True] * 2
+            assert [text in seen.text for text in inside] == [False] * 2
+            steps = [answer.json()["debug_tracker"] for answer in (whole, seen)]
+            assert steps[0]["failure_point"] == steps[1]["failure_point"]
+            assert steps[1]["customer_lookup"] == {"status": "found"}

@@ -1,6 +1,12 @@
 """Today's schema made that of earlier revisions, with what it holds: statements that undo a revision."""
 
 UNDOING = {
+    "0063": """
+        DELETE FROM password_links WHERE way = 'mailed';
+        DROP INDEX uq_password_links_user_way;
+        ALTER TABLE password_links DROP COLUMN way;
+        CREATE UNIQUE INDEX uq_password_links_user ON password_links (user_id);
+    """,
     "0062": "ALTER TABLE invoice_correction_lines DROP COLUMN commitment_base;",
     "0061": """
         DROP TABLE usage_report_parts, usage_reports;

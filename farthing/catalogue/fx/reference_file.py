@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from fractions import Fraction
 
-from farthing.core.money import decimals, round_to
+from farthing.core.money import decimals, parse, round_to
 
 EURO = "eur"
 MOST_DAYS = 20_000
@@ -125,10 +125,10 @@ def _day(text: str, where: str) -> date:
 
 def _rate(text: str, where: str) -> Decimal:
     try:
-        rate = Decimal(text)
-    except InvalidOperation:
+        rate = parse(text)
+    except ValueError:
         rate = Decimal(0)
-    if not rate.is_finite() or rate <= 0 or rate.adjusted() >= 18 or decimals(rate) > RATE_DECIMALS:
+    if rate <= 0 or rate.adjusted() >= 18 or decimals(rate) > RATE_DECIMALS:
         raise UnusableReferenceFile(f"{where}: {text[:40]!r} is no rate above 0 with at most 12 decimals")
     return rate
 

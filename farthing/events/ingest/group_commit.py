@@ -305,7 +305,9 @@ class _Writer:
             except ServiceUnavailable as error:  # of a store elsewhere
                 return error
             except psycopg.DataError as error:
-                log.warning("ingest.refused", error=str(error))
+                log.warning(
+                    "ingest.refused", sqlstate=error.sqlstate, kind=type(error).__name__
+                )  # its text has the value
                 return ValidationFailed("A value is out of the range that can be stored")
             except psycopg.Error as error:
                 lost = self._connection is not None and self._connection.broken

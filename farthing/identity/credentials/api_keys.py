@@ -6,7 +6,7 @@ Rule: docs/rules/identity.md#api-keys
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import Select, or_, select, update
@@ -19,7 +19,7 @@ from farthing.identity.credentials import keys
 from farthing.identity.roles import covers, permissions_of
 from farthing.identity.tables import Secret, SecretType, User, UserType
 from farthing.storage.postgres import Database
-from farthing.storage.queries.rows import lock_row, not_found
+from farthing.storage.queries.rows import in_array, lock_row, not_found
 from farthing.storage.scope import SYSTEM
 
 SEARCHABLE = ("id", "name", "type", "status", "user_id", "expires_at", "last_used_at", "created_at", "updated_at")
@@ -84,6 +84,16 @@ def visible(caller: Caller) -> Select[Secret]:
         Secret.tenant_id == caller.tenant_id, Secret.environment_id == caller.environment_id
     )
     return statement if _is_admin_person(caller) else statement.where(Secret.user_id == caller.user_id)
+
+
+async def hidden_among(session: AsyncSession, caller: Caller, key_ids: Collection[str]) -> frozenset[str]:
+    """Those of these ids whose keys the caller may not see in this environment or any other: not even their names."""
+    if not key_ids or _is_admin_person(caller):
+        return frozenset()
+    own = select(Secret.id).where(
+        Secret.tenant_id == caller.tenant_id, Secret.user_id == caller.user_id, in_array(Secret.id, key_ids)
+    )
+    return frozenset(key_ids) - set(await session.scalars(own))
 
 
 async def owner_names(session: AsyncSession, rows: Sequence[Secret]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from farthing.identity.roles import SUPER_ADMIN
 from farthing.identity.sign_in import passwords
 from farthing.identity.sign_in.back_off import account_key, begin_attempt, forget_attempts
 from farthing.identity.sign_in.sessions import draw_token, end_all_sessions, password_stamp, token_hash
-from farthing.identity.sign_in.tables import PasswordLink, SignInSession
+from farthing.identity.sign_in.tables import LinkWay, PasswordLink, SignInSession
 from farthing.identity.tables import User, UserType
 from farthing.storage.postgres import Database, act_as
 from farthing.storage.queries.rows import lock_row
@@ -45,6 +45,23 @@ def check_new_password(password: str, field: str = "password") -> None:
     """Refuse what is no password here. Raises ValidationFailed."""
     if not passwords.SHORTEST <= len(password) <= passwords.LONGEST:
         raise ValidationFailed.of(field, f"must have {passwords.SHORTEST} to {passwords.LONGEST} characters")
+
+
+async def require_password(database: Database, user_id: str, given: str) -> None:
+    """Ask again for what a borrowed browser does not know. Whoever calls it is in no transaction yet.
+
+    Raises ValidationFailed without a password, PermissionDenied for a wrong one, TooManyRequests after several.
+    """
+    if not given:
+        raise ValidationFailed.of("password", "is required")
+    key = account_key(f"change {user_id}")
+    async with passwords.turn(key):
+        await begin_attempt(database, key)
+        async with database.transaction(SYSTEM, read_only=True) as session:
+            stored = (await session.get_one(User, user_id)).password_hash
+        if not await passwords.matches(given[: passwords.LONGEST], stored):
+            raise PermissionDenied("The password is not right")
+    await forget_attempts(database, key)
 
 
 async def change_password(database: Database, user_id: str, old: str, new: str, session_id: str) -> None:
@@ -89,21 +106,29 @@ async def set_password(
 
 
 async def make_link(
-    session: AsyncSession, user: User, base_url: str, life: timedelta, now: datetime, made_by: str = ""
+    session: AsyncSession,
+    user: User,
+    base_url: str,
+    life: timedelta,
+    now: datetime,
+    *,
+    way: LinkWay = LinkWay.HANDED,
+    made_by: str = "",
 ) -> ResetLink:
-    """A link with which `user` sets a password, once; one that was out before is void."""
+    """A link with which `user` sets a password, once; one that went the same way before is void."""
     token = draw_token()
     values = {
         "id": new_id(Kind.PASSWORD_LINK),
         "tenant_id": user.tenant_id,
         "user_id": user.id,
+        "way": way,
         "token_hash": token_hash(token),
         "created_at": now,
         "created_by": made_by,
         "expires_at": now + life,
     }
     insertion = insert(PasswordLink).values(**values)
-    await session.execute(insertion.on_conflict_do_update(index_elements=["user_id"], set_=values))
+    await session.execute(insertion.on_conflict_do_update(index_elements=["user_id", "way"], set_=values))
     return ResetLink(user.email or "", f"{base_url}/password/{token}", now + life)
 
 

@@ -56,6 +56,13 @@ class SignInAttempts(Base):
     __table_args__ = (Index("ix_sign_in_attempts_last_at", "last_at"),)
 
 
+class LinkWay(StrEnum):
+    """How a link to set a password gets to the person: mailed to whoever asks, or handed out by somebody in charge."""
+
+    MAILED = "mailed"
+    HANDED = "handed"
+
+
 class PasswordLink(OfTenant, Base):
     """A link with which a person sets a password, once. Its row is deleted when it is used or replaced."""
 
@@ -63,6 +70,7 @@ class PasswordLink(OfTenant, Base):
     label = "Password link"
 
     user_id: Mapped[str] = mapped_column(String(50))
+    way: Mapped[LinkWay] = mapped_column(enum_column(LinkWay))
     token_hash: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime]
     created_by: Mapped[str] = mapped_column(String(50), default="")
@@ -70,8 +78,8 @@ class PasswordLink(OfTenant, Base):
 
     __table_args__ = (
         Index("uq_password_links_token", "token_hash", unique=True),
-        # a new link replaces the one before
-        Index("uq_password_links_user", "user_id", unique=True),
+        # a new link replaces the one before that went the same way: what strangers have mailed voids no invitation
+        Index("uq_password_links_user_way", "user_id", "way", unique=True),
     )
 
 

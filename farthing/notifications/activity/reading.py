@@ -17,8 +17,11 @@ import msgspec
 from sqlalchemy import ColumnElement, Row, Select, func, select, text, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.core.caller import Caller
 from farthing.core.encoding.wire import as_wire
 from farthing.core.errors import NotFound, ValidationFailed
+from farthing.core.origin import ActorType
+from farthing.identity.credentials.api_keys import hidden_among
 from farthing.notifications.activity.schemas import (
     ActivityActor,
     ActivityEntity,
@@ -32,6 +35,8 @@ from farthing.storage.queries.changes import bounded_state
 from farthing.storage.record.activities import entity_in
 from farthing.storage.record.outbox import SystemEvent
 
+_KEY = "api_key"
+"""What keys are called as entities."""
 _OWN_ID = re.compile(r"_[0-9A-HJKMNP-TV-Z]{26}$")
 """How ids of users, keys and customers end; those of duties do not."""
 _ALWAYS = (
@@ -69,9 +74,9 @@ class _Cursor(msgspec.Struct):
 
 
 async def list_activity(
-    session: AsyncSession, query: ListActivityRequest, *, with_changes: bool = False
+    session: AsyncSession, caller: Caller, query: ListActivityRequest, *, with_changes: bool = False
 ) -> ListActivityResponse:
-    """One page of the log; `with_changes` says what changed also where states are not asked for.
+    """One page of the log as the caller may read it; `with_changes` says what changed also without states.
 
     Raises ValidationFailed for a cursor that is not of this query.
     """
@@ -95,9 +100,9 @@ async def list_activity(
     shown, has_more = rows[: query.page_size], len(rows) > query.page_size
     next_cursor = _written(_Cursor(shown[-1].created_at, shown[-1].id, _digest(query))) if has_more else None
     pagination = ActivityPagination(limit=query.page_size, has_more=has_more, next_cursor=next_cursor)
-    return ListActivityResponse(
-        items=[_shown(row, query, with_changes=with_changes) for row in shown], pagination=pagination
-    )
+    items = [_shown(row, query, with_changes=with_changes) for row in shown]
+    await _hide_keys(session, caller, items)
+    return ListActivityResponse(items=items, pagination=pagination)
 
 
 def _shown(row: Row[Any], query: ListActivityRequest, *, with_changes: bool) -> ActivityResponse:
@@ -111,15 +116,33 @@ def _newest(statement: Select[Any], most: int) -> Select[Any]:
     return statement.order_by(SystemEvent.created_at.desc(), SystemEvent.id.desc()).limit(most)
 
 
-async def read_activity(session: AsyncSession, id: str) -> ActivityResponse:
-    """One activity, with the entity's state and what changed. Raises NotFound."""
+async def read_activity(session: AsyncSession, caller: Caller, id: str) -> ActivityResponse:
+    """One activity as the caller may read it, with the entity's state and what changed. Raises NotFound."""
     statement = select(*_ALWAYS, *_EXPANDED).where(
         SystemEvent.id == id, SystemEvent.environment_id.in_(_owners(session)), ~SystemEvent.is_echo
     )
     row = (await session.execute(statement)).one_or_none()
     if row is None:
         raise NotFound(f"Activity with ID {id} was not found", {"activity_id": id})
-    return shown_activity(row, with_state=True)
+    activity = shown_activity(row, with_state=True)
+    await _hide_keys(session, caller, [activity])
+    return activity
+
+
+async def _hide_keys(session: AsyncSession, caller: Caller, activities: Sequence[ActivityResponse]) -> None:
+    """Leave of keys that the caller may not list what happened, their ids and their owners: no name, no state."""
+    actors = [activity.actor for activity in activities if activity.actor is not None]
+    changed_keys = [activity for activity in activities if activity.entity.type == _KEY]
+    ids = {actor.id for actor in actors if actor.type == ActorType.API_KEY}
+    hidden = await hidden_among(session, caller, ids | {activity.entity.id for activity in changed_keys})
+    for actor in actors:
+        if actor.id in hidden:
+            actor.label = actor.id
+    for activity in changed_keys:
+        if activity.entity.id in hidden:
+            activity.entity.label = activity.entity.id
+            activity.state = None if activity.state is None else {}
+            activity.changes = None
 
 
 def _owners(session: AsyncSession) -> tuple[str, str]:

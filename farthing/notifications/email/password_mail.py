@@ -21,7 +21,7 @@ from farthing.core.enums import Status
 from farthing.core.ids import Kind, new_id
 from farthing.identity.sign_in.email_and_password import person_with_email
 from farthing.identity.sign_in.password_change import HANDED_LINK_LIFE, MAILED_LINK_LIFE, ResetLink, make_link
-from farthing.identity.sign_in.tables import PasswordLink
+from farthing.identity.sign_in.tables import LinkWay, PasswordLink
 from farthing.identity.tables import Tenant, User
 from farthing.notifications.email.content.letter import Letterhead, compose_account_letter
 from farthing.notifications.email.delivery.handing_in import Handed
@@ -52,7 +52,11 @@ async def request_password_mail(database: Database, email: str) -> str | None:
         user = await person_with_email(session, email)
         if user is None:
             return None
-        was_just_sent = exists().where(PasswordLink.user_id == user.id, PasswordLink.created_at > now - PAUSE)
+        was_just_sent = exists().where(
+            PasswordLink.user_id == user.id,
+            PasswordLink.way == LinkWay.MAILED,
+            PasswordLink.created_at > now - PAUSE,
+        )
         if await session.scalar(select(was_just_sent)):
             return None
         await queue_password_mail(session, user, now)
@@ -102,10 +106,10 @@ async def _send(database: Database, sender: MailSender, settings: Settings, mail
         user = await session.get(User, mail.user_id)
         if user is not None and user.status is Status.PUBLISHED and now - mail.requested_at <= LONGEST_WAIT:
             if user.password_hash:
-                link = await make_link(session, user, settings.base_url, MAILED_LINK_LIFE, now)
+                link = await make_link(session, user, settings.base_url, MAILED_LINK_LIFE, now, way=LinkWay.MAILED)
                 message = _message(sender, settings, link, now, **_FORGOTTEN)
             else:
-                link = await make_link(session, user, settings.base_url, HANDED_LINK_LIFE, now)
+                link = await make_link(session, user, settings.base_url, HANDED_LINK_LIFE, now, way=LinkWay.MAILED)
                 company = (await session.get_one(Tenant, user.tenant_id)).name
                 message = _message(sender, settings, link, now, **_invitation(company))
     if message is None:

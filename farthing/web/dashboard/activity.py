@@ -10,6 +10,7 @@ from litestar import Controller, Response, get
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.zones import first_instant_at, zone_or_abbreviation
+from farthing.core.caller import Caller
 from farthing.core.encoding.csv_table import CSV_MEDIA_TYPE, csv_bytes, inert
 from farthing.core.encoding.decoding import convert
 from farthing.core.encoding.file_names import content_disposition
@@ -23,7 +24,7 @@ from farthing.notifications.activity.schemas import (
     ListActivityRequest,
     ListActivityResponse,
 )
-from farthing.web.access.visitors import shows
+from farthing.web.access.visitors import shows, visitor_of
 from farthing.web.dashboard.activity_names import name_entities, person_name
 from farthing.web.dashboard.choosing import actor_id_of, customer_id_of, entity_id_of
 from farthing.web.dashboard.customer_names import names_of
@@ -73,10 +74,11 @@ class ActivityPages(Controller):
     @get("/", guards=[shows("setting")])
     async def browse(self, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """All activities, narrowed, newest first."""
-        asked, zone = _asked(request), await zone_of(session)
+        caller, asked, zone = visitor_of(request).caller, _asked(request), await zone_of(session)
         problem, page = "", None
         try:
-            page = await list_activity(session, await _query(session, asked, zone, PER_PAGE), with_changes=True)
+            query = await _query(session, caller, asked, zone, PER_PAGE)
+            page = await list_activity(session, caller, query, with_changes=True)
             await name_entities(session, page.items)
         except FarthingError as error:
             problem = reason(error)
@@ -96,10 +98,11 @@ class ActivityPages(Controller):
     @get("/export.csv", guards=[shows("setting")])
     async def export(self, request: HttpRequest, session: AsyncSession) -> Response[bytes]:
         """The narrowed log as a file for spreadsheets, newest first. Raises ValidationFailed when it is too long."""
-        query = await _query(session, _asked(request), await zone_of(session), MOST_LISTED)
+        caller = visitor_of(request).caller
+        query = await _query(session, caller, _asked(request), await zone_of(session), MOST_LISTED)
         rows: list[list[str]] = []
         for _ in range(MOST_EXPORTED // MOST_LISTED):
-            page: ListActivityResponse = await list_activity(session, query, with_changes=True)
+            page: ListActivityResponse = await list_activity(session, caller, query, with_changes=True)
             rows.extend(_row(activity) for activity in page.items)
             query.cursor = page.pagination.next_cursor
             if query.cursor is None:
@@ -112,7 +115,7 @@ class ActivityPages(Controller):
     @get("/{activity_id:str}", guards=[shows("setting")])
     async def entry(self, activity_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """One activity: who, when, from where, what changed, and what the entity was then."""
-        found = await read_activity(session, activity_id)
+        found = await read_activity(session, visitor_of(request).caller, activity_id)
         await name_entities(session, [found])
         customer_id, owner_id = found.customer_id, found.actor.owner_id if found.actor is not None else None
         names = await names_of(session, {customer_id} if customer_id else set())
@@ -130,13 +133,15 @@ def _asked(request: HttpRequest) -> dict[str, str]:
     return {name: request.query_params.get(name, "").strip().replace("\x00", "")[:1000] for name in _ASKED}
 
 
-async def _query(session: AsyncSession, asked: dict[str, str], zone: str, limit: int) -> ListActivityRequest:
+async def _query(
+    session: AsyncSession, caller: Caller, asked: dict[str, str], zone: str, limit: int
+) -> ListActivityRequest:
     """What the address asks for, days on the wall of `zone`, the last one included; things are named as people call
     them. Raises ValidationFailed."""
     body: dict[str, Any] = {name: asked[name] for name in _ASKED if asked[name] and name not in {"from", "to"}}
     chosen = {
         "customer_id": await customer_id_of(session, asked["customer_id"], "customer_id"),
-        "actor_id": await actor_id_of(session, asked["actor_id"], "actor_id"),
+        "actor_id": await actor_id_of(session, caller, asked["actor_id"], "actor_id"),
         "entity_id": await entity_id_of(session, asked["entity_id"], "entity_id"),
     }
     body |= {name: chosen_id for name, chosen_id in chosen.items() if chosen_id}

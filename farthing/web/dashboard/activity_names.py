@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.calendar.zones import zone_or_abbreviation
 from farthing.catalogue.fx.tables import FxRate
 from farthing.checkout.tables import CheckoutSession
+from farthing.core.origin import ActorType
 from farthing.identity.tables import User
 from farthing.invoices.pdf.document import Days
 from farthing.invoices.reads.reading_zones import reading_zones
@@ -32,8 +33,10 @@ async def name_entities(session: AsyncSession, activities: Sequence[ActivityResp
     """Put names in place of ids: "draft of ACME for June 2026" after "Invoice", "of ACME for $450.00" after "Checkout".
 
     An invoice has no number before it is final, and neither has what hangs on it; whatever else belongs to a customer
-    is called after the customer. One query for each kind of thing, and none where everything has a name.
+    is called after the customer. One query for each kind of thing and each owner of
+    keys, and none where everything has a name.
     """
+    await _name_hidden_keys(session, activities)
     for activity in activities:
         label = activity.entity.label
         if activity.entity.type in _NAMED_BY_A_KIND and label.replace("_", "").isalpha():
@@ -54,6 +57,20 @@ async def name_entities(session: AsyncSession, activities: Sequence[ActivityResp
     }
     for activity in unnamed:
         activity.entity.label = named.get(activity.entity.id, activity.entity.label)
+
+
+async def _name_hidden_keys(session: AsyncSession, activities: Sequence[ActivityResponse]) -> None:
+    """Call a key whose name is not for the reader after its owner: "an API key of Ada"."""
+    nameless = [
+        actor
+        for activity in activities
+        if (actor := activity.actor) is not None and actor.type == ActorType.API_KEY and actor.label == actor.id
+    ]
+    for owner_id in {actor.owner_id for actor in nameless if actor.owner_id}:
+        owner = await person_name(session, owner_id)
+        for actor in nameless:
+            if actor.owner_id == owner_id:
+                actor.label = f"an API key of {owner}"
 
 
 async def person_name(session: AsyncSession, user_id: str) -> str:

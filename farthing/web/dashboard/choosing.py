@@ -13,10 +13,12 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from farthing.catalogue.plans.tables import Addon, Plan
 from farthing.catalogue.products.tables import Feature
+from farthing.core.caller import Caller
 from farthing.core.errors import ValidationFailed
 from farthing.credits.ledger.tables import Wallet
 from farthing.credits.notes.tables import CreditNote
 from farthing.customers.tables import Customer
+from farthing.identity.credentials.api_keys import hidden_among
 from farthing.identity.tables import Secret, User
 from farthing.invoices.tables import Invoice
 from farthing.storage.postgres import scope_of
@@ -33,11 +35,13 @@ async def customer_id_of(session: AsyncSession, typed: str, field: str) -> str:
     return _chosen(field, typed, await _named(session, Customer.id, names, typed))
 
 
-async def actor_id_of(session: AsyncSession, typed: str, field: str) -> str:
-    """The person, service account, key or customer in its portal with this id or name. Raises ValidationFailed."""
+async def actor_id_of(session: AsyncSession, caller: Caller, typed: str, field: str) -> str:
+    """The person, service account, key or customer in its portal with this id or name; a key only if the caller may
+    see its name. Raises ValidationFailed."""
     tenant_id = scope_of(session).tenant_id
     people = await _named(session, User.id, (User.email, User.name), typed, User.tenant_id == tenant_id)
     keys = await _named(session, Secret.id, (Secret.name,), typed, Secret.tenant_id == tenant_id)
+    keys = sorted(set(keys) - await hidden_among(session, caller, keys))
     customers = await _named(session, Customer.id, (Customer.name,), typed)
     return _chosen(field, typed, [*people, *keys, *customers])
 

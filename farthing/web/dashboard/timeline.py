@@ -25,6 +25,6 @@ async def newest_activities(
     query = ListActivityRequest(
         customer_id=customer_id or None, entity_id=entity_id or None, entity_type=entity_type or None, limit=SHOWN
     )
-    activities = (await list_activity(session, query, with_changes=True)).items
+    activities = (await list_activity(session, visitor_of(request).caller, query, with_changes=True)).items
     await name_entities(session, activities)
     return activities

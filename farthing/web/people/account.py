@@ -9,13 +9,14 @@ from litestar import Controller, Response, get, post
 from markupsafe import Markup
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.api.work import unit_of_work
 from farthing.core.caller import READ, WRITE
 from farthing.core.composition import Composition
-from farthing.core.errors import FarthingError, PermissionDenied, ValidationFailed
+from farthing.core.errors import FarthingError, PermissionDenied
 from farthing.identity.credentials.sealing import SealedBox
-from farthing.identity.sign_in import passwords, second_factor
+from farthing.identity.sign_in import second_factor
 from farthing.identity.sign_in.back_off import account_key, begin_attempt, forget_attempts
-from farthing.identity.sign_in.password_change import change_password
+from farthing.identity.sign_in.password_change import change_password, require_password
 from farthing.identity.sign_in.sessions import end_all_sessions, end_session, listed
 from farthing.identity.tables import User
 from farthing.storage.postgres import Database
@@ -73,11 +74,13 @@ class OwnAccount(Controller):
         return go("/sign-in", sessions.plain_cookie(sessions.cookie_name, "", 0))
 
     @post("/second-factor", guards=[own_account(WRITE)], status_code=200)
-    async def begin(self, request: HttpRequest, session: AsyncSession, services: Composition) -> Response[str]:
+    async def begin(self, request: HttpRequest, services: Composition) -> Response[str]:
         """Draw a secret and show it, for an authenticator app; it counts once a code confirms it."""
+        user_id, given = visitor_of(request).caller.user_id, form_of(request).get("password", "")
         try:
-            user = await find(session, User, visitor_of(request).caller.user_id)
-            await _require_password(services, user, form_of(request).get("password", ""))
+            await require_password(services.part(Database), user_id, given)
+            session = await unit_of_work(request).admitted_session()
+            user = await find(session, User, user_id)
             enrolment = await second_factor.begin_enrolment(
                 session, services.part(SealedBox), user, services.part(Database).clock.now()
             )
@@ -110,27 +113,15 @@ class OwnAccount(Controller):
         return await _page(request, session, services, recovery_codes=codes)
 
     @post("/second-factor/remove", guards=[own_account(WRITE)])
-    async def remove(self, request: HttpRequest, session: AsyncSession, services: Composition) -> Response[str]:
+    async def remove(self, request: HttpRequest, services: Composition) -> Response[str]:
         """Sign in with the password alone again; the password is asked for."""
+        user_id, given = visitor_of(request).caller.user_id, form_of(request).get("password", "")
         try:
-            user = await find(session, User, visitor_of(request).caller.user_id)
-            await _require_password(services, user, form_of(request).get("password", ""))
-            await second_factor.remove(session, user.id)
+            await require_password(services.part(Database), user_id, given)
+            await second_factor.remove(await unit_of_work(request).admitted_session(), user_id)
         except FarthingError as error:
             return await refused(request, PAGE, error)
         return done(request, PAGE, "The second factor is removed.")
-
-
-async def _require_password(services: Composition, user: User, given: str) -> None:
-    """Ask again for what a borrowed browser does not know. Raises PermissionDenied, TooManyRequests."""
-    if not given:
-        raise ValidationFailed.of("password", "is required")
-    key = account_key(f"change {user.id}")
-    async with passwords.turn(key):
-        await begin_attempt(services.part(Database), key)
-        if not await passwords.matches(given[: passwords.LONGEST], user.password_hash):
-            raise PermissionDenied("The password is not right")
-    await forget_attempts(services.part(Database), key)
 
 
 async def _page(request: HttpRequest, session: AsyncSession, services: Composition, **shown: Any) -> Response[str]:

@@ -49,6 +49,7 @@ def test_each_form_says_the_same(content: str) -> None:
         pytest.param("Date,USD\n2026-11-27,abc\n", "line 2, USD", id="no number"),
         pytest.param("Date,USD\n2026-11-27,-1\n", "line 2, USD", id="below nothing"),
         pytest.param("Date,USD\n2026-11-27,NaN\n", "line 2, USD", id="not a number"),
+        pytest.param("Date,USD\n2026-11-27,1e-999999999\n", "line 2, USD", id="so small that it would fill the memory"),
         pytest.param("Date,USD,INR\n2026-11-27,1\n", "line 2", id="a cell missing"),
         pytest.param("Date,USD\n2026-11-27,1,2\n", "line 2", id="a cell too many"),
         pytest.param('Date,USD\n2026-11-27,"1\n', "CSV", id="a quote that is not closed"),

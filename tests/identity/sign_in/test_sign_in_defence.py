@@ -421,7 +421,7 @@ async def test_the_api_asks_for_the_code_too(account: Account, person: User, vis
 # keys
 
 
-async def test_a_key_that_expires_makes_none_that_outlives_it_and_invites_nobody(account: Account) -> None:
+async def test_a_key_that_expires_makes_none_that_outlives_it_and_lets_nobody_in(account: Account) -> None:
     end = (datetime.now(UTC) + timedelta(days=1)).replace(microsecond=0)
     body = {"name": "short", "type": "private_key"}
     made = await account.post("/secrets/api/keys", {**body, "expires_at": end.isoformat()})
@@ -434,6 +434,11 @@ async def test_a_key_that_expires_makes_none_that_outlives_it_and_invites_nobody
         assert sooner.status_code == 201
         invited = await http.post("/users", json={"type": "user", "email": f"{uuid.uuid4().hex}@example.com"})
         assert invited.status_code == 403
+        # nor does it give a colleague more rights; to take some away is nothing that lasts too long
+        for before, after, status in (("all_reader", "super_admin", 403), ("all_writer", "all_reader", 200)):
+            colleague = await new_user(account, [before])
+            answer = await http.put(f"/users/{colleague.id}/roles", json={"roles": [after]})
+            assert answer.status_code == status, answer.text
 
 
 async def test_a_key_makes_none_with_more_roles_than_it_has(account: Account, database: Database) -> None:

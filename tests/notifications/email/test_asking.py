@@ -11,6 +11,8 @@ import pytest
 from sqlalchemy import text
 
 from farthing.core.errors import InvalidOperation
+from farthing.identity.sign_in import operator
+from farthing.identity.sign_in.password_change import redeem_link
 from farthing.identity.tables import EnvironmentType, User
 from farthing.invoices.ports import InvoiceEmailAnswer
 from farthing.invoices.tables import Invoice
@@ -199,6 +201,29 @@ async def test_a_forgotten_password_is_answered_alike_and_mailed_to_whom_it_belo
     await _ask(mail_room, address)  # one a minute is enough
     await mail_room.deliver()
     assert len(box.received) == 1
+
+
+async def test_what_anybody_has_mailed_voids_no_link_that_was_handed_out(
+    seller: Seller, mail_room: MailRoom, box: MailBox
+) -> None:
+    async with mail_room.database.transaction(SYSTEM) as session:
+        address = (await session.get_one(User, seller.user_id)).email or ""
+    handed = await operator.link_for(mail_room.database, mail_room.settings, address)
+    await _ask(mail_room, address)
+
+    async def arrived() -> bool:
+        return bool(box.received)
+
+    await until(arrived)
+    mailed = re.search(r"/password/(\S+)", box.received[0].body())
+    assert mailed is not None
+    async with httpx.AsyncClient(base_url=mail_room.base_url) as http:
+        for token in (handed.url.rpartition("/")[2], mailed[1]):
+            assert (await http.get(f"/password/{token}")).status_code == 200
+        # the one handed out sets the password, and nothing is out any more
+        await redeem_link(mail_room.database, handed.url.rpartition("/")[2], "a new and long password")
+        for token in (handed.url.rpartition("/")[2], mailed[1]):
+            assert (await http.get(f"/password/{token}")).status_code == 404
 
 
 def _browser_of(account: Account) -> Visitor:

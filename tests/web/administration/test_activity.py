@@ -6,13 +6,15 @@ import csv
 import io
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.account import Account
+from tests.web.administration.test_signing_in import invited
 from tests.web.everywhere.typing.test_attacks import EVIL
-from tests.web.stage import Stage
+from tests.web.stage import PASSWORD, Stage
 from tests.web.visitor import Visitor
 
 LINE = {"display_name": "Work", "amount": "100", "quantity": "1", "price_type": "FIXED"}
@@ -151,3 +153,23 @@ async def test_what_has_no_number_yet_is_named_by_whose_it_is_and_for_when(insid
     shown = (await inside.http.get(entry[0])).text
     assert f'title="{customer["id"]}">Acme</a>' in shown
     assert f'title="{account.user_id}">Ada Fairweather</a>' in shown
+
+
+async def test_pages_and_the_file_name_no_keys_of_others_to_a_reader(inside: Visitor, own: Stage) -> None:
+    name = "the key of the ledger"
+    key = (await own.account.post("/secrets/api/keys", {"name": name, "type": "private_key"}))["api_key"]
+    async with own.account.client(headers={"x-api-key": key}) as http:
+        customer = (await http.post("/customers", json={"external_id": "acme", "name": "Acme"})).json()
+    reader = await invited(own, password=PASSWORD)
+    reading = await Visitor(own.account).sign_in(replace(own, email=reader.email or ""))
+    entries = re.findall(r"/activity/sys_event_[0-9A-Z]+", (await inside.http.get("/activity")).text)
+    addresses = ["/activity", "/activity/export.csv", f"/customers/{customer['id']}", *dict.fromkeys(entries)]
+    for visitor, is_named in ((inside, True), (reading, False)):
+        texts = [(await visitor.http.get(address)).text for address in addresses]
+        assert [name in text for text in texts[:3]] == [is_named] * 3
+        assert any(name in text for text in texts[3:]) == is_named
+        # nobody finds out by asking for a name either
+        asked = (await visitor.http.get("/activity", params={"actor_id": name})).text
+        assert ("nothing is called" in asked) != is_named
+    assert "an API key of Ada Fairweather" in texts[0]
+    await reading.http.aclose()

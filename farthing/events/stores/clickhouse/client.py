@@ -30,6 +30,8 @@ _NO_CLIENT = "FARTHING_EVENTS_URL needs ClickHouse's client: install the package
 _NO_ENGINE = "FARTHING_EVENTS_URL with chdb:/// needs ClickHouse's engine as a module: pip install chdb"
 
 _CODE = re.compile(r"\bCode: (\d+)\b|\bcode[: ]+(\d+)\b")
+_NAME = re.compile(r"\(([A-Z][A-Z0-9_]{2,80})\)(?=\s*(?:\(version |$))")
+"""What ClickHouse calls the code, behind everything that it quotes."""
 _PASSING = frozenset({
     3, 159, 160, 164, 198, 202, 203, 209, 210, 236, 241, 242, 243, 252, 279, 285, 286, 289, 305, 319, 394, 415, 425,
     439, 499, 999,
@@ -93,7 +95,8 @@ class ClickHouse:
                 f"chdb:/// needs ClickHouse's engine as a module: pip install chdb ({error})"
             ) from error
         except (Error, HTTPError, OSError) as error:
-            raise _meaning(error) from error
+            # its text would follow into the log with the stack
+            raise _meaning(error) from None
 
 
 def statement_settings(address: ClickHouseAddress) -> dict[str, Any]:
@@ -142,14 +145,16 @@ def _opened(address: ClickHouseAddress) -> Any:
 
 
 def _meaning(error: Exception) -> ServiceUnavailable | DatabaseFailed:
-    """What a failure is to whoever asked."""
-    found = _CODE.search(str(error))
+    """What a failure is to whoever asked. The log has its kind: the text may hold statements with values of tenants."""
+    said = str(error)
+    found, name = _CODE.search(said), _NAME.search(said)
     code = int(found[1] or found[2]) if found else None
+    kind = {"code": code, "name": name[1] if name else type(error).__name__}
     if code is None:
-        log.warning("events.unreachable", error=str(error)[:500])
+        log.warning("events.unreachable", name=type(error).__name__)
         return ServiceUnavailable(UNREACHABLE)
     if code in _PASSING:
-        log.warning("events.unavailable", error=str(error)[:500])
+        log.warning("events.unavailable", **kind)
         return ServiceUnavailable("The event store cannot answer at present; nothing was accepted")
-    log.error("events.failed", error=str(error)[:2000])
+    log.error("events.failed", **kind)
     return DatabaseFailed("The event store could not complete the request")

@@ -88,7 +88,7 @@ class Events(Controller):
     async def one(self, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """One event: what it counts, what it is charged as, and where it got stuck if it did."""
         event_id = request.query_params.get("id", "").replace("\x00", "")
-        found = await event_details(session, event_id, with_history=True)
+        found = await event_details(session, visitor_of(request).caller, event_id, with_history=True)
         event = found.event
         customer = _owner(found) if visitor_of(request).may(READ, "customer") else ""
         return render(
