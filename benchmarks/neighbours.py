@@ -36,6 +36,7 @@ LEAD_SECONDS = 2.5
 """How long the flood is under way before the light load begins."""
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "1"))
 INVOICES = int(os.environ.get("BENCH_INVOICES", "100000"))
+_WEBHOOKS_HERE = {"FARTHING_WEBHOOK_ALLOW_PRIVATE": "true"}
 PASSWORD = "neighbours of a benchmark"
 
 
@@ -65,7 +66,9 @@ async def measure(report: Report) -> None:
     with ExitStack() as stack:
         versions = {"": None} if beside is None else {"before: ": Path(beside), "after: ": None}
         deployments = [
-            await _deployment(version, stack.enter_context(service(checkout=checkout)))
+            await _deployment(
+                version, stack.enter_context(service(checkout=checkout, FARTHING_WEBHOOK_ALLOW_PRIVATE="true"))
+            )
             for version, checkout in versions.items()
         ]
         wanted = os.environ.get("BENCH_ONLY", "").split(",")

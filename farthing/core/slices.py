@@ -26,7 +26,7 @@ AT_ONCE_SECONDS: Final = 0.005
 AT_ONCE_IN_TURN_SECONDS: Final = 0.0005
 """The same while a computation of this owner is under way: a single event need not wait for it."""
 
-GIVE_WAY: ContextVar[Callable[[], Awaitable[None]] | None] = ContextVar("give_way", default=None)
+GIVE_WAY: ContextVar[Callable[[], Awaitable[object]] | None] = ContextVar("give_way", default=None)
 """What the request at hand waits for between two parts of its work; None for work that is no request's."""
 
 _THREAD: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="slices")

@@ -147,7 +147,10 @@ class BodyReader:
         return await self._identify(headers)
 
     async def give_way(self, owner: str, size: int) -> None:
-        """Note that `size` bytes of this tenant's have come, and return when more of them are to be read."""
+        """Note that `size` bytes of this tenant's have come, and return when more of them are to be read.
+
+        Strangers have a share together, as they have of memory.
+        """
         if self._activity is not None:
             self._activity.note_work(owner, size * SECONDS_OF_A_BYTE)
             await self._activity.give_way(owner)
@@ -209,7 +212,7 @@ class _Body:
                     self._pieces.clear()
             if not more:
                 break
-            if self._kept.owner:
+            if size > UNIDENTIFIED_BYTES:
                 await self._reader.give_way(self._kept.owner, len(piece))
         if self._refusal is not None:
             raise self._refusal
