@@ -48,8 +48,9 @@ async def floods(client: httpx.AsyncClient) -> Mapping[str, Flood]:
     costly = {"x": "1.0001", "y": "1234.5"}
     event_name = f"costly {uuid.uuid4().hex}"
     subscription_id = await _subscribe(client, event_name)
-    target = {"target_plan_id": await _plan(client, f"target {event_name}")}
-    replaced = {**target, **MONTHLY, "proration_behavior": "create_prorations"}
+    target_plan_id = await _plan(client, f"target {event_name}")
+    target = {"target_plan_id": target_plan_id, "proration_behavior": "create_prorations"}
+    replaced = {**target, **MONTHLY, "billing_cadence": "RECURRING", "billing_cycle": "anniversary"}
     return {
         "lists of 100": _asking(
             Call("list", "GET", "/v1/invoices?limit=100"),
@@ -72,9 +73,7 @@ async def floods(client: httpx.AsyncClient) -> Mapping[str, Flood]:
         ),
         "previews of plan changes": _asking(
             _call(f"/v1/subscriptions/{subscription_id}/change/preview", replaced),
-            _call(
-                f"/v1/subscriptions/{subscription_id}/change/v2/preview", {"target_plan_id": changed["target_plan_id"]}
-            ),
+            _call(f"/v1/subscriptions/{subscription_id}/change/v2/preview", target),
         ),
         "batches of 1,000 large events": _asking(_batch("heavy", 1000, properties)),
         "events of costly meters": _asking(_batch(event_name, 200, costly)),
