@@ -385,7 +385,7 @@ def create_app(
         slashes_kept(handled_directly(app, PROVIDED, "session", answer)),
         services.database,
         settings.origins,
-        BodyReader(identify, ReadTimes()),
+        BodyReader(identify, ReadTimes(), services.database.activity),
         addresses=services.client_addresses,
         access_log=settings.access_log,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from litestar.connection import ASGIConnection
@@ -18,6 +19,7 @@ from farthing.core.caller import Caller
 from farthing.core.clock import Clock, FixedClock
 from farthing.core.errors import ServiceUnavailable
 from farthing.core.origin import Actor, ChangeSource, admit, current_origin
+from farthing.core.slices import GIVE_WAY
 from farthing.storage.connections.failures import is_cut
 from farthing.storage.connections.hot_reads import Prepared
 from farthing.storage.connections.shares import Admission, Shares
@@ -86,6 +88,7 @@ class UnitOfWork:
             self._end_count()
             self.database.activity.begin_request(caller.tenant_id)
             self._counted = caller.tenant_id
+            GIVE_WAY.set(partial(self.database.activity.give_way, caller.tenant_id))
         self.act_as(caller.actor, source)
         self._read_only = read_only
         if caller.frozen_time is not None:
@@ -240,8 +243,9 @@ class UnitOfWork:
         if self._counted is not None and self.database.activity is not None:
             self.database.activity.end_request(self._counted)
             self._counted = None
-            if self.database.abreast is not None:
-                self.database.abreast.pass_on()
+            for turns in (self.database.abreast, self.database.large_bodies):
+                if turns is not None:
+                    turns.pass_on()
 
 
 def unit_of_work(connection: ASGIConnection[Any, Any, Any, Any]) -> UnitOfWork:

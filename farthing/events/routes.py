@@ -19,7 +19,7 @@ from farthing.core.encoding.decoding import convert
 from farthing.core.encoding.wire import Moment
 from farthing.core.errors import NotFound, PermissionDenied, ValidationFailed
 from farthing.events.analytics import inference_costs, listing
-from farthing.events.analytics.usage_cost import analytics
+from farthing.events.analytics.usage_cost import bounded_analytics
 from farthing.events.corrections.changing import delete_event
 from farthing.events.corrections.details import EventDetailsResponse, event_details, wants_history
 from farthing.events.ingest.arrivals import Sender, sender_named
@@ -178,7 +178,7 @@ class EventQueries(Controller):
         """Usage with its cost, by line item and group."""
         asked = data or GetUsageAnalyticsRequest()
         _require_readable(caller, asked.expand or ())
-        answer = await analytics(session, asked, clock.now())
+        answer = await bounded_analytics(session, asked, clock.now())
         if not caller.may(READ, "group"):
             for item in answer.items:
                 item.group = None

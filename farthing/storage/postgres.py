@@ -160,6 +160,7 @@ class Database:
             LARGE_BODIES_PER_TENANT,
             wait_seconds=wait_seconds,
             refusal="Other large requests of this tenant are being stored; please try again",
+            activity=requests.activity,
         )
         requests._hot_shares = Shares(hot_slots, (hot_slots + 1) // 2, wait_seconds=wait_seconds)
         return requests

@@ -22,6 +22,7 @@ from farthing.core import slices
 from farthing.core.encoding import wire
 from farthing.credits.reads import statement as wallet_statement
 from farthing.doctor import examination
+from farthing.events.analytics import usage_cost
 from farthing.events.ingest import group_commit, incoming
 from farthing.identity.authentication import TOKEN_LIFE
 from farthing.identity.settings.catalogue import TenantConfig
@@ -115,6 +116,7 @@ CONNECTIONS = [
     ("reads and stores two of a tenant at a time", LARGE_BODIES_PER_TENANT == 2),
     ("works on three of each tenant at a time", shares.ABREAST == 3),
     ("or has taken a quarter of a second", shares.ABREAST_SECONDS == 0.25),
+    ("threads of a lower priority (by 10; on", turns.AFTER_REQUESTS == 10),
     ("asks at most once a second", health.FRESH_SECONDS == 1),
 ]
 DUTIES = [
@@ -178,6 +180,7 @@ LIMITS = [
     ("| cost of all expressions of one event name | 4,000,", MOST_COST_PER_EVENT_NAME == 4000),
     ("| 1,000 unless the field has a smaller limit; 20 |", (wire.MOST_ITEMS, wire.DEEPEST) == (1000, 20)),
     ("| 10,000; 2,000 |", (wallet_statement.MOST_MOVEMENTS, statement_page.MOST_ROWS) == (10_000, 2000)),
+    ("| 10,000; 100,000 |", (usage_cost.MOST_GROUPS, usage_cost.MOST_POINTS) == (10_000, 100_000)),
     ("| 300,000; 1,000,000 |", (lines.MOST_LINES, lines.MOST_PARTS) == (300_000, 1_000_000)),
     ("| 2; 1, others wait up to 30 seconds |", (turns.AT_ONCE, turns.WAIT_SECONDS) == (2, 30)),
     ("in slices of 1 ms of the processor", slices.SLICE_SECONDS == 0.001),

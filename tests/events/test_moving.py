@@ -37,7 +37,7 @@ async def _until_alone(database: Database) -> None:
 
     async def is_alone() -> bool:
         async with database.transaction(SYSTEM) as session:
-            return not await session.scalar(moving._OTHERS, {"own": database.application_name})
+            return not await moving.others_run(session, database)
 
     await until(is_alone)
 

@@ -198,6 +198,42 @@ async def test_who_gives_way_goes_on_when_the_other_is_slow_or_has_had_as_much(
         await places.acquire("flood")
 
 
+async def test_work_under_way_of_who_has_had_more_than_its_share_waits_until_the_other_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "ABREAST_SECONDS", 600)
+    monkeypatch.setattr(turns, "ACTIVE_SECONDS", 600)
+    activity, _ = _flooded()
+    for _ in range(2):
+        activity.begin_request("light")
+    going_on = [asyncio.create_task(activity.give_way("flood")) for _ in range(3)]
+    activity.begin_request("flood")
+    activity.end_request("flood")
+    activity.end_request("light")
+    await _settle()
+    assert not any(task.done() for task in going_on), "one of the other's is still in hand"
+    async with asyncio.timeout(1):
+        await activity.give_way("light")
+        activity.end_request("light")
+        await asyncio.gather(*going_on)
+        await activity.give_way("flood")
+
+
+async def test_work_under_way_goes_on_when_the_other_is_slow_or_has_had_as_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "ABREAST_SECONDS", 0.02)
+    monkeypatch.setattr(turns, "ACTIVE_SECONDS", 600)
+    activity, _ = _flooded()
+    activity.begin_request("light")
+    async with asyncio.timeout(5):
+        await activity.give_way("flood")
+    monkeypatch.setattr(turns, "ABREAST_SECONDS", 600)
+    activity.note_work("light", 6.0)
+    async with asyncio.timeout(1):
+        await activity.give_way("flood")
+
+
 def test_what_a_request_takes_is_its_tenants_and_forgotten_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("time.monotonic", lambda: now)
@@ -267,6 +303,28 @@ async def test_a_request_that_holds_a_slot_needs_no_second_one() -> None:
     async with asyncio.timeout(1), shares.held("a"), shares.held("a"):
         pass
     OF_REQUEST.set(None)
+
+
+async def test_large_bodies_give_way_as_requests_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "ABREAST_SECONDS", 600)
+    monkeypatch.setattr(turns, "ACTIVE_SECONDS", 600)
+    requests = Database("postgresql://farthing@/nothing?host=/nowhere", wire()).for_requests(
+        Settings().request_timeouts
+    )
+    activity, large_bodies = requests.activity, requests.large_bodies
+    assert activity is not None
+    assert large_bodies is not None
+    for tenant in ("flood", "light"):
+        activity.begin_request(tenant)
+    activity.note_work("flood", 5.0)
+    waiting = asyncio.create_task(large_bodies.acquire("flood"))
+    await _settle()
+    assert not waiting.done()
+    async with asyncio.timeout(1):
+        await large_bodies.acquire("light")
+        activity.end_request("light")
+        large_bodies.pass_on()
+        await waiting
 
 
 def test_what_part_of_the_connections_requests_and_a_tenant_have() -> None:

@@ -1,7 +1,8 @@
 """Reading a request's body: bounded in size, in time and in what all of them together keep in memory.
 
 Whoever sends more than a form is asked who he is before more of it is kept, by the headers alone. A compressed body is
-unpacked here, and the same bound holds for what comes out.
+unpacked here, and the same bound holds for what comes out. While a large body comes, a tenant that has had more than
+its share gives way to others, also where the body is refused.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from farthing.api.body import STREAMED_PATHS
 from farthing.core.errors import FarthingError, RequestTimedOut, TooManyRequests, UnsupportedEncoding, ValidationFailed
+from farthing.storage.connections.shares import TenantActivity
 
 Headers = Mapping[bytes, bytes]
 Identify = Callable[[Headers], Awaitable[str]]
@@ -27,6 +29,8 @@ UNIDENTIFIED_BYTES = 256 * 2**10
 LARGE_BODY_BYTES = 2**20
 """Of what is larger, each tenant has few read and stored at a time: to read megabytes takes the loop tens of
 milliseconds."""
+SECONDS_OF_A_BYTE = 2e-9
+"""What a byte of a large body takes of the loop to be read, be it kept or dropped."""
 STREAMED_BYTES = 2**30 + 2**20
 """A file of a gibibyte, and the form around it."""
 DRAINED_BYTES = 64 * 2**20
@@ -118,9 +122,10 @@ class StreamedBody:
 class BodyReader:
     """Reads the bodies of one process."""
 
-    def __init__(self, identify: Identify, times: ReadTimes) -> None:
+    def __init__(self, identify: Identify, times: ReadTimes, activity: TenantActivity | None = None) -> None:
         self._identify = identify
         self._times = times
+        self._activity = activity
         self.memory = Memory()
 
     async def read(self, path: str, headers: Headers, receive: Callable[[], Awaitable[Any]], kept: Kept) -> bytes:
@@ -140,6 +145,15 @@ class BodyReader:
 
     async def identify(self, headers: Headers) -> str:
         return await self._identify(headers)
+
+    async def give_way(self, owner: str, size: int) -> None:
+        """Note that `size` bytes of this tenant's have come, and return when more of them are to be read.
+
+        Strangers have a share together, as they have of memory.
+        """
+        if self._activity is not None:
+            self._activity.note_work(owner, size * SECONDS_OF_A_BYTE)
+            await self._activity.give_way(owner)
 
     def streamed(self, method: str, path: str, receive: Callable[[], Awaitable[Any]]) -> StreamedBody | None:
         """The body where it is not read before its handler is called; None elsewhere."""
@@ -198,6 +212,8 @@ class _Body:
                     self._pieces.clear()
             if not more:
                 break
+            if size > UNIDENTIFIED_BYTES:
+                await self._reader.give_way(self._kept.owner, len(piece))
         if self._refusal is not None:
             raise self._refusal
 

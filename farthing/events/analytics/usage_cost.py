@@ -25,6 +25,7 @@ from farthing.catalogue.products.answers import feature_answer, group_answer, gr
 from farthing.core.clock import instant
 from farthing.core.currency import digits
 from farthing.core.enums import Status
+from farthing.core.errors import ValidationFailed
 from farthing.core.money import EXACT, ZERO, exact_sum, plain, round_to
 from farthing.core.slices import collect
 from farthing.events.charged_items import ChargedItem
@@ -40,7 +41,7 @@ from farthing.events.schemas import (
 )
 from farthing.events.usage import usage_query
 from farthing.events.usage.ownership import owners_of
-from farthing.events.usage.usage_query import NOTHING, Group
+from farthing.events.usage.usage_query import NOTHING, Group, TooManyRows
 from farthing.events.usage.usage_statement import UsageQuery
 from farthing.metering.meter import Meter
 from farthing.metering.model import BucketValue, Point, Usage
@@ -50,6 +51,11 @@ from farthing.rating.pricing.cost import price_quantity, price_values
 from farthing.storage.postgres import ports_of
 
 _SIZES = list(WindowSize)
+MOST_GROUPS = 10_000
+"""Of an answer over HTTP that is split by `group_by`."""
+MOST_POINTS = 100_000
+"""Of all its groups together, or buckets of them."""
+_NARROWER = "narrow it with feature_ids, sources, property_filters or external_customer_id, or ask for a shorter time"
 
 
 @dataclass(slots=True)
@@ -61,6 +67,14 @@ class _UsageQuestion:
     query: UsageQuery
     item: ChargedItem | None = None
     committed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """How much an answer may hold."""
+
+    groups: int
+    points: int
 
 
 @dataclass(slots=True)
@@ -82,6 +96,12 @@ async def analytics(
 
     Any failure is the request's. Raises ValidationFailed.
     """
+    return await _added_up(session, request, now, None)
+
+
+async def _added_up(
+    session: AsyncSession, request: GetUsageAnalyticsRequest, now: datetime, bounds: _Bounds | None
+) -> GetUsageAnalyticsResponse:
     start, end = request.span(now)
     if request.external_customer_id:
         children = bool(request.include_children)
@@ -91,7 +111,7 @@ async def analytics(
         lines = await _charged_lines(session, request, charged, now)
     else:
         lines = await _uncharged_lines(session, request, now)
-    items = await _answered(session, request, lines, now)
+    items = await _answered(session, request, lines, now, bounds)
     return GetUsageAnalyticsResponse(
         subtotal=_added(item.subtotal for item in items),
         total_discount=_added(item.total_discount for item in items),
@@ -99,6 +119,16 @@ async def analytics(
         currency=next((line.item.price.currency for line in lines if line.item), ""),
         items=items,
     )
+
+
+async def bounded_analytics(
+    session: AsyncSession, request: GetUsageAnalyticsRequest, now: datetime
+) -> GetUsageAnalyticsResponse:
+    """The same, with at most `MOST_GROUPS` groups and `MOST_POINTS` points, where groups are asked for.
+
+    Raises ValidationFailed for more, before they are read.
+    """
+    return await _added_up(session, request, now, _Bounds(MOST_GROUPS, MOST_POINTS) if request.dimensions() else None)
 
 
 async def charged_usage(
@@ -109,11 +139,20 @@ async def charged_usage(
 
 
 async def _answered(
-    session: AsyncSession, request: GetUsageAnalyticsRequest, lines: Sequence[_UsageQuestion], now: datetime
+    session: AsyncSession,
+    request: GetUsageAnalyticsRequest,
+    lines: Sequence[_UsageQuestion],
+    now: datetime,
+    bounds: _Bounds | None = None,
 ) -> list[UsageAnalyticItem]:
     size = size_of(request.window_size)
     wanted = frozenset(request.expand or ())
-    found = await _found(session, lines, size, with_sources="source" in wanted)
+    try:
+        found = await _found(session, lines, size, bounds, with_sources="source" in wanted)
+    except TooManyRows as error:
+        raise ValidationFailed.of(
+            "group_by", f"must not give more than {MOST_POINTS} points of all groups; {_NARROWER}"
+        ) from error
     features = await _features(session, [line.row.id for line in lines])
     priced = (_item(match, features.get(match.line.row.id), size, now) for match in found)
     items = await collect(priced, usage_query.owner_of_usage(session))
@@ -198,24 +237,34 @@ async def _features(session: AsyncSession, meter_ids: Sequence[str]) -> dict[str
 
 
 async def _found(
-    session: AsyncSession, lines: Sequence[_UsageQuestion], size: WindowSize | None, *, with_sources: bool
+    session: AsyncSession,
+    lines: Sequence[_UsageQuestion],
+    size: WindowSize | None,
+    bounds: _Bounds | None,
+    *,
+    with_sources: bool,
 ) -> list[_Found]:
-    """All lines' groups, with a statement per kind of question and not per line."""
+    """All lines' groups, with a statement per kind of question and not per line. Raises ValidationFailed, TooManyRows
+    where they are beyond the bounds.
+    """
+    most = None if bounds is None else bounds.points
     queries = [line.query for line in lines]
     bucketed = [number for number, query in enumerate(queries) if query.buckets]
-    usages = await usage_query.grouped_of(session, queries)
+    usages = await usage_query.grouped_of(session, queries, most=most)
+    if bounds is not None and sum(map(len, usages)) > bounds.groups:
+        raise ValidationFailed.of("group_by", f"must not give more than {bounds.groups} groups; {_NARROWER}")
     values = dict(
         zip(
             bucketed,
-            await usage_query.grouped_buckets_of(session, [queries[number] for number in bucketed]),
+            await usage_query.grouped_buckets_of(session, [queries[number] for number in bucketed], most=most),
             strict=True,
         )
     )
-    points = await usage_query.series_of(session, queries, size) if size else [{} for _ in queries]
+    points = await usage_query.series_of(session, queries, size, most=most) if size else [{} for _ in queries]
     sources: list[dict[Group, list[str]]] = [defaultdict(list) for _ in queries]
     if with_sources:
         split = [dataclasses.replace(query, group_by=(*query.group_by, SOURCE)) for query in queries]
-        for number, groups in enumerate(await usage_query.grouped_of(session, split)):
+        for number, groups in enumerate(await usage_query.grouped_of(session, split, most=most)):
             for group in sorted(groups, key=lambda names: str(names[-1])):
                 sources[number][group[:-1]].append(str(group[-1]))
     found: list[_Found] = []

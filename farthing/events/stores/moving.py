@@ -187,6 +187,11 @@ async def give_up(database: Database, clickhouse: ClickHouse | None) -> None:
         await set_place(session, MOVING, None)
 
 
+async def others_run(session: AsyncSession, database: Database) -> bool:
+    """Whether another process of Farthing is connected to this database."""
+    return bool(await session.scalar(_OTHERS, {"own": database.application_name}))
+
+
 @asynccontextmanager
 async def _alone(database: Database) -> AsyncIterator[AsyncSession]:
     """A transaction to say where events are, while no other process runs or starts. Raises UnsafeDatabase.
@@ -195,7 +200,7 @@ async def _alone(database: Database) -> AsyncIterator[AsyncSession]:
     """
     async with database.transaction(SYSTEM) as session:
         await session.execute(ONE_AT_A_TIME)
-        if await session.scalar(_OTHERS, {"own": database.application_name}):
+        if await others_run(session, database):
             raise UnsafeDatabase("Farthing is running on this database: stop all its processes while events are moved")
         yield session
 

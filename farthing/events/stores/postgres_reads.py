@@ -95,10 +95,17 @@ _EARLIER = text(
 
 
 async def read_usage(
-    session: AsyncSession, shape: StatementShape, asked: Asked, ownership: Ownership, span: Period | None
+    session: AsyncSession,
+    shape: StatementShape,
+    asked: Asked,
+    ownership: Ownership,
+    span: Period | None,
+    most: int | None,
 ) -> Sequence[Sequence[Any]]:
     how = None if shape.windows is None or span is None else cut(shape.windows, span)
     query = plain_statement(shape) if how is None else statement(shape, how)
+    if most is not None:
+        query = query.limit(most)
     result = await session.execute(query, parameters_of(scope_of(session).environment_id, asked, ownership))
     return in_windows(result.all(), shape, how)
 

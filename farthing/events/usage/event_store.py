@@ -145,9 +145,12 @@ Totals = dict[tuple[str, datetime], tuple[int, Decimal]]
 class UsageReads:
     """Usage, as `usage_query` asks for it."""
 
-    read: Callable[[AsyncSession, StatementShape, Asked, Ownership, Period | None], Awaitable[Sequence[Sequence[Any]]]]
+    read: Callable[
+        [AsyncSession, StatementShape, Asked, Ownership, Period | None, int | None], Awaitable[Sequence[Sequence[Any]]]
+    ]
     """Rows `(number of the question, *group, [start of the window], [key], event count, *measures)`: see
-    `usage_statement.statement`. The span is given if the shape has windows, and holds every row."""
+    `usage_statement.statement`. The span is given if the shape has windows, and holds every row. Not all rows are
+    read if there are more than the number, if one is given."""
     find_span: Callable[
         [AsyncSession, StatementShape, Asked, Ownership], Awaitable[tuple[datetime | None, datetime | None]]
     ]

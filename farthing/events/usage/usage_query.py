@@ -47,6 +47,10 @@ Group = tuple[str | None, ...]
 NOTHING = Usage(ZERO, 0)
 
 
+class TooManyRows(Exception):
+    """A question is answered by more rows than whoever asks takes."""
+
+
 async def usage_of(
     session: AsyncSession, queries: Sequence[UsageQuery], measured: MeasuredRows | None = None
 ) -> list[Usage]:
@@ -92,11 +96,16 @@ def owner_of_usage(session: AsyncSession) -> str:
     return f"usage of {scope_of(session).tenant_id}"
 
 
-async def grouped_of(session: AsyncSession, queries: Sequence[UsageQuery]) -> list[dict[Group, Usage]]:
-    """For each query the value of each group of its `group_by` that has events or a level, over the whole range."""
+async def grouped_of(
+    session: AsyncSession, queries: Sequence[UsageQuery], *, most: int | None = None
+) -> list[dict[Group, Usage]]:
+    """For each query the value of each group of its `group_by` that has events or a level, over the whole range.
+
+    Raises TooManyRows where there are more than `most` groups, or buckets of groups.
+    """
     asked = list(enumerate(queries))
-    found = await _folded(session, [(number, query) for number, query in asked if not query.buckets])
-    bucketed = await _bucket_rows(session, [(number, query) for number, query in asked if query.buckets])
+    found = await _folded(session, [(number, query) for number, query in asked if not query.buckets], most=most)
+    bucketed = await _bucket_rows(session, [(number, query) for number, query in asked if query.buckets], most=most)
     answers: list[dict[Group, Usage]] = [{} for _ in queries]
     for (number, group), group_usage in found.items():
         answers[number][group] = group_usage
@@ -106,35 +115,48 @@ async def grouped_of(session: AsyncSession, queries: Sequence[UsageQuery]) -> li
 
 
 async def grouped_buckets_of(
-    session: AsyncSession, queries: Sequence[UsageQuery], measured: MeasuredRows | None = None
+    session: AsyncSession,
+    queries: Sequence[UsageQuery],
+    measured: MeasuredRows | None = None,
+    *,
+    most: int | None = None,
 ) -> list[dict[Group, list[BucketValue]]]:
-    """For each query the bucket values of each group of `group_by` that has events, by time, then the meter's group."""
+    """For each query the bucket values of each group of `group_by` that has events, by time, then the meter's group.
+
+    Raises TooManyRows where there are more than `most`.
+    """
     answers: list[dict[Group, list[BucketValue]]] = [{} for _ in queries]
-    for (number, group), values in (await _bucket_rows(session, list(enumerate(queries)), measured)).items():
+    for (number, group), values in (await _bucket_rows(session, list(enumerate(queries)), measured, most=most)).items():
         answers[number][group] = values
     return answers
 
 
 async def series_of(
-    session: AsyncSession, queries: Sequence[UsageQuery], size: WindowSize, measured: MeasuredRows | None = None
+    session: AsyncSession,
+    queries: Sequence[UsageQuery],
+    size: WindowSize,
+    measured: MeasuredRows | None = None,
+    *,
+    most: int | None = None,
 ) -> list[dict[Group, list[Point]]]:
     """For each query the points of each group that has events; windows without events are left out.
 
     A point is named by its window's own start even when the range begins later. Points of a bucketed meter are rolled
-    up from the buckets that start in the window: added for SUM, the largest for MAX.
+    up from the buckets that start in the window: added for SUM, the largest for MAX. Raises TooManyRows where there are
+    more than `most`.
     """
     asked = list(enumerate(queries))
     plain = [(number, query) for number, query in asked if not query.buckets]
     answers: list[dict[Group, list[Point]]] = [{} for _ in queries]
-    levels = await _levels(session, plain)
+    levels = await _levels(session, plain, most)
     found: dict[tuple[int, Group], list[_UsageRow]] = defaultdict(list)
-    for row in sorted(await _rows(session, plain, size, measured=measured), key=lambda row: row.window):
+    for row in sorted(await _rows(session, plain, size, measured=measured, most=most), key=lambda row: row.window):
         found[row.number, row.group].append(row)
     for (number, group), rows in found.items():
         query = queries[number]
         answers[number][group] = _points(query, rows, levels.get((number, group), ZERO), query.windows(size))
     bucketed = [(number, query) for number, query in asked if query.buckets]
-    for (number, group), values in (await _bucket_rows(session, bucketed, measured)).items():
+    for (number, group), values in (await _bucket_rows(session, bucketed, measured, most=most)).items():
         answers[number][group] = rolled_up(queries[number], values, queries[number].windows(size))
     return answers
 
@@ -186,10 +208,12 @@ async def _rows(
     *,
     by_bucket: bool = False,
     measured: MeasuredRows | None = None,
+    most: int | None = None,
 ) -> list[_UsageRow]:
     """What the statements answer: one statement per shape among the questions.
 
-    Rows are cut into windows of `size`, or into each meter's own buckets.
+    Rows are cut into windows of `size`, or into each meter's own buckets. Raises TooManyRows when there are more than
+    `most`, of which no more than one row too many is read.
     """
     ownership = await ownership_of(session, [query for _, query in asked])
     by_shape: dict[StatementShape, list[tuple[int, UsageQuery]]] = defaultdict(list)
@@ -208,11 +232,14 @@ async def _rows(
                 continue
         queries = dict(some)
         if measured is None:
-            result = await store_of(session).usage.read(session, shape, some, whose, span)
+            at_most = None if most is None else most + 1 - len(found)
+            result = await store_of(session).usage.read(session, shape, some, whose, span, at_most)
         else:
             result = await _read_measured(session, shape, some, whose, span, measured)
         read = _usage_rows(result, shape, queries, has_window=span is not None, has_key=by_bucket)
         found += await collect(read, owner_of_usage(session))
+        if most is not None and len(found) > most:
+            raise TooManyRows
     return found
 
 
@@ -248,10 +275,10 @@ async def _read_measured(
 
 
 async def _bucket_rows(
-    session: AsyncSession, asked: _Asked, measured: MeasuredRows | None = None
+    session: AsyncSession, asked: _Asked, measured: MeasuredRows | None = None, *, most: int | None = None
 ) -> dict[tuple[int, Group], list[BucketValue]]:
     found: dict[tuple[int, Group], list[BucketValue]] = defaultdict(list)
-    for row in await _rows(session, asked, by_bucket=True, measured=measured):
+    for row in await _rows(session, asked, by_bucket=True, measured=measured, most=most):
         value = max(Decimal(row.measures[0]), ZERO)
         found[row.number, row.group].append(BucketValue(row.window, row.key, value, row.events))
     for values in found.values():
@@ -310,12 +337,12 @@ async def _span(
 
 
 async def _folded(
-    session: AsyncSession, asked: _Asked, measured: MeasuredRows | None = None
+    session: AsyncSession, asked: _Asked, measured: MeasuredRows | None = None, *, most: int | None = None
 ) -> Mapping[tuple[int, Group], Usage]:
     """The value of each question and group."""
-    levels = await _levels(session, asked)
+    levels = await _levels(session, asked, most)
     found: dict[tuple[int, Group], Usage] = {}
-    for row in await _rows(session, asked, measured=measured):
+    for row in await _rows(session, asked, measured=measured, most=most):
         level = levels.pop((row.number, row.group), ZERO)
         found[row.number, row.group] = Usage(_value(row, row.query.start, row.query.end, level), row.events)
     queries = dict(asked)
@@ -325,7 +352,7 @@ async def _folded(
     return found
 
 
-async def _levels(session: AsyncSession, asked: _Asked) -> dict[tuple[int, Group], Decimal]:
+async def _levels(session: AsyncSession, asked: _Asked, most: int | None) -> dict[tuple[int, Group], Decimal]:
     """The level at which each WEIGHTED_SUM begins: the sum of earlier changes, at least 0; all of them with reset
     NEVER, else those since the query says."""
     earlier = []
@@ -333,7 +360,7 @@ async def _levels(session: AsyncSession, asked: _Asked) -> dict[tuple[int, Group
         since = BEGINNING if query.meter.reset_usage is ResetUsage.NEVER else query.level_since
         if query.meter.aggregation.type is AggregationType.WEIGHTED_SUM and since is not None:
             earlier.append((number, dataclasses.replace(query, start=since, end=query.start)))
-    return {(row.number, row.group): max(row.measures[0], ZERO) for row in await _rows(session, earlier)}
+    return {(row.number, row.group): max(row.measures[0], ZERO) for row in await _rows(session, earlier, most=most)}
 
 
 def _value(row: _UsageRow, start: datetime, end: datetime, level: Decimal) -> Decimal:

@@ -6,6 +6,9 @@ The threads are the typesetter's own, so that nothing else waits behind document
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -19,7 +22,18 @@ AT_ONCE = 2
 """In one process; more would only share the same cores and need more memory."""
 WAIT_SECONDS = 30.0
 
-_threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="typesetter")
+AFTER_REQUESTS = 10
+"""How much lower the priority of these threads is than that of the one that answers requests."""
+
+
+def _give_way() -> None:
+    """Let this thread have the processor after those that answer requests; the system says so of single threads."""
+    if sys.platform == "linux":
+        usual = os.getpriority(os.PRIO_PROCESS, os.getpid())
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(usual + AFTER_REQUESTS, 19))
+
+
+_threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="typesetter", initializer=_give_way)
 _turns = Shares(
     AT_ONCE, 1, wait_seconds=WAIT_SECONDS, refusal="Other documents of this tenant are being made; please try again"
 )

@@ -22,6 +22,7 @@ import psycopg
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from farthing.core.slices import pause
 from farthing.storage.connections.liveness import KEEPALIVES, was_cut
 from farthing.storage.scope import Scope
 
@@ -172,7 +173,7 @@ async def _all_rows(cursor: psycopg.AsyncCursor[TupleRow]) -> list[TupleRow]:
     """The rows of a result; of many, others are answered in between, because each takes 10 µs to be made."""
     rows = few = await cursor.fetchmany(_ROWS_AT_ONCE)
     while len(few) == _ROWS_AT_ONCE:
-        await asyncio.sleep(0)
+        await pause()
         few = await cursor.fetchmany(_ROWS_AT_ONCE)
         rows += few
     return rows

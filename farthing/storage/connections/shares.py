@@ -8,7 +8,9 @@ A third of the connections is a fair share of connections, not of processors: te
 on at once are ten turns of the loop and ten backends before each step of another's. So, while several tenants ask, few
 requests of each are worked on abreast. Those of a tenant that has had more than its share of the time lately begin one
 after the other, and only when no request of a tenant with less is in hand: once they have begun, nobody says whose step
-comes next. Whoever gives way for long has no more than its share soon. Alone, a tenant is not held back.
+comes next. What takes long for such a tenant gives way in the middle as well: a computation between two slices, a body
+of megabytes between two pieces. Whoever gives way for long has no more than its share soon. Alone, a tenant is not held
+back.
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ import asyncio
 import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 from farthing.core.errors import ServiceUnavailable, TooManyRequests
 
@@ -35,40 +38,68 @@ LITTLE_SECONDS = 0.2
 """What a tenant may have had lately without anybody asking whether it was more than its share."""
 
 
+@dataclass(slots=True)
+class _InHand:
+    """Requests of a tenant that are not answered yet."""
+
+    count: int
+    latest: float
+    """When the latest of them came."""
+
+
 class TenantActivity:
     """Which tenants this process has worked for lately, and for how long for each, in seconds of its requests."""
 
-    __slots__ = ("_before", "_began", "_had", "_in_hand", "_latest")
+    __slots__ = ("_before", "_began", "_ended", "_had", "_in_hand")
 
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._had: dict[str, float] = {}
         self._before: dict[str, float] = {}
         """The same of the span of `ACTIVE_SECONDS` before this one."""
-        self._in_hand: dict[str, int] = {}
-        """How many requests of each tenant are not answered yet."""
-        self._latest: dict[str, float] = {}
-        """When the latest of them came."""
+        self._in_hand: dict[str, _InHand] = {}
+        self._ended: asyncio.Event | None = None
+        """Set when a request of a tenant is answered to whom others may have given way; None while nobody waits."""
 
     def begin_request(self, tenant_id: str) -> None:
         """A request of this tenant has come; `end_request` is called when it is answered."""
         self.note_request(tenant_id)
-        self._in_hand[tenant_id] = self._in_hand.get(tenant_id, 0) + 1
-        self._latest[tenant_id] = time.monotonic()
+        now = time.monotonic()
+        in_hand = self._in_hand.get(tenant_id)
+        if in_hand is None:
+            self._in_hand[tenant_id] = _InHand(1, now)
+        else:
+            in_hand.count += 1
+            in_hand.latest = now
 
     def end_request(self, tenant_id: str) -> None:
         """A request of this tenant was answered."""
-        self._in_hand[tenant_id] -= 1
-        if not self._in_hand[tenant_id]:
-            del self._in_hand[tenant_id], self._latest[tenant_id]
+        in_hand = self._in_hand[tenant_id]
+        in_hand.count -= 1
+        if not in_hand.count:
+            del self._in_hand[tenant_id]
+        if self._ended is not None and not self.has_more_than_its_share(tenant_id):
+            self._ended.set()
+            self._ended = None
 
     def others_are_served(self, tenant_id: str) -> bool:
         """Whether a request of another tenant that has no more than its share has just come and is not answered yet."""
         long_ago = time.monotonic() - ABREAST_SECONDS
         return any(
-            came_at > long_ago and other != tenant_id and not self.has_more_than_its_share(other)
-            for other, came_at in self._latest.items()
+            in_hand.latest > long_ago and other != tenant_id and not self.has_more_than_its_share(other)
+            for other, in_hand in self._in_hand.items()
         )
+
+    async def give_way(self, tenant_id: str) -> None:
+        """Return when work of this tenant is to go on: at once, unless it has had more than its share and a request of
+        a tenant with less is in hand.
+        """
+        while self.has_more_than_its_share(tenant_id) and self.others_are_served(tenant_id):
+            if self._ended is None:
+                self._ended = asyncio.Event()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ABREAST_SECONDS):
+                    await self._ended.wait()
 
     def note_request(self, tenant_id: str) -> None:
         """A request of this tenant has come."""

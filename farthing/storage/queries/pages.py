@@ -7,7 +7,6 @@ second to which row of the page it belongs.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import re
 from collections import OrderedDict, defaultdict
@@ -24,6 +23,7 @@ from sqlalchemy.types import TypeEngine
 
 from farthing.core.encoding.wire import Response
 from farthing.core.enums import Status
+from farthing.core.slices import pause
 from farthing.storage.connections.hot_reads import Connection, Prepared, rows_in_transaction
 from farthing.storage.queries.listing import PageStatements
 from farthing.storage.queries.shapes import RowShape, Texts
@@ -158,7 +158,7 @@ async def _answers(shape: RowShape[Answer], rows: Sequence[Sequence[Any]], texts
     answers: list[Answer] = []
     for first in range(0, len(rows), _FEW_ROWS):
         answers += shape.answers(rows[first : first + _FEW_ROWS], texts)
-        await asyncio.sleep(0)
+        await pause()
     return answers
 
 

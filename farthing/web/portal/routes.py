@@ -26,7 +26,7 @@ from farthing.customers.schemas import (
     CustomerResponse,
     UpdateCustomerRequest,
 )
-from farthing.events.analytics.usage_cost import analytics
+from farthing.events.analytics.usage_cost import bounded_analytics
 from farthing.events.requests import GetUsageAnalyticsRequest
 from farthing.events.schemas import GetUsageAnalyticsResponse
 from farthing.identity.settings import current
@@ -246,7 +246,7 @@ class PortalEndpoints(Controller):
         asked = data or GetUsageAnalyticsRequest()
         asked.external_customer_id = (await customer_of(session, visit_of(request))).external_id
         asked.include_children = False
-        return without_internals(await analytics(session, asked, clock.now()))
+        return without_internals(await bounded_analytics(session, asked, clock.now()))
 
     @post(
         "/analytics/cost", operation_id="getPortalCostAnalytics", guards=[READS], status_code=200, opt={LONG_READ: True}

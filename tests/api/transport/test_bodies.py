@@ -15,7 +15,10 @@ import pytest
 from farthing.api.transport import bodies
 from farthing.api.transport.bodies import BodyReader, Kept, Memory, ReadTimes
 from farthing.core.errors import FarthingError, RequestTimedOut, TooManyRequests, Unauthorized
+from farthing.storage.connections import shares
+from farthing.storage.connections.shares import TenantActivity
 from tests.account import Account
+from tests.waiting import PATIENCE_SECONDS
 
 MIB = 2**20
 
@@ -84,6 +87,48 @@ async def test_what_strangers_send_is_never_kept_beyond_its_bound() -> None:
     assert kept.size <= bodies.UNIDENTIFIED_BYTES
     reader.memory.let_go(kept)
     assert reader.memory == Memory()
+
+
+@pytest.mark.parametrize(
+    ("path", "refused"),
+    [
+        pytest.param("/v1/events/bulk", False, id="that is kept"),
+        pytest.param("/v1/customers", True, id="that is refused, and read only to be dropped"),
+    ],
+)
+async def test_who_has_had_more_than_its_share_gives_way_while_a_large_body_comes(
+    monkeypatch: pytest.MonkeyPatch, path: str, refused: bool
+) -> None:
+    monkeypatch.setattr(shares, "ABREAST_SECONDS", 600)
+    monkeypatch.setattr(shares, "ACTIVE_SECONDS", 600)
+    activity = TenantActivity()
+    activity.begin_request("light")
+    reader, kept = BodyReader(known, ReadTimes(), activity), Kept()
+    piece = b"x" * MIB
+    most_at_once = int(shares.LITTLE_SECONDS / bodies.SECONDS_OF_A_BYTE / MIB) + 1
+    pieces = [(piece, True)] * (2 * most_at_once)
+    monkeypatch.setattr(bodies, "EVENTS_BODY_BYTES", len(pieces) * MIB)
+    monkeypatch.setattr(bodies, "MOST_KEPT_OF_TENANT", len(pieces) * MIB)
+    monkeypatch.setattr(bodies, "DRAINED_BYTES", len(pieces) * MIB)
+    left = len(pieces)
+
+    async def receive() -> Any:
+        nonlocal left
+        left -= 1
+        return {"type": "http.request", "body": piece, "more_body": left > 0}
+
+    headers = {b"content-length": str(len(pieces) * MIB).encode()}
+    reading = asyncio.create_task(reader.read(path, headers, receive, kept))
+    for _ in range(4 * len(pieces)):
+        await asyncio.sleep(0)
+    assert left == len(pieces) - most_at_once
+    activity.end_request("light")
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        if refused:
+            assert "too large" in (await refusal(reading)).message
+        else:
+            assert len(await reading) == len(pieces) * MIB
+    assert left == 0
 
 
 @pytest.mark.parametrize("headers", [{}, {b"content-length": b"0"}])

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.windows import WindowSize
 from farthing.catalogue.prices.tables import Price
+from farthing.events.analytics import usage_cost
 from farthing.events.charged_items import ChargedItem
 from farthing.events.stores.clickhouse.store import clickhouse_store
 from farthing.events.stores.postgres import POSTGRES
@@ -294,6 +295,29 @@ async def test_an_unknown_customer_has_no_items(account: Account, charging: list
     }
     (item,) = (await post(account, "/events/analytics", {**RANGE, "group_by": ["external_customer_id"]}))["items"]
     assert (item["meter_id"], item["external_customer_id"], item["total_cost"]) == (meter_id, "c1", "0")
+
+
+@pytest.mark.parametrize("bucketed", [False, True], ids=["a plain meter", "a meter with buckets"])
+async def test_usage_is_split_into_so_many_groups_at_most(
+    account: Account, monkeypatch: pytest.MonkeyPatch, bucketed: bool
+) -> None:
+    await new_meter(account, **({"bucket_size": "HOUR"} if bucketed else {}))
+    await send(account, [sent(f"{10 + hour}:00", x=1, of=str(of)) for of in range(3) for hour in range(2)])
+    whole, split = dict(RANGE), {**RANGE, "group_by": ["properties.of"]}
+    monkeypatch.setattr(usage_cost, "MOST_GROUPS", 3)
+    monkeypatch.setattr(usage_cost, "MOST_POINTS", 6)
+    for asked_for in (split, {**split, "window_size": "HOUR"}):
+        assert len((await post(account, "/events/analytics", asked_for))["items"]) == 3
+    monkeypatch.setattr(usage_cost, "MOST_GROUPS", 2)
+    refused = await post(account, "/events/analytics", split, expect=400)
+    assert refused["details"]["group_by"].startswith("must not give more than 2 groups; narrow it")
+    monkeypatch.setattr(usage_cost, "MOST_GROUPS", 3)
+    monkeypatch.setattr(usage_cost, "MOST_POINTS", 5)
+    refused = await post(account, "/events/analytics", {**split, "window_size": "HOUR"}, expect=400)
+    assert refused["details"]["group_by"].startswith("must not give more than 5 points of all groups; narrow it")
+    monkeypatch.setattr(usage_cost, "MOST_POINTS", 1)
+    (item,) = (await post(account, "/events/analytics", {**whole, "window_size": "HOUR"}))["items"]
+    assert len(item["points"]) == 2, "what is not split is as long as its time"
 
 
 async def test_the_debugger_follows_an_event_to_its_charge(

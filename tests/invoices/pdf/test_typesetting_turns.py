@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 
-from farthing.invoices.pdf.turns import AT_ONCE, typeset
+import pytest
+
+from farthing.invoices.pdf.turns import AFTER_REQUESTS, AT_ONCE, typeset
 from tests.waiting import PATIENCE_SECONDS
 
 
@@ -50,3 +54,13 @@ async def test_a_document_that_nobody_waits_for_holds_its_turn_until_it_is_made(
     assert not second.done()
     press.let_go.set()
     assert await second == "later"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no priority of its own")
+async def test_documents_are_made_after_what_answers_requests() -> None:
+    def own_priority() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    usual = own_priority()
+    assert await typeset("tenant_a", own_priority) == min(usual + AFTER_REQUESTS, 19)
+    assert own_priority() == usual

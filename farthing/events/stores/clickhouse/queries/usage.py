@@ -65,6 +65,7 @@ async def read_usage(
     asked: Asked,
     ownership: Ownership,
     span: Period | None,
+    most: int | None,
 ) -> Sequence[Sequence[Any]]:
     environment = scope_of(session).environment_id
     groups = [_dimension(name, number) for number, name in enumerate(shape.group_by)]
@@ -83,6 +84,8 @@ async def read_usage(
             f"SELECT {', '.join(['asked.number', *columns, 'count()', *_MEASURES[shape.how]])} {source} "
             f"GROUP BY {', '.join(['asked.number', *aliases])}"
         )
+        if most is not None:
+            statement += f" LIMIT {max(most - len(found), 0)}"
         found += await clickhouse.rows(statement, {**where.parameters, **names})
     place = 1 + len(shape.group_by)
     return [_answered(row, shape, place) for row in found]
