@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from farthing.core import slices
+from farthing.core.event_loop import slices
 
 
 async def test_time_in_which_others_had_the_processor_does_not_end_a_slice() -> None:

@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core import currency
 from farthing.core.clock import FIRST_INSTANT, instant
 from farthing.core.errors import ValidationFailed
+from farthing.core.event_loop.slices import collect
 from farthing.core.money import ZERO, plain, round_to
-from farthing.core.slices import collect
 from farthing.reporting.analytics.catalogue import AGE, CURRENCY, MetricKind, MetricUnit, ReportMetric
 from farthing.reporting.analytics.definition import TIME, Question, SortOrder
 from farthing.reporting.analytics.metrics import billed, money_flows, owed, recurring, usage_metrics

@@ -21,8 +21,8 @@ from farthing.calendar.zones import UTC, to_local
 from farthing.core.clock import instant
 from farthing.core.encoding.wire import json_number
 from farthing.core.errors import ValidationFailed
+from farthing.core.event_loop.slices import collect
 from farthing.core.money import allocate
-from farthing.core.slices import collect
 from farthing.rating.pricing.price import RatedPrice
 from farthing.reporting.revenue.days import (
     AllocationPolicy,

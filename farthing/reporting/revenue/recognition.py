@@ -17,8 +17,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.zones import to_local
+from farthing.core.event_loop.slices import collect
 from farthing.core.money import EXACT, ZERO, round_to, share
-from farthing.core.slices import collect
 from farthing.rating.pricing.price import RatedPrice
 from farthing.reporting.revenue.days import Recognized, UsageThrough
 from farthing.reporting.revenue.lines import (

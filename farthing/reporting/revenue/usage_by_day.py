@@ -21,8 +21,8 @@ from farthing.calendar.period import Period
 from farthing.calendar.zones import first_instant_at, to_local
 from farthing.catalogue.products.tables import MeterRow
 from farthing.core.errors import ValidationFailed
+from farthing.core.event_loop.slices import collect
 from farthing.core.money import EXACT, ZERO
-from farthing.core.slices import collect
 from farthing.events.ingest.meters import meter_of
 from farthing.metering.meter import AggregationType, Meter
 from farthing.rating.pricing.cost import price_values

@@ -17,8 +17,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.zones import to_local
+from farthing.core.event_loop.slices import collect
 from farthing.core.money import EXACT, ZERO
-from farthing.core.slices import collect
 from farthing.customers.tables import Customer
 from farthing.reporting.analytics.catalogue import CURRENCY, METADATA
 from farthing.reporting.analytics.definition import Question

@@ -26,8 +26,8 @@ from farthing.catalogue.discounts.redeeming import discount_of
 from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import PriceType, Status
+from farthing.core.event_loop.slices import collect
 from farthing.core.money import EXACT, ZERO
-from farthing.core.slices import collect
 from farthing.customers.tables import Customer
 from farthing.rating.pricing.cost import price_quantity
 from farthing.rating.pricing.price import RatedPrice
