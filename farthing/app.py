@@ -97,8 +97,7 @@ from farthing.notifications.webhooks.routes import WebhookEndpoints, Webhooks
 from farthing.own_billing.routes import SelfBilling, TenantBilling
 from farthing.payments.integration_routes import Connections, Integrations, ProviderWebhooks
 from farthing.payments.integrations.gateways import Gateways
-from farthing.payments.refunds.routes import Refunds
-from farthing.payments.refunds.unapplied_routes import CustomerUnappliedRefunds
+from farthing.payments.refunds.routes import CustomerUnappliedRefunds, Refunds
 from farthing.payments.routes import CustomerPaymentMethods, InvoiceCollection, Payments, SavedMethods
 from farthing.payments.testing_provider.routes import TestGateway
 from farthing.payments.unapplied.routes import CustomerUnappliedMoney, InvoiceOverpayments
