@@ -37,7 +37,8 @@ from farthing.api.work import unit_of_work
 from farthing.billing.clock.routes import Clocks
 from farthing.billing.corrections.routes import InvoiceCorrections
 from farthing.billing.dunning.routes import DunningOfCustomers, DunningQueue, InvoiceDunning
-from farthing.billing.routes import PeriodInvoices, SubscriptionLife, SubscriptionParts
+from farthing.billing.period_invoice_routes import PeriodInvoices
+from farthing.billing.routes import SubscriptionLife, SubscriptionParts
 from farthing.catalogue.costs.routes import CostSheets
 from farthing.catalogue.discounts.routes import CouponAssociations, Coupons
 from farthing.catalogue.fx.routes import FxRates
