@@ -27,7 +27,7 @@ from farthing.events.ingest.meters import meter_of
 from farthing.metering.meter import AggregationType, Meter
 from farthing.rating.pricing.cost import price_values
 from farthing.rating.pricing.price import RatedPrice
-from farthing.reporting.revenue.days import UsageThrough
+from farthing.reporting.revenue.by_day.allocation import UsageThrough
 from farthing.reporting.revenue.lines import RevenueLine
 from farthing.reporting.turns import owner_of_reports
 from farthing.storage.queries.rows import in_array
