@@ -30,7 +30,7 @@ from farthing.reporting.analytics.metrics.plain_revenue import (
     plain_recognized,
     plain_standing,
 )
-from farthing.reporting.analytics.metrics.recurring import meets
+from farthing.reporting.analytics.metrics.recurring_books import meets
 from farthing.reporting.analytics.periods import Timeline
 from farthing.reporting.revenue.recognition import CreditsHeld, RecognizedLine, credits_held, schedules
 from farthing.reporting.turns import owner_of_reports

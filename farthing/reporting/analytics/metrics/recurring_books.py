@@ -1,4 +1,6 @@
-"""Recurring revenue as the books say it: subscriptions, fees, pauses and coupons become changes of revenue.
+"""The books of recurring revenue: subscriptions, fees, pauses and coupons as they stand become changes of revenue.
+
+What of a fee is a month's, and what a change counts as, is `monthly_revenue`.
 
 Nothing is stored apart, so that a change made for a time gone by changes the figures of that time.
 Rule: docs/rules/reporting.md#monthly-recurring-revenue
