@@ -129,6 +129,14 @@ def test_what_a_package_names_in_its_docstring_is_there() -> None:
     assert missing == []
 
 
+def test_what_the_page_of_the_architecture_names_is_there() -> None:
+    """Of names with dots those that begin with a package of the code."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    names = [name for name in re.findall(r"`([a-z_]+(?:\.\w+)+)`", text) if name.split(".")[0] in top_level()]
+    assert len(names) > 50
+    assert [name for name in names if not is_there(name, CODE)] == []
+
+
 def is_there(name: str, package: Path) -> bool:
     """Whether `name`, with dots, is a module, a package, a folder, or a name defined in one."""
     *around, last = name.removeprefix("farthing.").split(".")
