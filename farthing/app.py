@@ -37,7 +37,8 @@ from farthing.api.work import unit_of_work
 from farthing.billing.clock.routes import Clocks
 from farthing.billing.corrections.routes import InvoiceCorrections
 from farthing.billing.dunning.routes import DunningOfCustomers, DunningQueue, InvoiceDunning
-from farthing.billing.routes import PeriodInvoices, SubscriptionLife, SubscriptionParts
+from farthing.billing.period_invoice_routes import PeriodInvoices
+from farthing.billing.routes import SubscriptionLife, SubscriptionParts
 from farthing.catalogue.costs.routes import CostSheets
 from farthing.catalogue.discounts.routes import CouponAssociations, Coupons
 from farthing.catalogue.fx.routes import FxRates
@@ -97,8 +98,7 @@ from farthing.notifications.webhooks.routes import WebhookEndpoints, Webhooks
 from farthing.own_billing.routes import SelfBilling, TenantBilling
 from farthing.payments.integration_routes import Connections, Integrations, ProviderWebhooks
 from farthing.payments.integrations.gateways import Gateways
-from farthing.payments.refunds.routes import Refunds
-from farthing.payments.refunds.unapplied_routes import CustomerUnappliedRefunds
+from farthing.payments.refunds.routes import CustomerUnappliedRefunds, Refunds
 from farthing.payments.routes import CustomerPaymentMethods, InvoiceCollection, Payments, SavedMethods
 from farthing.payments.testing_provider.routes import TestGateway
 from farthing.payments.unapplied.routes import CustomerUnappliedMoney, InvoiceOverpayments

@@ -117,6 +117,49 @@ def test_the_application_s_state_is_read_in_one_place() -> None:
     assert sorted(set(readers)) == ["api/services.py", "app.py"]
 
 
+def test_what_a_package_names_in_its_docstring_is_there() -> None:
+    """A name in lower case is a module, a package or what one defines, seen from the package or from one around it."""
+    missing = [
+        f"{name_of(path)}: {name}"
+        for path, tree in parsed_modules().items()
+        if path.name == "__init__.py"
+        for name in re.findall(r"`([a-z_]+(?:\.[a-z_]+)*)`", ast.get_docstring(tree) or "")
+        if name not in _NO_MODULES and not is_there(name, path.parent)
+    ]
+    assert missing == []
+
+
+def test_what_the_page_of_the_architecture_names_is_there() -> None:
+    """Of names with dots those that begin with a package of the code."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    names = [name for name in re.findall(r"`([a-z_]+(?:\.\w+)+)`", text) if name.split(".")[0] in top_level()]
+    assert len(names) > 50
+    assert [name for name in names if not is_there(name, CODE)] == []
+
+
+def is_there(name: str, package: Path) -> bool:
+    """Whether `name`, with dots, is a module, a package, a folder, or a name defined in one."""
+    *around, last = name.removeprefix("farthing.").split(".")
+    for start in [package, *(above for above in package.parents if above.is_relative_to(CODE))]:
+        place = start.joinpath(*around)
+        if (place / last).is_dir() or (place / f"{last}.py").is_file():
+            return True
+        files = [file for file in (place.with_suffix(".py"), place / "__init__.py") if around and file.is_file()]
+        if any(
+            re.search(rf"^(async def|def|class) {last}\b|^{last}\b.*=", file.read_text(), re.MULTILINE)
+            for file in files
+        ):
+            return True
+    return False
+
+
+_NO_MODULES = {
+    *("billed_from", "external_id", "late_usage_policy", "parent_price_id"),  # columns, and fields of settings
+    *("events_withdrawn", "uq_invoices_period", "usage_notices"),  # tables and indexes
+    *("credit_sink", "digits", "float", "meter.aggregation.type", "ok", "post", "routes.py"),
+}
+
+
 def test_importing_a_module_changes_no_other() -> None:
     """No module appends to another's list, or sets an entry of another's table, when it is imported."""
     faults = []

@@ -3,6 +3,7 @@
 The key is claimed by an advisory lock that lives as long as the request, so a crash leaves nothing claimed; the
 answer is stored in the transaction that made the change, so either both last or neither. A request that commits in the
 middle stores there, without an answer, where a repeat goes on (`storage.midway`). Answers of 5xx are not kept.
+Rule: docs/rules/conventions.md#idempotency-keys
 """
 
 from __future__ import annotations

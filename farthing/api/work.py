@@ -18,8 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from farthing.core.caller import Caller
 from farthing.core.clock import Clock, FixedClock
 from farthing.core.errors import ServiceUnavailable
+from farthing.core.event_loop.slices import GIVE_WAY
 from farthing.core.origin import Actor, ChangeSource, admit, current_origin
-from farthing.core.slices import GIVE_WAY
 from farthing.storage.connections.failures import is_cut
 from farthing.storage.connections.hot_reads import Prepared
 from farthing.storage.connections.shares import Admission, Shares

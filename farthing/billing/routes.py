@@ -1,15 +1,15 @@
-"""Endpoints of what may end in an invoice: the life of a subscription, and the invoices of its periods."""
+"""Endpoints of what may end in an invoice: the life of a subscription, its items and its addons."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from litestar import Controller, Request, Response, delete, get, post, put
+from litestar import Controller, Request, delete, post, put
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.api.guards import needs
-from farthing.api.work import LONG_READ, rehearsal
+from farthing.api.work import rehearsal
 from farthing.billing.calculation.proration import Proration
 from farthing.billing.changes import answers, modifications, pauses, plan_change
 from farthing.billing.changes.apply_outcome import perform
@@ -23,31 +23,22 @@ from farthing.billing.plan_change_schemas import (
     SubscriptionChangeV2Response,
 )
 from farthing.billing.ports import BillingPorts
-from farthing.billing.reads import previews, usage_so_far
-from farthing.billing.reads.late_usage import InvoiceUsageResponse, usage_of_invoice
+from farthing.billing.reads import usage_so_far
 from farthing.billing.schemas import (
     AddAddonRequest,
     AddAddonToSubscriptionResponse,
     CancelSubscriptionResponse,
     ExecuteSubscriptionModifyRequest,
-    GetPreviewInvoiceRequest,
     PauseResponse,
     SubscriptionModifyResponse,
-    WorkflowResult,
 )
 from farthing.core.clock import Clock
 from farthing.core.composition import Composition
 from farthing.core.encoding.wire import Message
-from farthing.invoices.lifecycle import edits
 from farthing.invoices.reads.presentation import shown
-from farthing.invoices.receivable import InvoiceType
-from farthing.invoices.requests import ComputeInvoiceRequest
-from farthing.invoices.schemas import InvoiceComputeResponse, InvoiceResponse
-from farthing.invoices.tables import Invoice
 from farthing.payments.integrations.gateways import Gateways
 from farthing.payments.shared_by_routes import GATEWAYS
 from farthing.storage.postgres import ports_of
-from farthing.storage.queries.rows import find
 from farthing.subscriptions.addons import lifecycle
 from farthing.subscriptions.lifecycle import activation, cancellation, pausing
 from farthing.subscriptions.line_items import revise
@@ -64,8 +55,6 @@ from farthing.subscriptions.schemas.responses import SubscriptionLineItemRespons
 
 READ = [needs("subscription", "read")]
 WRITE = [needs("subscription", "write")]
-READ_INVOICE = [needs("invoice", "read")]
-WRITE_INVOICE = [needs("invoice", "write")]
 
 
 class SubscriptionLife(Controller):
@@ -417,86 +406,3 @@ class SubscriptionParts(Controller):
         _, outcome = await lifecycle.remove(session, data, clock.now())
         await perform(session, outcome, clock.now(), gateways.effects)
         return Message(message="addon removed from subscription successfully")
-
-
-class PeriodInvoices(Controller):
-    """Invoices of subscriptions' periods: previewed, computed, billed again."""
-
-    path = "/invoices"
-    tags = ("Invoices",)
-    dependencies = GATEWAYS
-
-    @post("/preview", operation_id="getInvoicePreview", guards=READ_INVOICE, status_code=200, opt={LONG_READ: True})
-    async def preview(
-        self,
-        data: GetPreviewInvoiceRequest,
-        request: Request[Any, Any, Any],
-        clock: Clock,
-        exclude_invoiced: bool = False,
-    ) -> InvoiceResponse:
-        """What a subscription's invoice would be; with `exclude_invoiced` without what was invoiced already."""
-        async with rehearsal(request) as session:
-            return await previews.preview(session, data, clock.now(), exclude_invoiced=exclude_invoiced)
-
-    @post(
-        "/internal/preview",
-        operation_id="getInternalInvoicePreview",
-        guards=READ_INVOICE,
-        status_code=200,
-        opt={LONG_READ: True},
-    )
-    async def internal_preview(
-        self, data: GetPreviewInvoiceRequest, request: Request[Any, Any, Any], clock: Clock
-    ) -> InvoiceResponse:
-        """The same, under another name."""
-        async with rehearsal(request) as session:
-            return await previews.preview(session, data, clock.now())
-
-    @get("/{id:str}/usage", operation_id="getInvoiceUsage", guards=READ_INVOICE, opt={LONG_READ: True})
-    async def usage(self, id: str, session: AsyncSession, clock: Clock) -> InvoiceUsageResponse:
-        """The usage of an invoice as it was charged, and what came late for it."""
-        return await usage_of_invoice(session, id, clock.now())
-
-    @post("/{id:str}/compute", operation_id="computeInvoice", guards=WRITE_INVOICE, status_code=200)
-    async def compute(
-        self,
-        id: str,
-        session: AsyncSession,
-        clock: Clock,
-        data: ComputeInvoiceRequest | None = None,
-        sync: bool = True,
-    ) -> Response[Any]:
-        """Compute a draft: a subscription's from its period, any other after replacing the charges that are given."""
-        invoice = await find(session, Invoice, id)
-        if invoice.invoice_type is InvoiceType.SUBSCRIPTION and invoice.derived_key:
-            computed, skipped = await previews.compute(session, id, clock.now())
-        else:
-            asked = data or ComputeInvoiceRequest()
-            computed, skipped = await edits.recompute(session, id, asked, clock.now()), False
-        if not sync:
-            done = WorkflowResult(message="invoice computed", workflow_id=f"compute-{id}", run_id=id)
-            return Response(done, status_code=202)
-        return Response(InvoiceComputeResponse(invoice=await shown(session, computed), skipped=skipped))
-
-    @post("/{id:str}/recalculate", operation_id="recalculateInvoice", guards=WRITE_INVOICE, status_code=202)
-    async def recalculate(self, id: str, session: AsyncSession, clock: Clock, gateways: Gateways) -> WorkflowResult:
-        """Void an invoice and bill its period afresh."""
-
-        async def change() -> tuple[WorkflowResult, Sequence[str]]:
-            _, new = await previews.recalculate(session, id, clock.now(), gateways.effects)
-            answer = WorkflowResult(message="invoice recalculated", workflow_id=f"recalculate-{id}", run_id=new.id)
-            return answer, [new.id]
-
-        return await change_and_collect(session, gateways, clock, change, status_code=202)
-
-    @post("/{id:str}/recalculate-v2", operation_id="recalculateInvoiceV2", guards=WRITE_INVOICE, status_code=200)
-    async def recalculate_in_place(
-        self, id: str, session: AsyncSession, clock: Clock, gateways: Gateways, finalize: bool = True
-    ) -> InvoiceResponse:
-        """Compute a draft afresh and, unless told otherwise, finalize it."""
-
-        async def change() -> tuple[InvoiceResponse, Sequence[str]]:
-            invoice = await previews.recompute(session, id, clock.now(), gateways.effects, finalize=finalize)
-            return await shown(session, invoice), [invoice.id] if finalize else []
-
-        return await change_and_collect(session, gateways, clock, change)

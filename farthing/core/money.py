@@ -24,7 +24,10 @@ LARGEST_AMOUNT = Decimal(10) ** 15
 
 
 def round_to(amount: Decimal | Fraction, digits: int) -> Decimal:
-    """Round half away from zero to `digits` decimals: the only rounding rule of an amount."""
+    """Round half away from zero to `digits` decimals: the only rounding rule of an amount.
+
+    Rule: docs/rules/pricing.md#rounding
+    """
     if isinstance(amount, Fraction):
         return _round_ratio(amount.numerator, amount.denominator, digits)
     return EXACT.add(amount.quantize(_unit(digits), ROUND_HALF_UP, EXACT), ZERO)

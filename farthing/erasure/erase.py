@@ -1,6 +1,7 @@
 """Erasing a customer: archived first, then written over wherever it is named, in one transaction.
 
 Rule: docs/rules/erasure.md#what-happens
+Rule: docs/rules/erasure.md#what-is-out-of-reach
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The endpoint of erasing a customer."""
+"""The endpoint of erasing a customer.
+
+Rule: docs/rules/erasure.md#how-to-ask-for-it
+"""
 
 from __future__ import annotations
 

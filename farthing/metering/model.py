@@ -4,6 +4,7 @@ Works on a list of events in the order in which they were accepted. Slow and obv
 requests are tested against it.
 Rule: docs/rules/metering.md#aggregations
 Rule: docs/rules/metering.md#bucketed-meters
+Rule: docs/rules/metering.md#weighted-sum
 """
 
 from __future__ import annotations

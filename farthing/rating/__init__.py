@@ -1,10 +1,8 @@
 """What a quantity costs, and what an invoice adds up to. Pure: values in, values out.
 
-Owns: the price of a quantity and its explanation (`price`, `tiers`, `cost`), custom price units (`units`), the default
-and the billable quantity (`quantity`, `allowance`), commitments of a line item and of a subscription
-(`line_commitment`, `windows`, `commitment`), and the money of an invoice: coupons, prepaid credits, taxes, totals,
-the balance, and how much of what is left stands for usage (`lines`, `discounts`, `prepaid`, `taxes`, `totals`,
-`balance`).
+Owns: the price of a quantity and its explanation, tiers, custom price units and the default quantity (`pricing`);
+allowances, and commitments of a line item and of a subscription (`commitments`); and the money of an invoice: coupons,
+prepaid credits, taxes, totals, the balance, and how much of what is left stands for usage (`totals`).
 
 Does not own: stored prices, meters, subscriptions or invoices; which price, period, coupon or tax rate applies;
 proration fractions (`calendar`); when a figure is computed. It reads no clock, no database and no setting.

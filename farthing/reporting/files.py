@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core.encoding.csv_table import CSV_MEDIA_TYPE, csv_lines
 from farthing.core.encoding.file_names import content_disposition
 from farthing.core.encoding.parquet_table import PARQUET_MEDIA_TYPE, parquet_bytes
-from farthing.core.slices import collect
+from farthing.core.event_loop.slices import collect
 from farthing.reporting.turns import owner_of_reports
 
 

@@ -8,5 +8,5 @@ from farthing.storage.postgres import scope_of
 
 
 def owner_of_reports(session: AsyncSession) -> str:
-    """The owner of slices (`farthing.core.slices`) of all reports of a tenant."""
+    """The owner of slices (`farthing.core.event_loop.slices`) of all reports of a tenant."""
     return f"reports of {scope_of(session).tenant_id}"

@@ -16,7 +16,7 @@ from psycopg import sql
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.core.ending import end_tasks
+from farthing.core.event_loop.ending import end_tasks
 from farthing.storage.connections.liveness import KEEPALIVES
 
 _CHANNEL = "farthing"

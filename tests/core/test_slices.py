@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from farthing.core import slices
+from farthing.core.event_loop import slices
 from tests.waiting import PATIENCE_SECONDS
 
 

@@ -18,8 +18,8 @@ from farthing.billing.run.passes import BATCH
 from farthing.catalogue.products.meters import MOST_COST_PER_EVENT_NAME
 from farthing.commands import operations
 from farthing.commands.access import secret
-from farthing.core import slices
 from farthing.core.encoding import wire
+from farthing.core.event_loop import slices
 from farthing.credits.reads import statement as wallet_statement
 from farthing.doctor import examination
 from farthing.events.analytics import usage_cost

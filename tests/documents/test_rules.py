@@ -17,13 +17,23 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 _MENTION = "Rule" + ":"  # in two parts, so that this file does not cite itself
 _CITATION = re.compile(rf'^\s*(?:# |""")?{_MENTION} docs/rules/(?P<page>[a-z-]+\.md)#(?P<anchor>[\w-]+)(?:""")?$')
 _IN_PROSE = re.compile(rf"`{_MENTION} docs/rules/(?P<page>[a-z-]+\.md)#(?P<anchor>[\w-]+)`")
+_ANYWHERE = re.compile(r"docs/rules/(?P<page>[a-z-]+\.md)#(?P<anchor>[\w-]+)")
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
 @cache
 def anchors_of(page: Path) -> frozenset[str]:
     """The anchors of a page, made from its headings as GitHub makes them."""
-    headings: list[str] = re.findall(r"^#+ (.+)$", _FENCE.sub("", page.read_text()), re.MULTILINE)
+    return _anchors(page, r"^#+ (.+)$")
+
+
+def sections_of(page: Path) -> frozenset[str]:
+    """The anchors of the sections of a page, without that of its title."""
+    return _anchors(page, r"^##+ (.+)$")
+
+
+def _anchors(page: Path, pattern: str) -> frozenset[str]:
+    headings: list[str] = re.findall(pattern, _FENCE.sub("", page.read_text()), re.MULTILINE)
     return frozenset(re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings)
 
 
@@ -54,6 +64,25 @@ def find_faults(source: Path, citation: re.Pattern[str], *, whole_lines: bool) -
 
 def test_every_citation_in_code_and_tests_leads_to_a_rule() -> None:
     assert [fault for source in SOURCES for fault in find_faults(source, _CITATION, whole_lines=True)] == []
+
+
+_OF_NO_MODULE = {
+    "invoices-and-payments.md#metadata-decide-nothing",  # what no module does
+    "marketplaces.md#worked",  # an example of the sections before it
+}
+
+
+def test_every_rule_is_cited_by_the_module_that_keeps_it() -> None:
+    """So whoever asks where a rule is kept searches the code for the anchor, and finds it."""
+    code = [source.read_text() for source in SOURCES if source.is_relative_to(ROOT / "farthing")]
+    cited = {f"{match['page']}#{match['anchor']}" for text in code for match in _ANYWHERE.finditer(text)}
+    rules = {
+        f"{page.name}#{anchor}"
+        for page in PAGES
+        if page.name not in {"README.md", "worked-examples.md"}
+        for anchor in sections_of(page)
+    }
+    assert sorted(rules - cited) == sorted(_OF_NO_MODULE)
 
 
 def test_every_citation_in_a_document_leads_to_a_rule() -> None:

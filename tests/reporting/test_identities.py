@@ -23,7 +23,7 @@ from farthing.reporting.analytics.metrics.monthly_revenue import (
     value_before,
 )
 from farthing.reporting.proof import report_differences
-from farthing.reporting.revenue.days import (
+from farthing.reporting.revenue.by_day.allocation import (
     DaysInARow,
     Recognized,
     UsageThrough,

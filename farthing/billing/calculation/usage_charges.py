@@ -4,6 +4,7 @@ Rule: docs/rules/billing.md#usage-amount
 Rule: docs/rules/entitlements.md#allowance
 Rule: docs/rules/commitments.md#line-item-level
 Rule: docs/rules/commitments.md#windowed
+Rule: docs/rules/pricing.md#rounding
 """
 
 from __future__ import annotations

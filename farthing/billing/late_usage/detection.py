@@ -5,6 +5,7 @@ aggregation, for corrections and for deletions. Its price is what the whole cost
 allowances and tiers count once.
 Rule: docs/rules/late-usage.md#what-is-late
 Rule: docs/rules/late-usage.md#what-is-charged
+Rule: docs/rules/late-usage.md#not-charged
 """
 
 from __future__ import annotations

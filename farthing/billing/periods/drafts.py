@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete
@@ -175,28 +176,36 @@ def invoice_request_of(invoice: Invoice) -> InvoiceRequest:
     )
 
 
+class AnnouncedDrafts(Enum):
+    """Of which computed drafts an event is recorded."""
+
+    EVERY = "every"
+    COMPUTED_BEFORE = "computed before"
+    """A new one becomes final in the same transaction, which announces it."""
+    NONE = "none"
+    """What follows announces them, or nothing of them lasts."""
+
+
 async def compute_all(
     session: AsyncSession,
     invoices: Sequence[Invoice],
     now: datetime,
     *,
-    stay: bool = True,
-    records_events: bool = True,
+    announced: AnnouncedDrafts = AnnouncedDrafts.EVERY,
     flush: bool = True,
 ) -> dict[str, InvoiceParts]:
     """Compute drafts and skipped invoices of subscriptions, locked or new; those edited by hand are left alone.
 
     Several of one subscription are computed in the order of their periods, because later ones count what earlier ones
-    charge. One that comes to nothing is skipped, unless it opens a trial. With `records_events`, those that
-    `stay` drafts have an event when first computed, and every one when computed again. Without `flush` all that
-    changed waits in the session, for a caller that goes on to change the same rows. Raises InvalidOperation while a
-    meter that they charge by does not count all stored events yet.
+    charge. One that comes to nothing is skipped, unless it opens a trial. Without `flush` all that changed waits in the
+    session, for a caller that goes on to change the same rows. Raises InvalidOperation while a meter that they charge
+    by does not count all stored events yet.
     """
     parts: dict[str, InvoiceParts] = {}
     for layer in layers(invoices):
         gathered = await gather(session, [invoice_request_of(invoice) for invoice in layer], now)
         await _require_filled(session, gathered)
-        parts |= await write(session, layer, gathered, now, stay=stay, records_events=records_events, flush=flush)
+        parts |= await write(session, layer, gathered, now, announced=announced, flush=flush)
     return parts
 
 
@@ -267,8 +276,7 @@ async def write(
     gathered: Sequence[GatheredInput],
     now: datetime,
     *,
-    stay: bool = True,
-    records_events: bool = True,
+    announced: AnnouncedDrafts = AnnouncedDrafts.EVERY,
     flush: bool = True,
 ) -> dict[str, InvoiceParts]:
     """Calculate invoices of different subscriptions and put the lines and figures on them."""
@@ -311,11 +319,10 @@ async def write(
     if flush:
         await update_all(session, invoices)
         await session.flush()
-    if records_events:
-        for invoice in updated:
-            await events.record_invoice_event(session, InvoiceEvent.UPDATED, invoice, parts[invoice.id])
-        for invoice in drafted if stay else ():
-            await events.record_invoice_event(session, InvoiceEvent.DRAFTED, invoice, parts[invoice.id])
+    for invoice in updated if announced is not AnnouncedDrafts.NONE else ():
+        await events.record_invoice_event(session, InvoiceEvent.UPDATED, invoice, parts[invoice.id])
+    for invoice in drafted if announced is AnnouncedDrafts.EVERY else ():
+        await events.record_invoice_event(session, InvoiceEvent.DRAFTED, invoice, parts[invoice.id])
     return parts
 
 

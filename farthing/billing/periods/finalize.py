@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.billing.dunning.cases import close_case
 from farthing.billing.dunning.tables import DunningStatus
 from farthing.billing.late_usage.obstacles import require_not_paid_out
-from farthing.billing.periods.drafts import WantedDraft, begin, compute_all, recomputable, recompute
+from farthing.billing.periods.drafts import AnnouncedDrafts, WantedDraft, begin, compute_all, recomputable, recompute
 from farthing.catalogue.fx.lookup import NoRate
 from farthing.core.money import exact_sum
 from farthing.credits.invoicing.adjustments import open_credits
@@ -202,7 +202,7 @@ async def issue_at_once(
     )
     invoices = await begin(session, wanted)
     drafts = [invoice for invoice in invoices if invoice.invoice_status in {InvoiceStatus.DRAFT, InvoiceStatus.SKIPPED}]
-    parts = await compute_all(session, drafts, now, stay=False)
+    parts = await compute_all(session, drafts, now, announced=AnnouncedDrafts.COMPUTED_BEFORE)
     if without_rate is WithoutRate.WAIT:
         await issue_with_rates(session, drafts, now, effects, parts)
     else:

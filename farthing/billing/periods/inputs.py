@@ -305,7 +305,10 @@ async def _late(
     session: AsyncSession, asked: Sequence[InvoiceRequest], *, with_corrections: bool
 ) -> list[RecheckableLine]:
     """What finished invoices of the subscriptions have to be measured again for, where this one closes a period:
-    all of it if late usage is charged on the next invoice, and else what corrections have left to it."""
+    all of it if late usage is charged on the next invoice, and else what corrections have left to it.
+
+    Rule: docs/rules/late-usage.md#policies
+    """
     ends = {request.subscription_id: request.period.end for request in asked if request.occasion in CLOSING}
     if not ends:
         return []

@@ -12,7 +12,15 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.changes.replacement import replace_due
-from farthing.billing.periods.drafts import WantedDraft, begin, compute_all, invoice_request_of, new_row, write
+from farthing.billing.periods.drafts import (
+    AnnouncedDrafts,
+    WantedDraft,
+    begin,
+    compute_all,
+    invoice_request_of,
+    new_row,
+    write,
+)
 from farthing.billing.periods.finalize import issue
 from farthing.billing.periods.inputs import InvoiceRequest, gather
 from farthing.billing.schemas import GetPreviewInvoiceRequest
@@ -60,7 +68,7 @@ async def preview(
     session.add(invoice)
     await session.flush()
     wanted = InvoiceRequest(subscription.id, occasion, period, invoice.id, repeats=not exclude_invoiced)
-    await write(session, [invoice], await gather(session, [wanted], now), now, records_events=False)
+    await write(session, [invoice], await gather(session, [wanted], now), now, announced=AnnouncedDrafts.NONE)
     if invoice.invoice_status is InvoiceStatus.SKIPPED:
         transitions.move(invoice, InvoiceStatus.DRAFT)
     answer = await shown(session, invoice)
@@ -177,7 +185,7 @@ async def recalculate(
         raise InvalidOperation("the period has another finalized invoice already", {"invoice_id": old.id})
     (new,) = begun
     old.recalculated_invoice_id = new.id
-    await compute_all(session, [new], now, stay=False)
+    await compute_all(session, [new], now, announced=AnnouncedDrafts.COMPUTED_BEFORE)
     await issue(session, new, now, effects)
     return old, new
 

@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.changes.replacement import replace_due
 from farthing.billing.changes.settle import lock_for_settlement, settle_changes
-from farthing.billing.periods.drafts import WantedDraft, begin, compute_all, new_row
+from farthing.billing.periods.drafts import AnnouncedDrafts, WantedDraft, begin, compute_all, new_row
 from farthing.billing.periods.finalize import WithoutRate, drafts_without_rate, issue_all, issue_at_once
 from farthing.billing.run.unfilled import charging_by_unfilled
 from farthing.core.clock import FixedClock
@@ -297,7 +297,7 @@ class Run:
             invoice for invoice in drafts if invoice.last_computed_at is None or invoice.last_computed_at < self.now
         ]
         # their events say that they became final, not that they were computed
-        parts = await compute_all(session, stale, self.now, records_events=False, flush=False)
+        parts = await compute_all(session, stale, self.now, announced=AnnouncedDrafts.NONE, flush=False)
         await issue_all(session, drafts, self.now, self.effects, parts)
         did.without_rate = {invoice_id: reason.refusal().message for invoice_id, reason in waiting.items()}
         for invoice in drafts:

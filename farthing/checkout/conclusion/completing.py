@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.changes import modifications, plan_change
 from farthing.billing.changes.apply_outcome import perform
-from farthing.billing.periods.drafts import WantedDraft, begin, compute_all
+from farthing.billing.periods.drafts import AnnouncedDrafts, WantedDraft, begin, compute_all
 from farthing.billing.periods.finalize import issue_all
 from farthing.checkout.purposes import (
     PaidAddon,
@@ -119,7 +119,7 @@ async def opening_invoices(session: AsyncSession, outcome: Outcome, now: datetim
         for billable in outcome.billables
     ]
     invoices = await begin(session, wanted)
-    await compute_all(session, invoices, now, stay=False, records_events=False)
+    await compute_all(session, invoices, now, announced=AnnouncedDrafts.NONE)
     return invoices
 
 

@@ -2,6 +2,7 @@
 
 Every function works under the session's lock, which is taken last: subscription, invoice, payment, session.
 Rule: docs/rules/checkout.md#states
+Rule: docs/rules/checkout.md#late-money
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What each kind of checkout prepares before its payer is asked: the draft that it holds, and what waits with it.
 
 Each function is given the id of the checkout, and answers None where nothing is charged: then nothing has been done.
+Rule: docs/rules/checkout.md#what-can-be-paid-first
 """
 
 from __future__ import annotations

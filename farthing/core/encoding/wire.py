@@ -3,6 +3,7 @@
 Requests are decoded strictly by msgspec and then checked here for what types cannot say: finite decimals of bounded
 size, times in UTC, metadata within limits, no NUL in any text. Responses carry decimals and times as text, made by
 `money.plain` and `clock.instant` alone.
+Rule: docs/rules/conventions.md#metadata
 """
 
 from __future__ import annotations

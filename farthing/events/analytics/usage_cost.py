@@ -26,8 +26,8 @@ from farthing.core.clock import instant
 from farthing.core.currency import digits
 from farthing.core.enums import Status
 from farthing.core.errors import ValidationFailed
+from farthing.core.event_loop.slices import collect
 from farthing.core.money import EXACT, ZERO, exact_sum, plain, round_to
-from farthing.core.slices import collect
 from farthing.events.charged_items import ChargedItem
 from farthing.events.groupings import CUSTOMER, PROPERTY, SOURCE
 from farthing.events.ingest.meters import meter_of

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from farthing.core.slices import collect
+from farthing.core.event_loop.slices import collect
 from farthing.events.ingest import statements
 from farthing.events.ingest.arrivals import Placed, count_unmetered
 from farthing.events.ingest.contents import written

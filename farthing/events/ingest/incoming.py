@@ -18,8 +18,8 @@ from farthing.core.encoding.shapes import below, shape_of, unknown_paths
 from farthing.core.encoding.times import Moment
 from farthing.core.encoding.wire import BadField
 from farthing.core.errors import ValidationFailed
+from farthing.core.event_loop.slices import collect
 from farthing.core.ids import Kind, new_ids, stable_id
-from farthing.core.slices import collect
 from farthing.events.ingest.arrivals import Arrival, Sender
 from farthing.events.ingest.contents import to_milliseconds
 from farthing.metering.canonical import json_number

@@ -1,4 +1,4 @@
-"""Measuring events before the transaction that stores them, in slices: see `core.slices`.
+"""Measuring events before the transaction that stores them, in slices: see `core.event_loop.slices`.
 
 What was measured says by which version of the meters; the transaction takes it only while that version stands.
 """
@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from farthing.core.slices import collect
+from farthing.core.event_loop.slices import collect
 from farthing.events.ingest.meters import MeterSet
 from farthing.metering.event import UsageEvent
 from farthing.metering.meter import Meter

@@ -9,6 +9,7 @@ What events count is measured before the transaction begins, by the meters as th
 the transaction reads must be the same, or everything is measured again.
 
 Appends that share ids wait for each other in one order, that of the ids, and so never for each other at once.
+Rule: docs/rules/metering.md#identity-of-an-event
 """
 
 from __future__ import annotations

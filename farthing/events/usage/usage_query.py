@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.calendar.period import Period
 from farthing.calendar.windows import WindowSize, window_containing
 from farthing.core.clock import shifted
+from farthing.core.event_loop.slices import collect
 from farthing.core.money import ZERO, exact_sum, round_to
-from farthing.core.slices import collect
 from farthing.events.usage.cuts import Windows, cut
 from farthing.events.usage.event_store import store_of
 from farthing.events.usage.ownership import Ownership, owned_by_external_ids, owned_by_ids
@@ -92,7 +92,7 @@ async def since_beginning(session: AsyncSession, query: UsageQuery) -> Usage:
 
 
 def owner_of_usage(session: AsyncSession) -> str:
-    """The owner of slices (`farthing.core.slices`) of what is computed of a tenant's usage."""
+    """The owner of slices (`farthing.core.event_loop.slices`) of what is computed of a tenant's usage."""
     return f"usage of {scope_of(session).tenant_id}"
 
 

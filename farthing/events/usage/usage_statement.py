@@ -3,6 +3,7 @@
 A statement answers any number of questions of one shape. Each pair of a question and one of its customers is an index
 range scan of its own, aggregated at once; the outer SELECT adds a question's customers together. Rows come from the
 covering index of `meter_usage` alone, unless something about the event itself is asked.
+Rule: docs/rules/metering.md#weighted-sum
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 The arithmetic is `rating.invoice_totals`; here its outcome is written to the lines, and coupon applications and taxes
 are replaced by what it says, so that nothing of an earlier computation survives.
+Rule: docs/rules/invoices-and-payments.md#the-largest-amount
 """
 
 from __future__ import annotations

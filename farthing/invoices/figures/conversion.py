@@ -3,6 +3,7 @@
 The rate is frozen on the invoice, and so is what it was before, on it and on its lines: whatever is worked out later is
 worked out from these.
 Rule: docs/rules/currencies.md#conversion
+Rule: docs/rules/currencies.md#what-counts-in-which-currency
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Proof of the books: every money figure of an invoice worked out again from its sources, beside what is stored."""
+"""Proof of the books: every money figure of an invoice worked out again from its sources, beside what is stored.
+
+Rule: docs/rules/invoices-and-payments.md#invariants
+"""
 
 from __future__ import annotations
 

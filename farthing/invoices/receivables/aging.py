@@ -1,4 +1,7 @@
-"""How old what a customer owes is: unpaid amounts by days past due, per currency. The basis of dunning."""
+"""How old what a customer owes is: unpaid amounts by days past due, per currency. The basis of dunning.
+
+Rule: docs/rules/customer-summary.md#ageing
+"""
 
 from __future__ import annotations
 

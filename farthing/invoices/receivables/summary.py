@@ -4,6 +4,9 @@ One statement, hence one snapshot; one round trip; and work that grows with what
 billed: counts and revenue come from totals the database keeps as invoices change, unpaid figures from an index that
 holds unpaid invoices only.
 Rule: docs/rules/customer-summary.md#figures
+Rule: docs/rules/customer-summary.md#scope
+Rule: docs/rules/customer-summary.md#currencies-and-their-order
+Rule: docs/rules/customer-summary.md#cases
 """
 
 from __future__ import annotations

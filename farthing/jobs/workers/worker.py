@@ -16,7 +16,7 @@ import structlog
 from procrastinate import App, BaseRetryStrategy, JobContext, PsycopgConnector, RetryDecision
 from procrastinate.jobs import Job
 
-from farthing.core.ending import end_tasks
+from farthing.core.event_loop.ending import end_tasks
 from farthing.jobs import cloning
 from farthing.jobs.duties.duty import Duty, perform, perform_share
 from farthing.jobs.duties.schedule import duties

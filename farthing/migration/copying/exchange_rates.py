@@ -1,4 +1,7 @@
-"""Exchange rates: those of the environment, and what customers and subscriptions have instead."""
+"""Exchange rates: those of the environment, and what customers and subscriptions have instead.
+
+Rule: docs/rules/migration.md#exchange-rates
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Forgetting what is older than an environment keeps, whole months at a time; what belongs to the tenant alone stays.
 
 Rule: docs/rules/activity.md#how-long-it-is-kept
+Rule: docs/rules/activity.md#append-only
 """
 
 from __future__ import annotations

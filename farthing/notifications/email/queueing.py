@@ -1,6 +1,7 @@
 """Mails become rows: of the events that a transaction records, of what a duty finds, and of what somebody asks for.
 
 Rule: docs/rules/email.md#which-mails-there-are
+Rule: docs/rules/email.md#receipts
 """
 
 from __future__ import annotations

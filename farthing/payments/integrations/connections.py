@@ -1,6 +1,7 @@
 """Connections: accounts with other systems, and their secrets.
 
 Rule: docs/rules/integrations.md#connections
+Rule: docs/rules/integrations.md#whether-it-works
 """
 
 from __future__ import annotations

@@ -98,21 +98,7 @@ async def _move(
     PAYMENT.check(at, to, payment_id=payment.id)
     if at is to:
         return
-    if payment.payment_method_type is PaymentMethodType.CREDITS and to in _RETURNED:
-        raise InvalidOperation(
-            "a payment by credits is returned by voiding or refunding its invoice, which gives the credits back",
-            {"payment_id": payment.id},
-        )
-    if to in SETTLING and at not in SETTLING:
-        if payment.payment_method_type is PaymentMethodType.CREDITS:
-            raise InvalidOperation(
-                "a payment by credits succeeds by being processed, which takes the credits",
-                {"payment_id": payment.id},
-            )
-        if invoice is not None and invoice.invoice_status in {InvoiceStatus.VOIDED, InvoiceStatus.SKIPPED}:
-            raise InvalidOperation(
-                f"the invoice is {invoice.invoice_status} and takes no payment", {"invoice_id": invoice.id}
-            )
+    _require_movable(invoice, payment, to)
     payment.payment_status = to
     if to in SETTLING:
         payment.processing_since = None
@@ -130,6 +116,27 @@ async def _move(
     if to is PaymentStatus.VOIDED:
         payment.voided_at = payment.voided_at or now
         await outcomes.take_back(session, effects, invoice, payment, now)
+
+
+def _require_movable(invoice: Invoice | None, payment: Payment, to: PaymentStatus) -> None:
+    """Raise InvalidOperation where money would move that a caller cannot move by setting a status."""
+    by_credits = payment.payment_method_type is PaymentMethodType.CREDITS
+    if by_credits and to in _RETURNED:
+        raise InvalidOperation(
+            "a payment by credits is returned by voiding or refunding its invoice, which gives the credits back",
+            {"payment_id": payment.id},
+        )
+    if to not in SETTLING or payment.payment_status in SETTLING:
+        return
+    if by_credits:
+        raise InvalidOperation(
+            "a payment by credits succeeds by being processed, which takes the credits",
+            {"payment_id": payment.id},
+        )
+    if invoice is not None and invoice.invoice_status in {InvoiceStatus.VOIDED, InvoiceStatus.SKIPPED}:
+        raise InvalidOperation(
+            f"the invoice is {invoice.invoice_status} and takes no payment", {"invoice_id": invoice.id}
+        )
 
 
 async def remove(session: AsyncSession, payment_id: str) -> None:

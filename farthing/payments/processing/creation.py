@@ -1,4 +1,7 @@
-"""Making a payment: what it may pay, and which key makes a repeated request the same one."""
+"""Making a payment: what it may pay, and which key makes a repeated request the same one.
+
+Rule: docs/rules/invoices-and-payments.md#automatic-key
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The payment reconciliation duty: payments whose outcome nobody told us, and money or pages to take back."""
+"""The payment reconciliation duty: payments whose outcome nobody told us, and money or pages to take back.
+
+Rule: docs/rules/invoices-and-payments.md#pages-nobody-told-of
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Recording what happened to a refund, through the outbox."""
+"""Recording what happened to a refund, through the outbox.
+
+Rule: docs/rules/recorded-events.md#credit-notes-and-refunds
+"""
 
 from __future__ import annotations
 

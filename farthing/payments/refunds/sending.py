@@ -54,6 +54,12 @@ class LockedRefund:
     payment: Payment | None
 
 
+class RefundPoint(msgspec.Struct):
+    """Where a repeated request goes on: with the refunds that it recorded."""
+
+    refund_ids: list[str]
+
+
 async def lock_refund(session: AsyncSession, refund_id: str) -> LockedRefund:
     """Lock the invoice, then the payment, then the refund. Raises NotFound."""
     refund = await find(session, RefundRecord, refund_id)

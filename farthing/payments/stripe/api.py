@@ -1,4 +1,7 @@
-"""Asking Stripe: its library over our HTTP client, with limits, repeats under the same key, and answers as values."""
+"""Asking Stripe: its library over our HTTP client, with limits, repeats under the same key, and answers as values.
+
+Rule: docs/rules/integrations.md#requests-to-stripe
+"""
 
 from __future__ import annotations
 

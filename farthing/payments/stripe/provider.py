@@ -1,4 +1,7 @@
-"""Stripe's side of the provider interface."""
+"""Stripe's side of the provider interface.
+
+Rule: docs/rules/integrations.md#confirmation-by-the-payer
+"""
 
 from __future__ import annotations
 

@@ -16,11 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from farthing.core import currency
 from farthing.core.clock import FIRST_INSTANT, instant
 from farthing.core.errors import ValidationFailed
+from farthing.core.event_loop.slices import collect
 from farthing.core.money import ZERO, plain, round_to
-from farthing.core.slices import collect
 from farthing.reporting.analytics.catalogue import AGE, CURRENCY, MetricKind, MetricUnit, ReportMetric
 from farthing.reporting.analytics.definition import TIME, Question, SortOrder
-from farthing.reporting.analytics.metrics import billed, money_flows, owed, recurring, usage_metrics
+from farthing.reporting.analytics.metrics import billed, money_flows, owed, recurring_books, usage_metrics
 from farthing.reporting.analytics.metrics.active_customers import active_customers
 from farthing.reporting.analytics.metrics.billed import BillingView
 from farthing.reporting.analytics.metrics.facts import MOST_ROWS, Cells, Group
@@ -31,7 +31,7 @@ from farthing.reporting.analytics.metrics.recognized import (
     recognized_revenue,
     standing_at_ends,
 )
-from farthing.reporting.analytics.metrics.recurring import RecurringBooks
+from farthing.reporting.analytics.metrics.recurring_books import RecurringBooks
 from farthing.reporting.analytics.periods import Timeline
 from farthing.reporting.analytics.schemas import (
     AnalyticsColumn,
@@ -201,7 +201,7 @@ class _Reading:
             case "events_volume":
                 return await usage_metrics.events_volume(session, question, timeline)
         kind = MovementKind(key.removeprefix("mrr_"))
-        return await recurring.movements(self.books, question, timeline, kind)
+        return await recurring_books.movements(self.books, question, timeline, kind)
 
     async def _figure(self, metric: ReportMetric, timeline: Timeline) -> Measures:
         session, question = self.session, self.question
@@ -223,11 +223,11 @@ class _Reading:
                 standing = RevenueStanding(metric.key.removesuffix("_revenue"))
                 return await standing_at_ends(self.recognition, question, timeline, standing)
             case "mrr" | "arr":
-                monthly = await recurring.monthly_revenue(self.books, question, timeline)
+                monthly = await recurring_books.monthly_revenue(self.books, question, timeline)
                 times = 1 if metric.key == "mrr" else 12
                 return {cell: value * times for cell, value in monthly.items()}
             case "gross_churn_rate" | "net_revenue_retention":
-                before, after, lost = await recurring.retained(self.books, question, timeline)
+                before, after, lost = await recurring_books.retained(self.books, question, timeline)
                 return await _ratio(
                     self.owner, lost if metric.key == "gross_churn_rate" else after, before, Fraction(100)
                 )

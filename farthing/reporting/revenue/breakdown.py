@@ -21,14 +21,16 @@ from farthing.calendar.zones import UTC, to_local
 from farthing.core.clock import instant
 from farthing.core.encoding.wire import json_number
 from farthing.core.errors import ValidationFailed
+from farthing.core.event_loop.slices import collect
 from farthing.core.money import allocate
-from farthing.core.slices import collect
 from farthing.rating.pricing.price import RatedPrice
-from farthing.reporting.revenue.days import (
+from farthing.reporting.revenue.by_day.allocation import (
     AllocationPolicy,
     DayPart,
     UsageThrough,
 )
+from farthing.reporting.revenue.by_day.spreading import parts_of
+from farthing.reporting.revenue.by_day.usage import WantedDays, usage_by_day
 from farthing.reporting.revenue.figures import RevenueFigures
 from farthing.reporting.revenue.lines import (
     LineSelection,
@@ -52,8 +54,6 @@ from farthing.reporting.revenue.schemas import (
     RevenueGranularity,
 )
 from farthing.reporting.revenue.sources import shares_by_source
-from farthing.reporting.revenue.spreading import parts_of
-from farthing.reporting.revenue.usage_by_day import WantedDays, usage_by_day
 from farthing.reporting.turns import owner_of_reports
 
 REVENUE_SOURCE, CURRENCY, EVENT_SOURCE = "revenue_source", "currency", "source"

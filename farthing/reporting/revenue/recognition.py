@@ -17,10 +17,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.zones import to_local
+from farthing.core.event_loop.slices import collect
 from farthing.core.money import EXACT, ZERO, round_to, share
-from farthing.core.slices import collect
 from farthing.rating.pricing.price import RatedPrice
-from farthing.reporting.revenue.days import Recognized, UsageThrough
+from farthing.reporting.revenue.by_day.allocation import Recognized, UsageThrough
+from farthing.reporting.revenue.by_day.spreading import amounts_of
+from farthing.reporting.revenue.by_day.usage import WantedDays, usage_by_day
 from farthing.reporting.revenue.lines import (
     LineCondition,
     LineSelection,
@@ -32,8 +34,6 @@ from farthing.reporting.revenue.lines import (
 )
 from farthing.reporting.revenue.open_periods import provisional_lines
 from farthing.reporting.revenue.schedule import LineSchedule, RevertOfLine, UndoneRevert, with_reverts
-from farthing.reporting.revenue.spreading import amounts_of
-from farthing.reporting.revenue.usage_by_day import WantedDays, usage_by_day
 from farthing.reporting.turns import owner_of_reports
 from farthing.storage.postgres import scope_of
 

@@ -13,7 +13,7 @@ from decimal import Decimal
 from itertools import accumulate
 
 from farthing.core.money import EXACT, ZERO, exact_sum, share
-from farthing.reporting.revenue.days import Recognized
+from farthing.reporting.revenue.by_day.allocation import Recognized
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from farthing.core.encoding.wire import Moment, Request, Response, Timestamp, currency_code
-from farthing.reporting.revenue.days import AllocationPolicy
+from farthing.reporting.revenue.by_day.allocation import AllocationPolicy
 from farthing.reporting.revenue.lines import RevenueStatus
 
 MOST_IDS = 1_000

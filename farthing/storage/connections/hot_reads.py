@@ -22,7 +22,7 @@ import psycopg
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from farthing.core.slices import pause
+from farthing.core.event_loop.slices import pause
 from farthing.storage.connections.liveness import KEEPALIVES, was_cut
 from farthing.storage.scope import Scope
 

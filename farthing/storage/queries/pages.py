@@ -23,7 +23,7 @@ from sqlalchemy.types import TypeEngine
 
 from farthing.core.encoding.wire import Response
 from farthing.core.enums import Status
-from farthing.core.slices import pause
+from farthing.core.event_loop.slices import pause
 from farthing.storage.connections.hot_reads import Connection, Prepared, rows_in_transaction
 from farthing.storage.queries.listing import PageStatements
 from farthing.storage.queries.shapes import RowShape, Texts

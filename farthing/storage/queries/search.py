@@ -1,6 +1,7 @@
 """The search language: conditions joined by AND and a sort, over an allow-list of columns.
 
 What is not in the table of operators is refused, never ignored: an ignored condition returns more than was asked.
+Rule: docs/rules/conventions.md#search-conditions
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ from farthing.storage.postgres import Database
 from farthing.storage.scope import SYSTEM
 from farthing.web.access.visitors import form_of
 from farthing.web.portal.paying import WAY_BACK, is_simulated
-from farthing.web.portal.session import is_session_of
+from farthing.web.portal.visit.session import is_session_of
 from farthing.web.rendering.answers import HttpRequest, go, private, refused, render
 from farthing.web.rendering.languages import CHECKOUT, choose_language, moment_in, page_texts
 

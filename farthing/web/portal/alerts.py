@@ -32,11 +32,11 @@ from farthing.settings import Settings
 from farthing.storage.queries.rows import in_array, lock_row
 from farthing.subscriptions.tables import Subscription
 from farthing.web.access.visitors import form_of
-from farthing.web.portal.session import PortalVisit, customer_of, in_path, visit_of
-from farthing.web.portal.showing import done_here, portal_page, refused_here
 from farthing.web.portal.subscriptions import own_subscription
-from farthing.web.portal.typed_numbers import typed_number
 from farthing.web.portal.usage import live_subscriptions, plan_names
+from farthing.web.portal.visit.session import PortalVisit, customer_of, in_path, visit_of
+from farthing.web.portal.visit.showing import done_here, portal_page, refused_here
+from farthing.web.portal.visit.typed_numbers import typed_number
 from farthing.web.rendering.answers import HttpRequest
 
 _MOST_SHOWN = 20

@@ -24,9 +24,9 @@ from farthing.storage.queries.rows import not_found
 from farthing.web.access.visitors import form_of
 from farthing.web.dashboard.accounts.wallets import ledger_page, read_form
 from farthing.web.portal.paying import can_be_paid, lead_to_payment
-from farthing.web.portal.session import PortalVisit, in_path, payable_invoice, visit_of
-from farthing.web.portal.showing import go_on, refused_here
-from farthing.web.portal.typed_numbers import typed_number
+from farthing.web.portal.visit.session import PortalVisit, in_path, payable_invoice, visit_of
+from farthing.web.portal.visit.showing import go_on, refused_here
+from farthing.web.portal.visit.typed_numbers import typed_number
 from farthing.web.rendering.answers import HttpRequest
 from farthing.web.rendering.listing import Listing
 

@@ -24,8 +24,8 @@ from farthing.customers.schemas import UpdateCustomerRequest
 from farthing.customers.tables import Customer
 from farthing.settings import Settings
 from farthing.web.access.visitors import form_of
-from farthing.web.portal.session import PortalVisit, customer_of, in_path, visit_of
-from farthing.web.portal.showing import done_here, portal_page, problem_text, refused_fields
+from farthing.web.portal.visit.session import PortalVisit, customer_of, in_path, visit_of
+from farthing.web.portal.visit.showing import done_here, portal_page, problem_text, refused_fields
 from farthing.web.rendering.answers import HttpRequest
 
 _FIELDS = {

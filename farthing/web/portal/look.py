@@ -9,7 +9,7 @@ from farthing.core.errors import NotFound
 from farthing.identity.settings.catalogue import InvoicePdfConfig
 from farthing.identity.settings.current import read
 from farthing.identity.settings.logo import Logo
-from farthing.web.portal.session import in_path, visit_of
+from farthing.web.portal.visit.session import in_path, visit_of
 from farthing.web.rendering.answers import HttpRequest
 from farthing.web.rendering.themes import theme_style
 

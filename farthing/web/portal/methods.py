@@ -17,8 +17,8 @@ from farthing.settings import Settings
 from farthing.storage.midway import commit_midway
 from farthing.web.access.visitors import form_of
 from farthing.web.portal.paying import FROM_PROVIDER, TEST_PAGE, way_back
-from farthing.web.portal.session import customer_of, in_path, visit_of
-from farthing.web.portal.showing import go_on, portal_page, refused_here
+from farthing.web.portal.visit.session import customer_of, in_path, visit_of
+from farthing.web.portal.visit.showing import go_on, portal_page, refused_here
 from farthing.web.rendering.answers import HttpRequest, go, private
 
 _WITH_SETUP = ("stripe", "moyasar")

@@ -46,10 +46,10 @@ from farthing.web.access.visitors import changes, form_of
 from farthing.web.dashboard.receivables.invoices import pdf_of, zone_of
 from farthing.web.portal.credits import credits_of
 from farthing.web.portal.paying import WAY_BACK, can_be_paid, checkout_path, lead_to_payment, payment_page, way_back
-from farthing.web.portal.session import VISIBLE, customer_of, in_path, payable_invoice, visit_of
-from farthing.web.portal.showing import go_on, portal_page, refused_here
 from farthing.web.portal.subscriptions import is_own, rhythm, waiting
 from farthing.web.portal.usage import live_subscriptions, plan_names
+from farthing.web.portal.visit.session import VISIBLE, customer_of, in_path, payable_invoice, visit_of
+from farthing.web.portal.visit.showing import go_on, portal_page, refused_here
 from farthing.web.rendering.answers import HttpRequest, go, refused
 from farthing.web.rendering.charts import StripPart
 from farthing.web.rendering.listing import listing

@@ -45,8 +45,8 @@ from farthing.subscriptions.reads.answers import subscription_answers
 from farthing.subscriptions.routes.subscriptions import split
 from farthing.subscriptions.schemas.responses import SubscriptionResponse
 from farthing.subscriptions.tables import Subscription
-from farthing.web.portal.session import VISIBLE, PortalVisit, customer_of, in_header, payable_invoice, visit_of
-from farthing.web.portal.showing import require_offered
+from farthing.web.portal.visit.session import VISIBLE, PortalVisit, customer_of, in_header, payable_invoice, visit_of
+from farthing.web.portal.visit.showing import require_offered
 
 HttpRequest = Request[Any, Any, Any]
 READS = in_header(None)

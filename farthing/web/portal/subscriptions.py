@@ -41,8 +41,8 @@ from farthing.web.dashboard.subscriptions.forms.action import SubscriptionAction
 from farthing.web.dashboard.subscriptions.forms.consequences import Consequences
 from farthing.web.dashboard.subscriptions.forms.two_steps import Change, FormStep, carry_out, look
 from farthing.web.dashboard.subscriptions.forms.typed_form import AGREED, AS_OF, ONCE, TypedForm
-from farthing.web.portal.session import PortalVisit, in_path, visit_of
-from farthing.web.portal.showing import address, portal_page, problem_text, require_offered
+from farthing.web.portal.visit.session import PortalVisit, in_path, visit_of
+from farthing.web.portal.visit.showing import address, portal_page, problem_text, require_offered
 from farthing.web.rendering.answers import HttpRequest, private
 from farthing.web.rendering.languages import LocalWords
 

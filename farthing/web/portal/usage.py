@@ -38,8 +38,8 @@ from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.subscriptions.tables import Subscription
 from farthing.web.dashboard.overview import usage
 from farthing.web.dashboard.subscriptions.forms.consequences import NextInvoice, next_invoice
-from farthing.web.portal.session import PortalVisit, customer_of, in_path, visit_of
-from farthing.web.portal.showing import portal_page
+from farthing.web.portal.visit.session import PortalVisit, customer_of, in_path, visit_of
+from farthing.web.portal.visit.showing import portal_page
 from farthing.web.rendering.answers import HttpRequest
 from farthing.web.rendering.charts import Bar
 from farthing.web.rendering.languages import LocalWords

@@ -60,7 +60,7 @@ async def test_no_token_stands_in_the_log_when_a_page_fails(
         raise RuntimeError("broken")
 
     monkeypatch.setattr("farthing.invoices.routes.open_link", failing)
-    monkeypatch.setattr("farthing.web.portal.session._claims", failing)
+    monkeypatch.setattr("farthing.web.portal.visit.session._claims", failing)
     with capture_logs() as written:
         async with httpx.AsyncClient() as http:
             address = f"{base_url}{path.format(token=TOKEN)}?key={TOKEN}"

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from farthing.catalogue.products.meters import MOST_COST_PER_EVENT_NAME
-from farthing.core import slices
+from farthing.core.event_loop import slices
 from farthing.metering.expression import MAX_COST, parse
 from tests.account import Account
 from tests.events.counter import NAME, new_meter, send, sent, usage

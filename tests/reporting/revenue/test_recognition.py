@@ -10,8 +10,8 @@ from decimal import Decimal
 import pytest
 
 from farthing.core.money import plain
-from farthing.reporting.revenue import usage_by_day
-from farthing.reporting.revenue.days import Recognized
+from farthing.reporting.revenue.by_day import usage
+from farthing.reporting.revenue.by_day.allocation import Recognized
 from farthing.reporting.revenue.schedule import LineSchedule, RevertOfLine, UndoneRevert, with_reverts
 from tests.billing.office import ARREAR
 from tests.reporting.ledger import Ledger
@@ -85,7 +85,7 @@ async def test_a_level_is_measured_up_to_the_ends_of_months(
     await ledger.on("2026-02-16")
     spring = "2026-01-01..2026-03-01"
     by_day = await ledger.over("recognized_revenue", "day", range=spring)
-    monkeypatch.setattr(usage_by_day, "MOST_DAYS_MEASURED", 10)
+    monkeypatch.setattr(usage, "MOST_DAYS_MEASURED", 10)
     by_month = await ledger.over("recognized_revenue", range=spring)
     assert by_month == monthly(by_day)
     assert Decimal(by_month["2026-01-01"]) > 0

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from farthing.reporting.revenue import usage_by_day
+from farthing.reporting.revenue.by_day import usage
 from tests.billing.office import ARREAR
 from tests.reporting.ledger import Ledger
 from tests.subscriptions.shop import fixed
@@ -72,7 +72,7 @@ async def test_usage_is_measured_only_for_what_is_asked_about(ledger: Ledger, mo
     await tiered_books(ledger)
     await ledger.run("2026-02-01")
     early = "2026-01-01T00:00:00Z", "2026-01-11T00:00:00Z"
-    monkeypatch.setattr(usage_by_day, "MOST_DAYS_MEASURED", 3)
+    monkeypatch.setattr(usage, "MOST_DAYS_MEASURED", 3)
     rows = (await revenue(ledger, status="FINAL", start_time=early[0], end_time=early[1]))["rows"]
     assert [row["net_amount"] for row in rows] == [50, 50]
     for days, earned in (("2026-01-01..2026-01-11", "66.13"), ("2026-01-11..2026-02-01", "103.87")):

@@ -19,9 +19,9 @@ from farthing.invoices.receivable import PaymentStatus
 from farthing.payments.tables import PaymentMethodType
 from farthing.subscriptions.enums import SubscriptionStatus
 from farthing.web import site
-from farthing.web.portal.showing import problem_text
-from farthing.web.portal.typed_numbers import NotANumber, typed_number
 from farthing.web.portal.usage import projected_amount
+from farthing.web.portal.visit.showing import problem_text
+from farthing.web.portal.visit.typed_numbers import NotANumber, typed_number
 from farthing.web.rendering.languages import PORTAL, LocalWords, page_texts
 from farthing.web.rendering.themes import theme_style
 

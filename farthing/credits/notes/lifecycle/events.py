@@ -1,4 +1,7 @@
-"""Recording what happened to a credit note, through the outbox."""
+"""Recording what happened to a credit note, through the outbox.
+
+Rule: docs/rules/recorded-events.md#credit-notes-and-refunds
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 A lease is nothing but the time at which the delivery is due again. Whoever took it and is killed leaves it to the next
 after that; whoever records an outcome when its lease has ended changes nothing of the delivery any more.
+Rule: docs/rules/webhooks.md#order
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core import currency
 from farthing.core.errors import ValidationFailed
+from farthing.core.event_loop.slices import collect
 from farthing.core.money import EXACT, ZERO
-from farthing.core.slices import collect
 from farthing.reporting.analytics.catalogue import CURRENCY, METADATA
 from farthing.reporting.analytics.definition import Question, ReportCondition
 from farthing.reporting.analytics.periods import Timeline

@@ -17,8 +17,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.zones import to_local
+from farthing.core.event_loop.slices import collect
 from farthing.core.money import EXACT, ZERO
-from farthing.core.slices import collect
 from farthing.customers.tables import Customer
 from farthing.reporting.analytics.catalogue import CURRENCY, METADATA
 from farthing.reporting.analytics.definition import Question
@@ -30,7 +30,7 @@ from farthing.reporting.analytics.metrics.plain_revenue import (
     plain_recognized,
     plain_standing,
 )
-from farthing.reporting.analytics.metrics.recurring import meets
+from farthing.reporting.analytics.metrics.recurring_books import meets
 from farthing.reporting.analytics.periods import Timeline
 from farthing.reporting.revenue.recognition import CreditsHeld, RecognizedLine, credits_held, schedules
 from farthing.reporting.turns import owner_of_reports

@@ -27,7 +27,7 @@ from farthing.metering.meter import Meter, sharing
 from farthing.reporting.analytics.catalogue import METADATA
 from farthing.reporting.analytics.definition import Question
 from farthing.reporting.analytics.metrics.facts import Cells, Group, require_few, sums
-from farthing.reporting.analytics.metrics.recurring import meets
+from farthing.reporting.analytics.metrics.recurring_books import meets
 from farthing.reporting.analytics.periods import Grain, Timeline
 
 MOST_QUERIES = 5_000

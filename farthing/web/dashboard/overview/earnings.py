@@ -14,7 +14,7 @@ from farthing.core.money import ZERO
 from farthing.reporting.analytics.catalogue import CURRENCY, METRICS
 from farthing.reporting.analytics.definition import read_definition
 from farthing.reporting.analytics.engine import AnsweredTable, answer_question
-from farthing.reporting.analytics.metrics.recurring import RecurringBooks
+from farthing.reporting.analytics.metrics.recurring_books import RecurringBooks
 from farthing.reporting.analytics.periods import Grain, RangeComparison
 from farthing.reporting.analytics.schemas import AnalyticsTimeSpecRaw, AnalyticsViewDefinition, ReportShape
 

@@ -33,10 +33,9 @@ from farthing.invoices.reads.reading_zones import reading_zone
 from farthing.invoices.tables import Invoice
 from farthing.payments.refunds.retry import retry_refund
 from farthing.payments.refunds.schemas import RefundUnappliedMoneyRequest
-from farthing.payments.refunds.sending import send_waiting
+from farthing.payments.refunds.sending import RefundPoint, send_waiting
 from farthing.payments.refunds.tables import UNDERWAY, RefundRecord, RefundStatus
 from farthing.payments.refunds.unapplied import refund_unapplied_money
-from farthing.payments.refunds.unapplied_routes import RefundPoint
 from farthing.payments.shared_by_routes import provide_gateways
 from farthing.payments.unapplied.allocation import allocate_oldest_first
 from farthing.payments.unapplied.money import move_overpayment

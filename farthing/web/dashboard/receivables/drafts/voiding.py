@@ -18,9 +18,8 @@ from farthing.core.money import EXACT, exact_sum
 from farthing.invoices.lifecycle.transitions import returned_by_void, void_as_asked
 from farthing.invoices.requests import VoidInvoiceRequest
 from farthing.invoices.tables import Invoice
-from farthing.payments.refunds.sending import send_waiting
+from farthing.payments.refunds.sending import RefundPoint, send_waiting
 from farthing.payments.refunds.tables import RefundDestination, RefundRecord, RefundStatus
-from farthing.payments.refunds.unapplied_routes import RefundPoint
 from farthing.payments.shared_by_routes import provide_gateways
 from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, form_of

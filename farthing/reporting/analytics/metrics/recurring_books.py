@@ -1,4 +1,6 @@
-"""Recurring revenue as the books say it: subscriptions, fees, pauses and coupons become changes of revenue.
+"""The books of recurring revenue: subscriptions, fees, pauses and coupons as they stand become changes of revenue.
+
+What of a fee is a month's, and what a change counts as, is `monthly_revenue`.
 
 Nothing is stored apart, so that a change made for a time gone by changes the figures of that time.
 Rule: docs/rules/reporting.md#monthly-recurring-revenue
@@ -26,8 +28,8 @@ from farthing.catalogue.discounts.redeeming import discount_of
 from farthing.catalogue.prices.rated import rated
 from farthing.catalogue.prices.tables import Price
 from farthing.core.enums import PriceType, Status
+from farthing.core.event_loop.slices import collect
 from farthing.core.money import EXACT, ZERO
-from farthing.core.slices import collect
 from farthing.customers.tables import Customer
 from farthing.rating.pricing.cost import price_quantity
 from farthing.rating.pricing.price import RatedPrice

@@ -11,8 +11,8 @@ from farthing.core.errors import FarthingError, NotFound, PermissionDenied, Vali
 from farthing.core.standards.languages import LANGUAGES
 from farthing.web.access.sessions import Sessions
 from farthing.web.dashboard.subscriptions.forms.two_steps import ChangedMeanwhile
-from farthing.web.portal.session import PortalVisit, visit_of
-from farthing.web.portal.typed_numbers import NotANumber
+from farthing.web.portal.visit.session import PortalVisit, visit_of
+from farthing.web.portal.visit.typed_numbers import NotANumber
 from farthing.web.rendering.answers import HttpRequest, done, go, private, refused, render
 from farthing.web.rendering.languages import LANGUAGE_COOKIE, LocalWords
 from farthing.web.rendering.themes import theme_digest

@@ -21,13 +21,13 @@ from farthing.calendar.period import Period
 from farthing.calendar.zones import first_instant_at, to_local
 from farthing.catalogue.products.tables import MeterRow
 from farthing.core.errors import ValidationFailed
+from farthing.core.event_loop.slices import collect
 from farthing.core.money import EXACT, ZERO
-from farthing.core.slices import collect
 from farthing.events.ingest.meters import meter_of
 from farthing.metering.meter import AggregationType, Meter
 from farthing.rating.pricing.cost import price_values
 from farthing.rating.pricing.price import RatedPrice
-from farthing.reporting.revenue.days import UsageThrough
+from farthing.reporting.revenue.by_day.allocation import UsageThrough
 from farthing.reporting.revenue.lines import RevenueLine
 from farthing.reporting.turns import owner_of_reports
 from farthing.storage.queries.rows import in_array

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from farthing.calendar.zones import to_local
 from farthing.rating.pricing.price import RatedPrice
-from farthing.reporting.revenue.days import (
+from farthing.reporting.revenue.by_day.allocation import (
     AllocationPolicy,
     DayPart,
     DaysInARow,
