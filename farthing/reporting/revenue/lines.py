@@ -21,7 +21,7 @@ from farthing.core import currency
 from farthing.core.enums import LineKind, PriceType
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import EXACT, ZERO
-from farthing.invoices.receivable import InvoiceType
+from farthing.invoices.receivable import LISTED_UNCOUNTED, InvoiceType
 from farthing.rating.pricing.price import RatedPrice
 from farthing.reporting.revenue.figures import (
     RevenueFigures,
@@ -130,6 +130,15 @@ class RevenueLine:
         if price is None or self.raw_usage is None or self.kind not in {LineKind.USAGE, LineKind.LATE_USAGE}:
             return figures_of_fee(self.amount, self.quantity, *discounts)
         return figures_of_usage(self.net, self.raw_usage, self.covered, list_rate(price), *discounts)
+
+
+REPLACEMENTS = f"""
+    SELECT recalculated_invoice_id FROM invoices
+    WHERE environment_id = :environment AND {LISTED_UNCOUNTED} AND finalized_at IS NOT NULL
+        AND recalculated_invoice_id IS NOT NULL
+"""
+"""The ids of invoices that bill anew what stood on a final invoice, which was voided for it. The condition is one that
+an index holds, of few of all invoices."""
 
 
 @dataclass(frozen=True, slots=True)
