@@ -197,8 +197,8 @@ def test_a_note_that_became_void_took_nothing(undone: int, left: list[int]) -> N
 
 
 async def test_what_is_billed_again_leaves_closed_months_as_they_were(ledger: Ledger) -> None:
-    """A fee of 31 for January and 10 of usage, whose invoices are voided and made anew on 5 March: once alone, once with
-    three calls more, once again in April. The void ones stand until then."""
+    """A fee of 31 for January and 10 of usage: both invoices are voided and made anew on 5 March, the second with three
+    calls more, and once again in April. The void ones stand until then."""
     calls = await ledger.feature("calls")
     customer = await ledger.customer()
     plan = await ledger.plan(fixed("31"), ledger.usage(calls, "1"))
