@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.calendar.zones import UTC
 from farthing.core.money import ZERO, exact_sum, plain
+from farthing.credits.notes.overpayments import RETURNED_OVERPAYMENT
 from farthing.invoices.figures.derivation import Difference
 from farthing.invoices.receivable import COUNTED, UNPAID
 from farthing.reporting.analytics.catalogue import CURRENCY, METRICS
@@ -29,8 +30,9 @@ def _less_notes(of_invoices: str, of_notes: str) -> str:
         SELECT i.currency, sum(i.{of_invoices} - coalesce(taken.amount, 0))
         FROM (SELECT * FROM invoices WHERE {COUNTED}) AS i
         LEFT JOIN (
-            SELECT invoice_id, sum({of_notes}) AS amount FROM credit_notes
-            WHERE credit_note_status = 'FINALIZED' AND status = 'published' GROUP BY invoice_id
+            SELECT n.invoice_id, sum({of_notes}) AS amount
+            FROM credit_notes AS n JOIN invoices AS i ON i.environment_id = n.environment_id AND i.id = n.invoice_id
+            WHERE n.credit_note_status = 'FINALIZED' AND n.status = 'published' GROUP BY n.invoice_id
         ) AS taken ON taken.invoice_id = i.id
         GROUP BY i.currency
     """
@@ -43,8 +45,8 @@ _SUMS = {
     "total_receivables": f"SELECT currency, sum(amount_remaining) FROM invoices WHERE {UNPAID} GROUP BY currency",
     "invoice_total": f"SELECT currency, sum(total) FROM invoices WHERE {COUNTED} GROUP BY currency",
     "invoice_total_issued": f"SELECT currency, sum(total) FROM invoices WHERE {COUNTED} GROUP BY currency",
-    "net_billing_issued": _less_notes("total", "total_amount"),
-    "tax_charged": _less_notes("total_tax", "tax_amount"),
+    "net_billing_issued": _less_notes("total", f"n.total_amount - {RETURNED_OVERPAYMENT}"),
+    "tax_charged": _less_notes("total_tax", "n.tax_amount"),
 }
 _BY_PARTS = "price_id"
 """A dimension of lines: the parts of all invoices add up to the invoices."""
@@ -56,8 +58,9 @@ async def report_differences(session: AsyncSession, now: datetime) -> list[Diffe
     if span is None:
         return []
     differences = []
+    parameters = {"environment": scope_of(session).environment_id}
     for key, statement in _SUMS.items():
-        rows = await session.execute(text(statement))
+        rows = await session.execute(text(statement), parameters if ":environment" in statement else {})
         sums = {code: Decimal(amount) for code, amount in rows if amount}
         differences += _compared(key, await _report(session, key, span, now), sums)
         if key == "invoice_total":

@@ -34,6 +34,18 @@ SUMS = {
     "adjusted": f"SELECT currency, sum(adjustment_amount) FROM invoices WHERE {COUNTED} GROUP BY 1",
     "paid": f"SELECT currency, sum(amount_paid) FROM invoices WHERE {COUNTED} GROUP BY 1",
     "overpaid": f"SELECT currency, sum(greatest(amount_paid - amount_due, 0)) FROM invoices WHERE {COUNTED} GROUP BY 1",
+    "overpaid and given back": f"""
+        SELECT currency, sum(least(amount_paid - amount_due, (
+            SELECT sum(greatest(credited - net, 0)) FROM (
+                SELECT sum(taken.net_amount) AS credited,
+                    max(line.amount - line.line_item_discount - line.invoice_level_discount) AS net
+                FROM invoice_line_items AS line
+                JOIN credit_note_line_items AS taken ON taken.invoice_line_item_id = line.id
+                JOIN credit_notes AS note ON note.id = taken.credit_note_id AND note.credit_note_status = 'FINALIZED'
+                WHERE line.invoice_id = invoices.id AND line.status = 'published' GROUP BY line.id
+            ) AS of_line
+        ))) FROM invoices WHERE {COUNTED} AND amount_paid > amount_due AND refunded_amount > 0 GROUP BY 1
+    """,
     "refunded": f"SELECT currency, sum(refunded_amount) FROM invoices WHERE {COUNTED} GROUP BY 1",
     "adjustment notes": f"""
         SELECT note.currency, sum(total_amount) FROM credit_notes AS note
@@ -116,8 +128,8 @@ async def unreconciled(account: Account) -> list[str]:
     )
     stated = await _stated(account)
     found += _differing("unpaid on statements", stated["unpaid"], "remaining", sums["remaining"])
-    credit = _added(sums["overpaid"], sums["unapplied"])
-    found += _differing("in credit on statements", stated["in credit"], "overpaid + unapplied", credit)
+    credit = _less(_added(sums["overpaid"], sums["unapplied"]), sums["overpaid and given back"])
+    found += _differing("in credit on statements", stated["in credit"], "overpaid - given back + unapplied", credit)
     found += _differing("closing balances", stated["closing"], "opening + entries", stated["entries"])
     found += _differing("closing balances + in credit", _added(stated["closing"], credit), "unpaid", stated["unpaid"])
     reported = await _reported(account)
@@ -181,6 +193,10 @@ def _added(*totals: Totals) -> Totals:
         currency: sum((each.get(currency, NOTHING) for each in totals), NOTHING)
         for currency in {currency for each in totals for currency in each}
     }
+
+
+def _less(whole: Totals, part: Totals) -> Totals:
+    return {currency: amount - (part.get(currency) or NOTHING) for currency, amount in whole.items()}
 
 
 def _differing(name: str, left: Totals, other: str, right: Totals) -> list[str]:

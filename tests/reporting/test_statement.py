@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,12 +13,14 @@ from farthing.calendar.period import Period
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import plain
 from farthing.invoices.figures.derivation import Difference
+from farthing.reporting.proof import report_differences
 from farthing.reporting.statement import account as account_module
 from farthing.reporting.statement import proof
 from farthing.reporting.statement.account import AccountStatement, account_currencies, account_statement
 from farthing.reporting.statement.proof import statement_differences
 from farthing.reporting.statement.tabulated import as_csv
 from tests.reporting.ledger import Ledger
+from tests.reporting.reconciliation import unreconciled
 
 
 def day(text: str) -> datetime:
@@ -141,6 +144,59 @@ async def test_money_on_no_invoice_and_its_refund(ledger: Ledger) -> None:
     assert figures(statement) == ("0", "-50", "0", "50")
     async with ledger.account.transaction(read_only=True) as session:
         assert await account_currencies(session, customer["id"]) == ["usd"]
+
+
+@pytest.mark.parametrize(
+    ("last", "in_credit", "went_back", "left_charged", "left_tax"),
+    [
+        pytest.param(("68", "61"), "0", "149", "0", "0", id="all of it went back, and nothing is in credit"),
+        pytest.param(("50", "60"), "17.6", "130", "1.4", "0.23", id="what did not go back yet is in credit"),
+    ],
+)
+async def test_an_overpayment_that_went_back_lowers_no_charge(
+    ledger: Ledger, last: tuple[str, str], in_credit: str, went_back: str, left_charged: str, left_tax: str
+) -> None:
+    """Lines of 60 and 40 with 19 % are 119, of which 149 were paid. Notes that give back more than 119 give back what
+    was paid too much: no report of what was billed or earned is below 0, by line neither."""
+    rate = {"name": "VAT", "code": "vat", "tax_rate_type": "percentage", "percentage_value": "19"}
+    vat = (await ledger.account.post("/taxes/rates", rate))["id"]
+    customer = await ledger.customer()
+    await ledger.on("2026-01-10")
+    lines = [{"display_name": name, "quantity": "1", "amount": name} for name in ("60", "40")]
+    invoice = await ledger.invoiced(customer, "100", *lines, paid="149", tax_rates=[vat])
+    await ledger.on("2026-02-10")
+    await credited(ledger, invoice, "20")
+    ids = [line["id"] for line in invoice["line_items"]]
+    parts = [{"invoice_line_item_id": line, "amount": amount} for line, amount in zip(ids, last, strict=True)]
+    await ledger.on("2026-02-11")
+    await credited(ledger, invoice, "1", line_items=parts)
+    statement = await stated(ledger, customer)
+    assert figures(statement) == ("0", plain(-Decimal(in_credit)), "0", in_credit)
+    notes = [amount for kind, amount in entries(statement) if kind == "credit_note"]
+    assert notes == ["-20", plain(Decimal(left_charged) - 99)]
+    assert await ledger.figure("net_billing_issued") == await ledger.figure("net_billing") == left_charged
+    by_line = await ledger.by("net_billing_issued", "price_id")
+    assert sum(Decimal(figure) for figure in by_line.values()) == Decimal(left_charged)
+    tax = await ledger.figure("tax_charged")
+    assert tax == left_tax
+    earned_in_all = Decimal(left_charged) - Decimal(tax)
+    assert Decimal(await ledger.figure("recognized_revenue")) == earned_in_all
+    asked = {"start_time": "2026-01-01T00:00:00Z", "end_time": "2026-03-01T00:00:00Z"}
+    earned = (await ledger.account.post("/analytics/revenue", asked, expect=200))["rows"]
+    assert sum(Decimal(str(row["net_amount"])) for row in earned) == earned_in_all
+    assert (await ledger.account.get(f"/invoices/{invoice['id']}"))["refunded_amount"] == went_back
+    assert await _faults(ledger) == []
+    if Decimal(in_credit):
+        await ledger.account.post(f"/invoices/{invoice['id']}/void", {}, expect=200)
+        assert figures(await stated(ledger, customer)) == ("0", "0", "0", "0")
+        assert await ledger.figure("net_billing_issued") == await ledger.figure("net_billing") == "0"
+        assert await _faults(ledger) == []
+
+
+async def _faults(ledger: Ledger) -> list[Any]:
+    async with ledger.account.transaction(read_only=True) as session:
+        found = [*await statement_differences(session), *await report_differences(session, ledger.now)]
+    return [*found, *await unreconciled(ledger.account)]
 
 
 async def test_more_entries_than_one_can_list_are_refused(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,8 @@ from farthing.core import currency
 from farthing.core.enums import LineKind, PriceType
 from farthing.core.errors import ValidationFailed
 from farthing.core.money import EXACT, ZERO
-from farthing.invoices.receivable import InvoiceType
+from farthing.credits.notes.overpayments import RETURNED_OVERPAYMENT
+from farthing.invoices.receivable import LISTED_UNCOUNTED, InvoiceType
 from farthing.rating.pricing.price import RatedPrice
 from farthing.reporting.revenue.figures import (
     RevenueFigures,
@@ -130,6 +131,15 @@ class RevenueLine:
         if price is None or self.raw_usage is None or self.kind not in {LineKind.USAGE, LineKind.LATE_USAGE}:
             return figures_of_fee(self.amount, self.quantity, *discounts)
         return figures_of_usage(self.net, self.raw_usage, self.covered, list_rate(price), *discounts)
+
+
+REPLACEMENTS = f"""
+    SELECT recalculated_invoice_id FROM invoices
+    WHERE environment_id = :environment AND {LISTED_UNCOUNTED} AND finalized_at IS NOT NULL
+        AND recalculated_invoice_id IS NOT NULL
+"""
+"""The ids of invoices that bill anew what stood on a final invoice, which was voided for it. The condition is one that
+an index holds, of few of all invoices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,24 +320,30 @@ def _line(row: Any) -> RevenueLine:
     )
 
 
-_NOTES = """
-    SELECT taken.invoice_line_item_id, n.finalized_at, taken.net_amount, n.voided_at
+_NOTES = f"""
+    SELECT taken.invoice_line_item_id, n.finalized_at, taken.net_amount, n.voided_at, n.id, {RETURNED_OVERPAYMENT}
     FROM credit_notes AS n
+    JOIN invoices AS i ON i.environment_id = :environment AND i.id = n.invoice_id
     JOIN credit_note_line_items AS taken ON taken.environment_id = :environment AND taken.credit_note_id = n.id
         AND taken.status = 'published'
     WHERE n.environment_id = :environment AND n.status = 'published' AND n.finalized_at IS NOT NULL
         AND taken.invoice_line_item_id = ANY(:lines)
-    ORDER BY n.finalized_at, n.id
+    ORDER BY n.finalized_at, n.id, taken.id
 """
 
 
 async def reverts_of(session: AsyncSession, lines: Sequence[RevenueLine]) -> list[RevenueRevert]:
-    """What credit notes and voids have taken back of lines; a void takes back what notes before it have left."""
+    """What credit notes and voids have taken back of lines; a void takes back what notes before it have left, and a
+    note that gives back what was paid too much takes that of no line."""
     final = {line.id: line for line in lines if line.finalized_at is not None}
     left = {line_id: line.net for line_id, line in final.items()}
     given = {"environment": scope_of(session).environment_id, "lines": list(final)}
     reverts = []
-    for line_id, at, net, undone_at in await session.execute(text(_NOTES), given):
+    returned: dict[str, Decimal] = {}
+    for line_id, at, whole, undone_at, note_id, overpaid in await session.execute(text(_NOTES), given):
+        beyond = min(returned.setdefault(note_id, overpaid), max(EXACT.subtract(whole, max(left[line_id], ZERO)), ZERO))
+        returned[note_id] = EXACT.subtract(returned[note_id], beyond)
+        net = EXACT.subtract(whole, beyond)
         voided_at = final[line_id].voided_at
         if voided_at is None or at <= voided_at:
             is_undone = undone_at is not None and (voided_at is None or undone_at <= voided_at)

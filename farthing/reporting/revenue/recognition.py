@@ -24,6 +24,7 @@ from farthing.reporting.revenue.by_day.allocation import Recognized, UsageThroug
 from farthing.reporting.revenue.by_day.spreading import amounts_of
 from farthing.reporting.revenue.by_day.usage import WantedDays, usage_by_day
 from farthing.reporting.revenue.lines import (
+    REPLACEMENTS,
     LineCondition,
     LineSelection,
     RevenueLine,
@@ -97,11 +98,12 @@ async def schedules(
     metered = [line for line in lines if line.is_metered]
     wanted = WantedDays(edges, frozenset(reverts))
     used = await usage_by_day(session, metered, prices, zone, wanted)
+    catch_up = await _days_of_catching_up(session, lines, zone)
     owner = owner_of_reports(session)
     amounts: defaultdict[str, list[Recognized]] = defaultdict(list)
 
     def by_line() -> Iterator[None]:
-        for line_id, amount in few_at_once(_amounts(lines, prices, used, zone, wanted)):
+        for line_id, amount in few_at_once(_amounts(lines, prices, used, zone, wanted, catch_up)):
             amounts[line_id].append(amount)
             yield
 
@@ -115,12 +117,27 @@ def _amounts(
     used: Mapping[str, Sequence[UsageThrough]],
     zone: ZoneInfo,
     wanted: WantedDays,
+    catch_up: Mapping[str, date],
 ) -> Iterator[tuple[str, Recognized]]:
-    """What is recognized of each line on each day, by the line's id."""
+    """What is recognized of each line on each day, by the line's id; of invoices with a day of catching up, nothing
+    before it."""
     for line in lines:
         edges = None if line.id in wanted.in_full else wanted.in_order
+        first = catch_up.get(line.invoice_id, date.min)
         for amount in amounts_of(line, prices.get(line.price_id), used.get(line.id), zone, edges):
-            yield line.id, amount
+            yield line.id, amount if amount.day >= first else replace(amount, day=first)
+
+
+async def _days_of_catching_up(session: AsyncSession, lines: Sequence[RevenueLine], zone: ZoneInfo) -> dict[str, date]:
+    """The day on which each invoice that bills anew what was billed before became final. The void invoice stands on the
+    days before, so that the new one earns there nothing, and makes up for them on this day."""
+    parameters = {"environment": scope_of(session).environment_id}
+    replacements = set(await session.scalars(text(REPLACEMENTS), parameters))
+    return {
+        line.invoice_id: to_local(line.finalized_at, zone).date()
+        for line in lines
+        if line.invoice_id in replacements and line.finalized_at is not None
+    }
 
 
 def _recognized(line: RevenueLine, amounts: Sequence[Recognized], reverts: Sequence[RevertOfLine]) -> RecognizedLine:

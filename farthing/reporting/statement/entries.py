@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from farthing.credits.notes.overpayments import RETURNED_OVERPAYMENT
+
 
 class EntryKind(StrEnum):
     """What moved the balance, in the order in which entries of one moment are listed."""
@@ -29,9 +31,9 @@ class EntryKind(StrEnum):
     HIDDEN = "hidden"
 
 
-_SOURCES = """
+_SOURCES = f"""
     invoice AS (
-        SELECT id, invoice_number, total, finalized_at,
+        SELECT id, invoice_number, total, adjustment_amount, amount_paid, finalized_at,
             CASE invoice_status WHEN 'VOIDED' THEN coalesce(voided_at, finalized_at) ELSE 'infinity' END AS voided_at
         FROM invoices
         WHERE environment_id = :environment AND customer_id = :customer AND currency = :currency
@@ -47,6 +49,7 @@ _SOURCES = """
     note AS (
         SELECT n.id, n.credit_note_number, n.invoice_id, n.credit_note_type, n.total_amount, n.to_wallet, n.to_source,
             n.to_next_invoice, greatest(n.finalized_at, i.finalized_at) AS at,
+            n.total_amount - {RETURNED_OVERPAYMENT} AS lowers,
             coalesce(n.voided_at, 'infinity') AS voided_at, i.voided_at AS invoice_voided_at
         FROM invoice AS i
         JOIN credit_notes AS n ON n.environment_id = :environment AND n.invoice_id = i.id
@@ -71,7 +74,7 @@ _SOURCES = """
     ),
     ended AS (
         SELECT i.id, i.invoice_number, i.voided_at, i.total,
-            coalesce((SELECT sum(n.total_amount) FROM note AS n
+            coalesce((SELECT sum(n.lowers) FROM note AS n
                 WHERE n.invoice_id = i.id AND n.voided_at > i.voided_at), 0) AS noted,
             coalesce((SELECT sum(n.total_amount) FROM note AS n
                 WHERE n.invoice_id = i.id AND n.voided_at > i.voided_at AND n.credit_note_type = 'REFUND'), 0)
@@ -98,9 +101,9 @@ _OF_INVOICES = """
     JOIN invoice_write_offs AS w ON w.environment_id = :environment AND w.invoice_id = i.id
 """
 _OF_NOTES = """
-    SELECT at, 'credit_note', invoice_id, -total_amount, credit_note_number, id, credit_note_type FROM note
+    SELECT at, 'credit_note', invoice_id, -lowers, credit_note_number, id, credit_note_type FROM note
     UNION ALL
-    SELECT voided_at, 'credit_note_voided', invoice_id, total_amount, credit_note_number, id, credit_note_type
+    SELECT voided_at, 'credit_note_voided', invoice_id, lowers, credit_note_number, id, credit_note_type
     FROM note WHERE voided_at <= invoice_voided_at AND voided_at < 'infinity'
     UNION ALL
     SELECT at, 'refund', invoice_id, to_wallet, credit_note_number, id, 'wallet' FROM note

@@ -194,3 +194,41 @@ def test_a_note_that_became_void_took_nothing(undone: int, left: list[int]) -> N
     for number, day in enumerate(days):
         after = days[number + 1] if number < 3 else date(2026, 2, 1)
         assert int(schedule.recognized_between(day, after)) == left[number], day
+
+
+async def test_what_is_billed_again_leaves_closed_months_as_they_were(ledger: Ledger) -> None:
+    """A fee of 31 for January and 10 of usage: both invoices are voided and made anew on 5 March, the second with three
+    calls more, and once again in April. The void ones stand until then."""
+    calls = await ledger.feature("calls")
+    customer = await ledger.customer()
+    plan = await ledger.plan(fixed("31"), ledger.usage(calls, "1"))
+    subscription = await ledger.subscribed(plan, customer)
+    await ledger.recorded("calls", customer, ("2026-01-03", 10))
+    await ledger.run("2026-02-01")
+    await ledger.run("2026-03-01")
+    await ledger.on("2026-03-05")
+    spring = "2026-01-01..2026-05-01"
+    metrics = ("recognized_revenue", "deferred_revenue", "unbilled_revenue")
+    closed = {metric: await ledger.over(metric, range=spring) for metric in metrics}
+    assert [closed["recognized_revenue"][month] for month in ("2026-01-01", "2026-02-01")] == ["41", "31"]
+
+    await ledger.recorded("calls", customer, ("2026-01-20", 3))
+    body = {"subscription_id": subscription.id, "limit": 100}
+    opening, january = (await ledger.account.post("/invoices/search", body, expect=200))["items"][::-1][:2]
+    for invoice in (opening, january):
+        await ledger.account.post(f"/invoices/{invoice['id']}/recalculate", {}, expect=202)
+    for metric in metrics:
+        again = await ledger.over(metric, range=spring)
+        assert [again[month] for month in ("2026-01-01", "2026-02-01")] == [
+            closed[metric][month] for month in ("2026-01-01", "2026-02-01")
+        ]
+    # five days of March's fee; what was taken back and billed again differs by the three calls
+    assert await ledger.figure("recognized_revenue", range="2026-03-01..2026-04-01") == str(5 + 3)
+    assert await ledger.figure("recognized_revenue", range=spring) == str(41 + 31 + 5 + 3)
+
+    replaced = (await ledger.account.get(f"/invoices/{january['id']}"))["recalculated_invoice_id"]
+    await ledger.on("2026-04-02")
+    until_april = await ledger.over("recognized_revenue", "day", range=spring)
+    await ledger.account.post(f"/invoices/{replaced}/recalculate", {}, expect=202)
+    again = await ledger.over("recognized_revenue", "day", range=spring)
+    assert {day: figure for day, figure in again.items() if figure != until_april[day]} == {}

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from farthing.credits.notes.overpayments import RETURNED_OVERPAYMENT
 from farthing.reporting.analytics.catalogue import LINE_DIMENSIONS
 from farthing.reporting.analytics.definition import Question
 from farthing.reporting.analytics.metrics.facts import Cells, currency_digits, sums
@@ -61,7 +62,11 @@ def _notes(view: BillingView) -> str:
     """Credit notes, each at the moments at which it counts; its void takes it back, and so does that of its invoice."""
     source = "credit_notes AS n JOIN invoices AS i ON i.id = n.invoice_id AND i.environment_id = n.environment_id"
     ours = f"n.status = 'published' AND n.credit_note_status IN ('FINALIZED', 'VOIDED') AND {_OURS}"
-    chosen = f"n.id AS note_id, n.total_amount, n.net_amount, n.tax_amount, {_DIMENSIONS}"
+    returned = f"({RETURNED_OVERPAYMENT})"
+    chosen = f"""
+        n.id AS note_id, {returned} AS returned, n.total_amount - {returned} AS total_amount,
+        n.net_amount - {returned} AS net_amount, {_DIMENSIONS}
+    """
     if view is BillingView.BY_PERIOD:
         return f"""
             SELECT {chosen}, {_DATE} AS at, -1 AS sign FROM {source}
@@ -156,7 +161,11 @@ def _by_line(view: BillingView) -> str:
 
 def _notes_by_line(view: BillingView) -> str:
     return f"""
-        SELECT i.at, i.sign * taken.amount AS value, {_DIMENSIONS}, {_LINE_COLUMNS}
+        SELECT i.at, i.sign * (taken.amount - least(taken.amount, greatest(
+            i.returned - (sum(taken.amount) OVER (
+                PARTITION BY i.note_id, i.sign ORDER BY taken.amount DESC, taken.id
+            ) - taken.amount), 0
+        ))) AS value, {_DIMENSIONS}, {_LINE_COLUMNS}
         FROM ({_notes(view)}) AS i
         JOIN credit_note_line_items AS taken ON taken.environment_id = :environment
             AND taken.credit_note_id = i.note_id AND taken.status = 'published'

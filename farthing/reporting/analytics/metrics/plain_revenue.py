@@ -1,4 +1,5 @@
-"""Revenue of lines that the database can add up: final ones of which nothing was taken back or given for free.
+"""Revenue of lines that the database can add up: final ones of which nothing was taken back or given for free, and
+that bill nothing anew.
 
 Such a line is earned on one day, or evenly on each of its days; one of usage is told from its events only where it
 comes to something and a day that is asked about lies within its period. All others have schedules of their own
@@ -19,7 +20,7 @@ from farthing.calendar.zones import first_instant_at, to_local
 from farthing.reporting.analytics.definition import Question
 from farthing.reporting.analytics.metrics.facts import Cells, currency_digits, sums
 from farthing.reporting.analytics.periods import Timeline
-from farthing.reporting.revenue.lines import LineCondition
+from farthing.reporting.revenue.lines import REPLACEMENTS, LineCondition
 from farthing.reporting.revenue.recognition import LIVE
 
 _DAY = timedelta(days=1)
@@ -65,6 +66,7 @@ _IS_PLAIN = f"""
         AND NOT ({_IS_METERED} AND {_NET} <> 0
             AND width_bucket({_START}, CAST(:marks AS int[])) <> width_bucket({_LAST}, CAST(:marks AS int[])))
         AND i.id NOT IN ({_TAKEN_BACK})
+        AND i.id NOT IN ({REPLACEMENTS})
         AND i.id NOT IN ({_WITH_CREDITS}),
         false
     )
