@@ -1,4 +1,4 @@
-"""Names without a space, keys of sixty characters and amounts of twenty digits fit a phone, and no number is cut in two."""
+"""Names without a space, keys of sixty characters and large amounts fit a phone; no number is cut in two."""
 
 from __future__ import annotations
 
