@@ -202,6 +202,7 @@ _PAGE = FormPage(
     "What every invoice says of you, from the next one on.",
     aside="letterhead/preview.html",
     below="letterhead/logo.html",
+    address=PAGE,
 )
 
 
