@@ -28,3 +28,8 @@ async def test_long_names_keys_and_amounts_fit_a_phone(page: Page, own: Stage) -
         beyond = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert beyond == 0, path
         assert await page.evaluate(_BROKEN_FIGURES) == [], path
+    await page.set_viewport_size({"width": 1440, "height": 900})
+    await page.goto("/invoices")
+    box = await page.get_by_role("link", name=NAME).first.bounding_box()
+    assert box is not None
+    assert box["width"] <= 18 * 16  # it leaves the columns of money where they are seen
