@@ -359,12 +359,20 @@ async def test_a_logo_is_chosen_refused_shown_and_taken_away(page: Page, own: St
     await sign_in(page, own)
     await page.goto("/company")
     chosen = page.get_by_label("A PNG or JPEG")
+    await page.get_by_label("City").fill("Porto")
     await chosen.set_input_files({"name": "logo.png", "mimeType": "image/png", "buffer": b"no picture"})
     await page.get_by_role("button", name="Use this logo").click()
     await expect(page.locator(".notice.refused")).to_contain_text("PNG or JPEG")
+    await expect(page.get_by_label("City")).to_have_value("Porto")
+    await chosen.set_input_files({"name": "logo.png", "mimeType": "image/png", "buffer": png(40, 20)})
+    # a file that waits is not forgotten without a word, and what was typed goes with the file
+    await page.get_by_role("button", name="Save").last.click()
+    await expect(page.get_by_role("status").first).to_contain_text("but for the logo")
+    await page.get_by_label("City").fill("Lisbon")
     await chosen.set_input_files({"name": "logo.png", "mimeType": "image/png", "buffer": png(40, 20)})
     await page.get_by_role("button", name="Use this logo").click()
     await expect(page.get_by_role("img", name="The logo of")).to_be_visible()
+    await expect(page.get_by_label("City")).to_have_value("Lisbon")
     assert await page.evaluate("document.querySelector('img.logo').naturalWidth") == 40
     stored = (await own.account.get("/settings/invoice_pdf_config"))["value"]["logo"]
     assert stored == base64.b64encode(png(40, 20)).decode()

@@ -132,7 +132,7 @@ def _check(received: ReceivedTransfer, now: datetime) -> None:
         over = exact_sum([part.amount for part in received.allocations])
         raise ValidationFailed.of("amount", f"must be at least what the invoices are given, {plain(over)}")
     if received.rest > ZERO and not received.keeps_rest:
-        raise ValidationFailed.of("keep_rest", f"must be agreed to: {plain(received.rest)} is for no invoice")
+        raise ValidationFailed.of("keep_rest", f"must be ticked to keep {plain(received.rest)} that no invoice has")
 
 
 async def _require_room(session: AsyncSession, received: ReceivedTransfer, single: Allocation) -> None:

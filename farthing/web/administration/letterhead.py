@@ -17,7 +17,7 @@ from farthing.calendar.zones import to_local, zone_or_abbreviation
 from farthing.core.caller import WRITE
 from farthing.core.clock import Clock
 from farthing.core.encoding.decoding import convert
-from farthing.core.errors import FarthingError, PermissionDenied, ValidationFailed
+from farthing.core.errors import PermissionDenied, ValidationFailed
 from farthing.identity import tenants
 from farthing.identity.schemas import TenantResponse, UpdateTenantRequest
 from farthing.identity.settings import current
@@ -31,14 +31,14 @@ from farthing.invoices.pdf.turns import typeset
 from farthing.invoices.reads.letterhead import address_lines, payment_request
 from farthing.storage.queries.rows import find
 from farthing.web.access.upload_form import UploadForm
-from farthing.web.access.visitors import changes, shows, uploads, visitor_of
+from farthing.web.access.visitors import Visitor, changes, shows, uploads, visitor_of
 from farthing.web.dashboard.overview.first_steps import DISMISSED, first_steps
 from farthing.web.forms.fields import FieldKind, FormField, FormSection, Sections
 from farthing.web.forms.filled import FilledForm
 from farthing.web.forms.pages import FormPage, answer_form, form_page, typed
 from farthing.web.forms.places import address_fields, zones
-from farthing.web.forms.reading import change_of, shown_values
-from farthing.web.rendering.answers import HEADERS, HttpRequest, done, refused, render
+from farthing.web.forms.reading import change_of, reshaped, shown_values
+from farthing.web.rendering.answers import HEADERS, HttpRequest, done, render
 
 PAGE = "/company"
 _DETAILS = "billing_details"
@@ -134,20 +134,9 @@ class LetterheadPages(Controller):
         sections = letterhead_form(leads=visitor.leads)
 
         async def save() -> Redirect:
-            body = change_of(sections, given)
-            asked = convert(
-                {"name": body["name"], _DETAILS: body.get(_DETAILS, {})},
-                UpdateTenantRequest,
-            )
-            await tenants.update(
-                session,
-                visitor.caller.tenant_id,
-                name=asked.name,
-                billing_details=msgspec.to_builtins(asked.billing_details),
-                metadata=None,
-            )
-            if visitor.leads:
-                await _write_settings(session, body)
+            await _write(session, visitor, sections, given)
+            if given.get("logo"):  # a file comes with the button beneath it, and here only its name
+                return done(request, PAGE, "Saved, but for the logo: choose its file again, then press Use this logo.")
             # whoever came from the first steps goes on with them
             steps = await first_steps(session, visitor, request.cookies.get(DISMISSED))
             return done(request, "/" if steps else PAGE, "Saved. Invoices show it from the next one on.")
@@ -156,21 +145,25 @@ class LetterheadPages(Controller):
 
     @post("/logo", guards=[uploads("setting")])
     async def upload(self, request: HttpRequest, session: AsyncSession) -> Response[Any]:
-        """Put a picture at the head of documents, or take it away."""
-        form = UploadForm(request)
+        """Put a picture at the head of documents, with what was typed beside it, or take it away."""
+        visitor, form = visitor_of(request), UploadForm(request)
         await form.read_fields()
-        try:
-            if not visitor_of(request).leads:
+        given, sections = reshaped(form.fields), letterhead_form(leads=visitor.leads)
+
+        async def save() -> Redirect:
+            if not visitor.leads:
                 raise PermissionDenied("A person with Super Admin access can change the logo")
             content = b"".join([part async for part in _at_most(form, MAX_BYTES)])
-            if not content and form.fields.get("action") != "remove":
+            if not content and given.get("action") != "remove":
                 raise ValidationFailed.of("logo", "choose a PNG or JPEG first")
             text = base64.b64encode(_logo(content).content).decode() if content else ""
+            if content:
+                await _write(session, visitor, sections, given)
             await current.write(session, InvoicePdfConfig, {"logo": msgspec.Raw(msgspec.json.encode(text))})
-        except FarthingError as error:
-            return await refused(request, PAGE, error)
-        words = "The logo stands at the head of invoices from the next one on." if text else "The logo is taken away."
-        return done(request, PAGE, words)
+            said = "Saved. The logo stands at the head of invoices from the next one on."
+            return done(request, PAGE, said if text else "The logo is taken away.")
+
+        return await answer_form(request, _PAGE, sections, given, save, values=await _beside(session, request, given))
 
     @get("/letterhead.png", guards=[shows("tenant")])
     async def picture(self, request: HttpRequest, session: AsyncSession, clock: Clock) -> Response[bytes]:
@@ -209,6 +202,7 @@ _PAGE = FormPage(
     "What every invoice says of you, from the next one on.",
     aside="letterhead/preview.html",
     below="letterhead/logo.html",
+    address=PAGE,
 )
 
 
@@ -229,6 +223,21 @@ async def _stands(session: AsyncSession, tenant_id: str) -> dict[str, Any]:
         "payment_terms_text": einvoice.payment_terms_text,
         "timezone": (await current.read(session, InvoiceConfig)).timezone,
     }
+
+
+async def _write(session: AsyncSession, visitor: Visitor, sections: Sections, given: dict[str, str]) -> None:
+    """Write what was typed of the company, and of its settings for who may change them."""
+    body = change_of(sections, given)
+    asked = convert({"name": body["name"], _DETAILS: body.get(_DETAILS, {})}, UpdateTenantRequest)
+    await tenants.update(
+        session,
+        visitor.caller.tenant_id,
+        name=asked.name,
+        billing_details=msgspec.to_builtins(asked.billing_details),
+        metadata=None,
+    )
+    if visitor.leads:
+        await _write_settings(session, body)
 
 
 async def _write_settings(session: AsyncSession, body: Mapping[str, Any]) -> None:

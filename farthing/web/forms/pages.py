@@ -44,6 +44,8 @@ class FormPage:
     """The template of what stands above the button."""
     below: str = ""
     """The template of what stands under the form."""
+    address: str = ""
+    """Where the form goes, if not to the address of its page."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from farthing.customers.tables import Customer
 from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, shows, visitor_of
 from farthing.web.dashboard.accounts.customer_form import billing_form
-from farthing.web.forms.fields import parts_of
+from farthing.web.forms.changed_meanwhile import require_unchanged, with_mark
+from farthing.web.forms.fields import Sections, parts_of
 from farthing.web.forms.filled import FilledForm
 from farthing.web.forms.pages import FormPage, answer_form, form_page, typed
 from farthing.web.forms.reading import change_of, shown_values
@@ -36,9 +37,7 @@ class BillingDetails(Controller):
     async def show(self, customer_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """What invoices say of a customer."""
         customer, sections = await find(session, Customer, customer_id), billing_form()
-        stands = {column.key: getattr(customer, column.key) for column in Customer.__mapper__.column_attrs}
-        stands["metadata"] = customer.meta
-        form = FilledForm(sections, shown_values(sections, stands), is_filled=True)
+        form = FilledForm(sections, with_mark(_shown(sections, customer)), is_filled=True)
         if visitor_of(request).may("write", "customer") and customer.status is Status.PUBLISHED:
             return form_page(request, _page(customer), form)
         return render(request, "billing_details.html", customer=customer, page=_page(customer), form=form)
@@ -50,6 +49,7 @@ class BillingDetails(Controller):
         here = f"/customers/{customer_id}/billing-details"
 
         async def save() -> Redirect:
+            require_unchanged(given, _shown(sections, customer))
             body = change_of(sections, given)
             ours = {part.name.removeprefix(_METADATA) for part, _ in parts_of(sections)}
             others = {name: text for name, text in customer.meta.items() if name not in ours}
@@ -61,6 +61,13 @@ class BillingDetails(Controller):
             return done(request, here, "Saved. Invoices say it from now on.")
 
         return await answer_form(request, _page(customer), sections, given, save)
+
+
+def _shown(sections: Sections, customer: Customer) -> dict[str, str]:
+    """What the form shows of a customer."""
+    stands = {column.key: getattr(customer, column.key) for column in Customer.__mapper__.column_attrs}
+    stands["metadata"] = customer.meta
+    return shown_values(sections, stands)
 
 
 def _page(customer: Customer) -> FormPage:

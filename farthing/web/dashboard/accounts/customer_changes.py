@@ -24,6 +24,8 @@ from farthing.storage.queries.rows import find
 from farthing.web.access.visitors import changes, prepares
 from farthing.web.dashboard.accounts.customer_form import MAIN_CONTACT, customer_form
 from farthing.web.dashboard.overview.first_steps import next_step
+from farthing.web.forms.changed_meanwhile import require_unchanged, with_mark
+from farthing.web.forms.fields import Sections
 from farthing.web.forms.filled import FilledForm
 from farthing.web.forms.pages import (
     Confirmation,
@@ -79,13 +81,7 @@ class CustomerChanges(Controller):
     async def edit(self, customer_id: str, request: HttpRequest, session: AsyncSession) -> Response[str]:
         """The form of a change."""
         form, row = customer_form(), await find(session, Customer, customer_id)
-        stands = {column.key: getattr(row, column.key) for column in Customer.__mapper__.column_attrs}
-        stands["metadata"] = row.meta
-        stands["contact_persons"] = [
-            {**person, "is_primary": MAIN_CONTACT if person.get("is_primary") else None}
-            for person in row.contact_persons
-        ]
-        return form_page(request, _edit_page(row), FilledForm(form, shown_values(form, stands), is_filled=True))
+        return form_page(request, _edit_page(row), FilledForm(form, with_mark(_shown(form, row)), is_filled=True))
 
     @post("/{customer_id:str}/edit", guards=[changes("customer")])
     async def change(
@@ -97,6 +93,7 @@ class CustomerChanges(Controller):
         page = _edit_page(row)
 
         async def save() -> Redirect:
+            require_unchanged(given, _shown(form, row))
             body = change_of(form, given)
             body["contact_persons"] = _persons(body, row.contact_persons)
             # what stays as it is passes, also where it could not be chosen today
@@ -156,6 +153,16 @@ def _persons(body: Mapping[str, Any], stand: Sequence[Mapping[str, Any]]) -> lis
         {**known.get(person.get("id", ""), {}), **person, "is_primary": person.get("is_primary") == MAIN_CONTACT}
         for person in body.get("contact_persons", ())
     ]
+
+
+def _shown(form: Sections, row: Customer) -> dict[str, str]:
+    """What the form shows of a customer."""
+    stands = {column.key: getattr(row, column.key) for column in Customer.__mapper__.column_attrs}
+    stands["metadata"] = row.meta
+    stands["contact_persons"] = [
+        {**person, "is_primary": MAIN_CONTACT if person.get("is_primary") else None} for person in row.contact_persons
+    ]
+    return shown_values(form, stands)
 
 
 def _edit_page(row: Customer) -> FormPage:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 from litestar import Controller, Response, get, post
@@ -43,6 +44,7 @@ from farthing.web.rendering.answers import HttpRequest, done, render
 from farthing.web.rendering.typed_fields import number_in, problems_at, start_of_day
 from farthing.web.rendering.words import wording
 
+Value = TypeVar("Value")
 PART = "part:"
 """The beginning of the name of each invoice's field."""
 MOST_INVOICES = 100
@@ -138,28 +140,41 @@ def _said(transfer: ReceivedTransfer) -> str:
 
 
 async def _transfer(session: AsyncSession, given: Mapping[str, str]) -> ReceivedTransfer:
-    """The form as a transfer; a day is one of the seller's. Raises ValidationFailed."""
+    """The form as a transfer; a day is one of the seller's. Raises ValidationFailed, which names every wrong field."""
     zone = zone_or_abbreviation(await zone_of(session))
     on, method = given.get("received_on", ""), given.get("method", "")
+    problems: dict[str, str] = {}
+    amount = _read(problems, lambda: _positive(given))
+    received_at = _read(problems, lambda: start_of_day("received_on", on, zone)) if on else None
     if method not in RECORDED_METHODS:
-        raise ValidationFailed.of("method", "must be chosen from the list")
+        problems["method"] = "must be chosen from the list"
+    parts = [
+        (name, _read(problems, partial(number_in, name, typed)))
+        for name, typed in given.items()
+        if name.startswith(PART) and typed
+    ]
+    if problems or amount is None:
+        raise ValidationFailed.listing(problems)
     described = {"method": method, "reference": given.get("reference", ""), "note": given.get("note", "")}
     return ReceivedTransfer(
         customer_id=given.get("customer", ""),
         currency=currency_code("currency", given.get("currency", "")),
-        amount=_positive(given),
-        allocations=[
-            Allocation(name.removeprefix(PART), part)
-            for name, typed in given.items()
-            if name.startswith(PART) and typed
-            for part in [number_in(name, typed)]
-            if part
-        ],
+        amount=amount,
+        allocations=[Allocation(name.removeprefix(PART), part) for name, part in parts if part],
         keeps_rest=given.get("keep_rest") == "yes",
         key=given.get("once", "")[:50] or new_ulid(),
         metadata={name: text[:500] for name, text in described.items() if text},
-        received_at=start_of_day("received_on", on, zone) if on else None,
+        received_at=received_at,
     )
+
+
+def _read(problems: dict[str, str], read: Callable[[], Value]) -> Value | None:
+    """What a field holds, or nothing and what is wrong with it among the problems."""
+    try:
+        return read()
+    except ValidationFailed as error:
+        problems |= error.details
+        return None
 
 
 def _positive(given: Mapping[str, str]) -> Decimal:
