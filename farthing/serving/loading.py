@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -38,6 +39,7 @@ class Loading:
         return self._routes
 
     def _load(self) -> None:
+        gc.disable()  # to look through what stays, again and again while it grows, is a tenth of what loading costs
         try:
             application = import_module("farthing.app")
             import_module("farthing.serving.document")
@@ -48,6 +50,8 @@ class Loading:
         except BaseException as failure:  # noqa: BLE001 (raised where it is waited for)
             self._failure = failure
         finally:
+            gc.freeze()  # and nobody looks through it later
+            gc.enable()
             self._has_code.set()
 
     def _raise_failure(self) -> None:
