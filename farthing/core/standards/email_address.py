@@ -9,6 +9,8 @@ LONGEST_ADDRESS = 254
 _LOCAL_PART = re.compile(r"[^\s@\"(),:;<>\[\]\\.\x00-\x1f\x7f]+(\.[^\s@\"(),:;<>\[\]\\.\x00-\x1f\x7f]+)*")
 _DOMAIN_LABEL = re.compile(r"[^\W_]([\w-]{0,61}[^\W_])?")
 _LOCAL_PART_LENGTH = 64
+_ENCODED = "=?"
+"""How a word of a header begins that stands for other letters, a line's end among them (RFC 2047)."""
 
 
 def is_email_address(text: str) -> bool:
@@ -20,6 +22,7 @@ def is_email_address(text: str) -> bool:
         and len(text) <= LONGEST_ADDRESS
         and len(local) <= _LOCAL_PART_LENGTH
         and _LOCAL_PART.fullmatch(local)
+        and _ENCODED not in local
         and len(labels) > 1
         and all(_DOMAIN_LABEL.fullmatch(label) for label in labels)
     )

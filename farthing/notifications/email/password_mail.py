@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.core.enums import Status
 from farthing.core.ids import Kind, new_id
+from farthing.core.standards.email_address import deliverable_address
 from farthing.identity.sign_in.email_and_password import person_with_email
 from farthing.identity.sign_in.password_change import HANDED_LINK_LIFE, MAILED_LINK_LIFE, ResetLink, make_link
 from farthing.identity.sign_in.tables import LinkWay, PasswordLink
@@ -104,14 +105,17 @@ async def _send(database: Database, sender: MailSender, settings: Settings, mail
     message: OutgoingMessage | None = None
     async with database.transaction(SYSTEM) as session:
         user = await session.get(User, mail.user_id)
-        if user is not None and user.status is Status.PUBLISHED and now - mail.requested_at <= LONGEST_WAIT:
+        recipient = deliverable_address(user.email or "") if user is not None else None
+        if user is None or recipient is None:
+            log.warning("password_mail.not_sent", user_id=mail.user_id, reason="no address that mail goes to")
+        elif user.status is Status.PUBLISHED and now - mail.requested_at <= LONGEST_WAIT:
             if user.password_hash:
                 link = await make_link(session, user, settings.base_url, MAILED_LINK_LIFE, now, way=LinkWay.MAILED)
-                message = _message(sender, settings, link, now, **_FORGOTTEN)
+                message = _message(sender, settings, recipient, link, now, **_FORGOTTEN)
             else:
                 link = await make_link(session, user, settings.base_url, HANDED_LINK_LIFE, now, way=LinkWay.MAILED)
                 company = (await session.get_one(Tenant, user.tenant_id)).name
-                message = _message(sender, settings, link, now, **_invitation(company))
+                message = _message(sender, settings, recipient, link, now, **_invitation(company))
     if message is None:
         await _finish(database, mail)
         return
@@ -152,7 +156,15 @@ def _invitation(company: str) -> dict[str, str]:
 
 
 def _message(
-    sender: MailSender, settings: Settings, link: ResetLink, now: datetime, *, heading: str, body: str, button: str
+    sender: MailSender,
+    settings: Settings,
+    recipient: str,
+    link: ResetLink,
+    now: datetime,
+    *,
+    heading: str,
+    body: str,
+    button: str,
 ) -> OutgoingMessage:
     name = settings.default_tenant_name
     letter = compose_account_letter(
@@ -163,7 +175,7 @@ def _message(
         link=link.url,
         reason=f"You receive this message because you have an account at {settings.base_url}.",
     )
-    envelope = Envelope(sender=sender.server.sender, sender_name=name, recipient=link.email, recipient_name="")
+    envelope = Envelope(sender=sender.server.sender, sender_name=name, recipient=recipient, recipient_name="")
     # each link is a mail of its own: a repeat holds another one, and must not be taken for the same
     return build_message(letter, envelope, message_id=new_id(Kind.EMAIL), language="en", sent_at=now)
 

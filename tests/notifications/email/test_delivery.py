@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -10,13 +10,15 @@ from urllib.parse import quote
 import pytest
 from sqlalchemy import text
 
-from farthing.identity.tables import EnvironmentType
+from farthing.identity.tables import EnvironmentType, User
 from farthing.mail_server import MailServer, mail_server
 from farthing.notifications.email.delivery.handing_in import Handed, HandingIn
 from farthing.notifications.email.delivery.message import OutgoingMessage
 from farthing.notifications.email.delivery.run import MailDelivery
 from farthing.notifications.email.delivery.schedule import RETRY_DELAYS
 from farthing.notifications.email.delivery.smtp import MailSender
+from farthing.notifications.email.password_mail import queue_password_mail
+from farthing.storage.scope import SYSTEM
 from tests.conftest import free_port, settings_for
 from tests.notifications.email.conftest import MailRoom, Seller
 from tests.notifications.email.mail_box import PASSWORD, USER, Certificate, MailBox, mail_box
@@ -233,6 +235,10 @@ async def test_who_has_no_address_is_written_to_through_its_primary_contact(
         "Bright\u2028water\u0085Bcc: everybody@example.com",
         '"Brightwater" <everybody@example.com>, Halden',
         "Brightwater\u202egnp.exe",
+        "Brightwater Analytics and Sons of Rotterdam <everybody@example.com>, the second of that name",
+        "Bräutwater, everybody@example.com, Ältere und Söhne, Gesellschaft mit beschränkter Haftung",
+        "=?utf-8?q?Brightwater=0d=0aBcc:_everybody@example.com=0d=0a=0d=0aAnother_body?=",
+        "Brightwater =?utf-8?b?DQpCY2M6IGV2ZXJ5Ym9keUBleGFtcGxlLmNvbQ0KDQpBbm90aGVyIGJvZHk=?=",
     ],
 )
 async def test_no_name_writes_a_header(seller: Seller, mail_room: MailRoom, box: MailBox, name: str) -> None:
@@ -251,8 +257,28 @@ async def test_no_name_writes_a_header(seller: Seller, mail_room: MailRoom, box:
     assert [address.addr_spec for address in message["To"].addresses] == [ADDRESS]
     assert [address.addr_spec for address in message["From"].addresses] == ["billing@seller.example"]
     assert len(message.get_all("Subject", [])) == 1
+    assert message.is_multipart(), "the body is ours"
     assert "\u202e" not in str(message["To"]) + str(message["Subject"])
     assert (await seller.emails(customer))[0]["status"] == "sent"
+
+
+@pytest.mark.parametrize("local_part", ["=?utf-8?q?=0d=0aBcc=3aeverybody?=", "=?utf-8?b?DQpCY2M6eA=?=x"])
+async def test_no_address_writes_a_header(seller: Seller, mail_room: MailRoom, box: MailBox, local_part: str) -> None:
+    address = f"{local_part}@example.com"
+    await seller.post("/customers", {"external_id": "evil", "email": address}, expect=400)
+    await _issued(seller)
+    async with seller.transaction() as session:
+        await session.execute(text("UPDATE customers SET email = :email"), {"email": address})
+    async with mail_room.database.transaction(SYSTEM) as session:
+        # a person may have signed up with it before
+        person = await session.get_one(User, seller.user_id)
+        person.email = address
+        await session.flush()
+        await queue_password_mail(session, person, datetime.now(UTC))
+    await mail_room.deliver()
+    assert box.received == []
+    async with mail_room.database.transaction(SYSTEM) as session:
+        assert await session.scalar(text("SELECT count(*) FROM password_mails")) == 0
 
 
 async def test_a_server_that_is_away_costs_an_attempt_of_few(seller: Seller, mail_room: MailRoom, box: MailBox) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from email import policy
@@ -14,6 +15,10 @@ from farthing.notifications.email.content.documents import MailAttachment
 from farthing.notifications.email.content.letter import LOGO_ID, Letter, one_line
 
 LONGEST_NAME = 100
+_UNFOLDED = 55
+"""As long as a name and an address together are no longer, they stand in one line of a header."""
+_STRUCTURE = re.compile(r'[()<>\[\]:;@\\,"]')
+"""What parts names and addresses from each other in a header, unless it stands in quotes."""
 _POLICY = policy.SMTP.clone(cte_type="7bit", max_line_length=78)
 
 
@@ -57,7 +62,7 @@ def build_message(
     message["To"] = _address(envelope.recipient_name, envelope.recipient)
     if envelope.reply_to:
         message["Reply-To"] = _address("", envelope.reply_to)
-    message["Subject"] = letter.subject
+    message["Subject"] = _literal(letter.subject)
     message["Date"] = format_datetime(sent_at)
     message["Message-ID"] = f"<{message_id}@{envelope.sender.rpartition('@')[2]}>"
     message["Content-Language"] = language
@@ -69,13 +74,26 @@ def build_message(
     if logo is not None:
         _add_logo(message, logo)
     for file in attachments:
-        message.add_attachment(file.content, maintype="application", subtype=file.subtype, filename=file.name)
+        message.add_attachment(file.content, maintype="application", subtype=file.subtype, filename=_literal(file.name))
     return OutgoingMessage(envelope.sender, (envelope.recipient, *envelope.copies), message.as_bytes())
+
+
+def _literal(text: str) -> str:
+    """`text` for a header, in which nothing stands for other letters.
+
+    The library decodes what looks like an encoded word (RFC 2047) before it writes it, so that a name could hold the
+    end of a line, and after it headers and a body of its author's.
+    """
+    return text.replace("=?", "= ?")
 
 
 def _address(name: str, address: str) -> Address:
     local, _, domain = address.rpartition("@")
-    return Address(one_line(name, LONGEST_NAME), username=local, domain=domain)
+    shown = _literal(one_line(name, LONGEST_NAME))
+    if not shown.isascii() or len(shown) + 2 * len(_STRUCTURE.findall(shown)) + len(address) > _UNFOLDED:
+        # the library leaves the quotes out where it folds or encodes a name, and parts of it would be addresses
+        shown = " ".join(_STRUCTURE.sub(" ", shown).split())
+    return Address(shown, username=local, domain=domain)
 
 
 def _add_logo(message: EmailMessage, logo: Logo) -> None:
