@@ -91,7 +91,7 @@ async def test_the_last_invoice_of_a_family_that_is_to_be_replaced_has_its_child
 @pytest.mark.parametrize("proration", ["none", "create_prorations"])
 async def test_an_ended_subscription_owes_its_commitment_once(office: Office, proration: str) -> None:
     calls = await office.feature("calls")
-    committed = {"commitment_amount": "50", "overage_factor": "2", "enable_true_up": True}
+    committed: Body = {"commitment_amount": "50", "overage_factor": "2", "enable_true_up": True}
     made = await opened(office, await office.plan(fixed("100"), office.usage(calls, "1")), **committed)
     await office.on("2026-01-11")
     await cancel(office, made, cancel_immediately_invoice_policy="generate_invoice", proration_behavior=proration)
