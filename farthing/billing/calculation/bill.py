@@ -145,7 +145,11 @@ def _lines_of(work: CalculationInput, member: SubscriptionSnapshot, known: Facts
         usage_line(member, usage_plan, rated)
         for usage_plan, rated in _rated(work, member, known, planned.usage, digits)
     ]
-    if usage or (member.commitment is not None and work.occasion in {InvoiceTrigger.CYCLE, InvoiceTrigger.FINAL}):
+    if usage or (
+        member.commitment is not None
+        and work.occasion in {InvoiceTrigger.CYCLE, InvoiceTrigger.FINAL}
+        and not _settles_elsewhere(work, member, found)
+    ):
         usage = committed(
             member, usage, work.logical, digits, prior=known.prior.get(member.id, ZERO), trues_up=trues_up
         )
@@ -158,6 +162,11 @@ def _lines_of(work: CalculationInput, member: SubscriptionSnapshot, known: Facts
     if member is work.snapshot:
         return lines
     return [replace(line, metadata={**line.metadata, "child_customer_id": member.customer_id}) for line in lines]
+
+
+def _settles_elsewhere(work: CalculationInput, member: SubscriptionSnapshot, left: Charges) -> bool:
+    """Whether another invoice charges all usage of the period, and with it what the commitment makes of it."""
+    return not left.usage and bool(charges_of(member, work.occasion, work.period, work.terms).usage)
 
 
 def _rated(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fractions import Fraction
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.proration import CreditPart, Proration, SettledChange, fee_of, window_around
@@ -116,6 +116,12 @@ class FeeSources:
         return [line for item_id in item_ids for line in self.by_item[item_id]]
 
 
+def paid_by_credit() -> ColumnElement[bool]:
+    """Whether a line is of an opening that the credit for an earlier fee has paid altogether: it came to nothing, so it
+    was skipped, and pays for its fee all the same."""
+    return (Invoice.invoice_status == InvoiceStatus.SKIPPED) & (InvoiceLineItem.proration_credit > 0)
+
+
 async def find_fee_sources(
     session: AsyncSession, snapshot: SubscriptionSnapshot, changes: Sequence[ItemChange], *, lock: bool
 ) -> FeeSources:
@@ -153,14 +159,18 @@ async def _load(
 ) -> list[InvoiceLineItem]:
     """Add the final invoices that charge items in `windows`, and their lines, newest first; these lines."""
     line = InvoiceLineItem
-    charging = select(line.invoice_id).where(
-        in_array(line.subscription_line_item_id, windows),
-        line.period_start >= min(window.start for window in windows.values()),
-        line.status == Status.PUBLISHED,
+    charging = (
+        select(line.invoice_id)
+        .join(Invoice, Invoice.id == line.invoice_id)
+        .where(
+            in_array(line.subscription_line_item_id, windows),
+            line.period_start >= min(window.start for window in windows.values()),
+            line.status == Status.PUBLISHED,
+            (Invoice.invoice_status == InvoiceStatus.FINALIZED) | paid_by_credit(),
+            Invoice.status == Status.PUBLISHED,
+        )
     )
-    query = select(Invoice).where(
-        Invoice.id.in_(charging), Invoice.invoice_status == InvoiceStatus.FINALIZED, Invoice.status == Status.PUBLISHED
-    )
+    query = select(Invoice).where(Invoice.id.in_(charging))
     if lock:
         query = query.with_for_update().execution_options(populate_existing=True)
     invoices = (await session.scalars(query.order_by(Invoice.id))).all()

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.proration import DiscountShare, Served, fee_of
 from farthing.billing.calculation.service_time import NO_TIME, ServiceSpan, service_of, service_span
-from farthing.billing.changes.fee_sources import taken_by_hand
+from farthing.billing.changes.fee_sources import paid_by_credit, taken_by_hand
 from farthing.billing.tables import ProrationSettlement
 from farthing.catalogue.discounts.enums import CouponCadence
 from farthing.core.enums import Status
@@ -180,7 +180,7 @@ async def _lines(
             in_array(line.subscription_line_item_id, list(spans)),
             line.status == Status.PUBLISHED,
             Invoice.status == Status.PUBLISHED,
-            Invoice.invoice_status.in_((InvoiceStatus.DRAFT, InvoiceStatus.FINALIZED)),
+            Invoice.invoice_status.in_((InvoiceStatus.DRAFT, InvoiceStatus.FINALIZED)) | paid_by_credit(),
         )
         .order_by(line.id)
     )

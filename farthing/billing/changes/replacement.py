@@ -5,7 +5,7 @@ Rule: docs/rules/subscriptions.md#by-replacement
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -48,6 +48,26 @@ class Replaced:
     refunded: Decimal
 
 
+BillPeriods = Callable[[AsyncSession, Sequence[WantedDraft], datetime, InvoiceHooks], Awaitable[object]]
+"""Makes invoices of a subscription that is replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedPeriods:
+    """The periods of the old subscription that closed just before, and how they are billed while the children who are
+    on their invoices still stand under it."""
+
+    billables: Sequence[Billable]
+    bill: BillPeriods
+
+
+async def issue_for_good(
+    session: AsyncSession, wanted: Sequence[WantedDraft], now: datetime, effects: InvoiceHooks
+) -> list[Invoice]:
+    """Issue the invoices of a replacement, which fails as a whole where a rate of conversion is missing."""
+    return await issue_at_once(session, wanted, now, effects, without_rate=WithoutRate.REFUSE)
+
+
 async def replace(
     session: AsyncSession,
     subscription_id: str,
@@ -56,7 +76,7 @@ async def replace(
     effects: InvoiceHooks,
     *,
     at: datetime | None = None,
-    closed: Sequence[Billable] = (),
+    closed: ClosedPeriods | None = None,
 ) -> Replaced:
     """End a subscription at `at`, by default now, begin its successor, and bill both.
 
@@ -69,24 +89,21 @@ async def replace(
     scale = former.proration is ProrationBehavior.CREATE_PRORATIONS
     # before an invoice is numbered: what is credited and the wallets are locked before the sequence
     sources = await lock_for_settlement(session, before, former.changes if scale else ())
-    finals = await issue_at_once(
+    old = former.subscription
+    finals = await issue_for_good(
         session,
-        [
-            *(
-                WantedDraft(former.subscription, billable.occasion, billable.period, scale_arrears=scale)
-                for billable in former.billables
-            ),
-            *(WantedDraft(former.subscription, InvoiceTrigger.FINAL, billable.period) for billable in closed),
-        ],
+        [WantedDraft(old, billable.occasion, billable.period, scale_arrears=scale) for billable in former.billables],
         now,
         effects,
-        without_rate=WithoutRate.REFUSE,
     )
+    if closed is not None:
+        last = [WantedDraft(old, InvoiceTrigger.FINAL, billable.period) for billable in closed.billables]
+        await closed.bill(session, last, now, effects)
     await by_replacement.hand_over_children(session, replacement, now)
     proration = await proration_of(session, before, former.changes, sources) if scale else Proration()
     credits_left = credit_by_rates(proration.changes)
     credit = [OpeningCredit(rates=tuple(sorted(rates)), amount=plain(part)) for rates, part in credits_left.items()]
-    openings = await issue_at_once(
+    openings = await issue_for_good(
         session,
         [
             WantedDraft(new.subscription, billable.occasion, billable.period, opening_credit=credit)
@@ -94,7 +111,6 @@ async def replace(
         ],
         now,
         effects,
-        without_rate=WithoutRate.REFUSE,
     )
     opening = openings[0] if openings else None
     await _take_off_used(session, opening, credits_left)
@@ -123,7 +139,7 @@ async def replace_due(
     session: AsyncSession,
     subscription: Subscription,
     schedule: SubscriptionSchedule,
-    closed: Sequence[Billable],
+    closed: ClosedPeriods,
     now: datetime,
     effects: InvoiceHooks,
 ) -> bool:
@@ -142,7 +158,7 @@ async def replace_due(
             assert isinstance(planned, PlannedReplacement), "a change in place is made when its period ends"
             target = by_replacement.target_of(planned)
             done = await replace(
-                session, subscription.id, target, schedule.scheduled_at, effects, closed=closed if grouped else ()
+                session, subscription.id, target, schedule.scheduled_at, effects, closed=closed if grouped else None
             )
     except FarthingError as error:
         await session.refresh(schedule)

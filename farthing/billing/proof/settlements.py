@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from farthing.billing.calculation.proration import DiscountShare, Served, part_of, unused_time
 from farthing.billing.calculation.service_time import NO_TIME, ServiceSpan, service_of
+from farthing.billing.changes.fee_sources import paid_by_credit
 from farthing.billing.changes.prepaid_fees import FeeTransfer, discount_shares_of
 from farthing.billing.periods.coupons import returned_shares
 from farthing.billing.proof.rating.service_time import service_span_at
@@ -56,6 +57,13 @@ class _FeeLine:
     @property
     def discount(self) -> Decimal:
         return self.line.charge_discount
+
+    @property
+    def since(self) -> datetime | None:
+        """From when it counts: that its invoice is final, or was skipped because a credit paid all of it."""
+        if self.invoice.invoice_status is InvoiceStatus.SKIPPED:
+            return self.invoice.created_at
+        return self.invoice.finalized_at
 
     @property
     def paid(self) -> Decimal:
@@ -150,7 +158,7 @@ async def _fee_lines(session: AsyncSession, rows: Sequence[ProrationSettlement],
             # those that the system before charged have no kind, and say what service they pay for
             (line.kind == LineKind.FIXED) | (line.kind.is_(None) & line.whole_seconds.is_not(None)),
             Invoice.status == Status.PUBLISHED,
-            Invoice.invoice_status.in_((InvoiceStatus.FINALIZED, InvoiceStatus.VOIDED)),
+            Invoice.invoice_status.in_((InvoiceStatus.FINALIZED, InvoiceStatus.VOIDED)) | paid_by_credit(),
         )
         .order_by(line.id)
     )
@@ -299,8 +307,8 @@ class _Settlements:
                 line.id in self.counted
                 or line.period_start is None
                 or not span.window.contains(line.period_start)
-                or invoice.finalized_at is None
-                or invoice.finalized_at > row.created_at
+                or fee_line.since is None
+                or fee_line.since > row.created_at
                 or (invoice.invoice_type is InvoiceType.ONE_OFF and invoice.id in of_settlements)
             ):
                 continue

@@ -7,11 +7,13 @@ Rule: docs/rules/billing.md#previews-and-recalculation
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.changes.replacement import replace_due
+from farthing.billing.changes.replacement import ClosedPeriods, replace_due
 from farthing.billing.periods.drafts import (
     AnnouncedDrafts,
     WantedDraft,
@@ -59,16 +61,11 @@ async def preview(
     start, end = asked.period_start or period.start, asked.period_end or period.end
     if end <= start:
         raise ValidationFailed.of("period_end", "must be after period_start")
+    preview_of = _PreviewOf(session, subscription, now, repeats=not exclude_invoiced)
     if (start, end) == (period.start, period.end):
-        occasion, period = await _advance_to_boundary(session, subscription) or (occasion, period)
+        invoice = await _at_boundary(preview_of) or await preview_of.compute(occasion, period)
     else:
-        occasion, period = InvoiceTrigger.CYCLE, Period(start, end)
-    invoice = new_row(session, WantedDraft(subscription, occasion, period))
-    invoice.idempotency_key, invoice.derived_key, invoice.billing_sequence = None, False, None
-    session.add(invoice)
-    await session.flush()
-    wanted = InvoiceRequest(subscription.id, occasion, period, invoice.id, repeats=not exclude_invoiced)
-    await write(session, [invoice], await gather(session, [wanted], now), now, announced=AnnouncedDrafts.NONE)
+        invoice = await preview_of.compute(InvoiceTrigger.CYCLE, Period(start, end))
     if invoice.invoice_status is InvoiceStatus.SKIPPED:
         transitions.move(invoice, InvoiceStatus.DRAFT)
     answer = await shown(session, invoice)
@@ -85,11 +82,33 @@ def _next_invoice(subscription: Subscription) -> tuple[InvoiceTrigger, Period]:
     return InvoiceTrigger.CYCLE, open_period(subscription)
 
 
-async def _advance_to_boundary(
-    session: AsyncSession, subscription: Subscription
-) -> tuple[InvoiceTrigger, Period] | None:
-    """Bring a subscription to its next boundary as the run will, with what is scheduled until then; the occasion and
-    period of the invoice that is made there, or None when none is."""
+@dataclass(frozen=True, slots=True)
+class _PreviewOf:
+    """Whose invoice is previewed, when it is asked for, and whether it `repeats` what is invoiced already."""
+
+    session: AsyncSession
+    subscription: Subscription
+    now: datetime
+    repeats: bool
+
+    async def compute(self, occasion: InvoiceTrigger, period: Period) -> Invoice:
+        """A draft of the subscription as it stands, with its children's lines."""
+        invoice = new_row(self.session, WantedDraft(self.subscription, occasion, period))
+        invoice.idempotency_key, invoice.derived_key, invoice.billing_sequence = None, False, None
+        self.session.add(invoice)
+        await self.session.flush()
+        wanted = InvoiceRequest(self.subscription.id, occasion, period, invoice.id, repeats=self.repeats)
+        gathered = await gather(self.session, [wanted], self.now)
+        await write(self.session, [invoice], gathered, self.now, announced=AnnouncedDrafts.NONE)
+        return invoice
+
+
+async def _at_boundary(preview_of: _PreviewOf) -> Invoice | None:
+    """The invoice that is made at a subscription's next boundary, or None when none is.
+
+    It is brought there as the run will bring it, with what is scheduled until then.
+    """
+    session, subscription = preview_of.session, preview_of.subscription
     await lock_row(session, Subscription, subscription.id)
     boundary = _boundary(subscription)
     while True:
@@ -101,12 +120,21 @@ async def _advance_to_boundary(
         if (boundary, subscription.subscription_status) == before:
             break
     if advance.replacement is not None:
+        made: list[Invoice] = []
+
+        async def compute_last(
+            session: AsyncSession, wanted: Sequence[WantedDraft], now: datetime, effects: InvoiceHooks
+        ) -> None:
+            made.extend([await preview_of.compute(last.occasion, last.period) for last in wanted[:1]])
+
+        closed = ClosedPeriods(advance.billables, compute_last)
         hooks = ports_of(session, InvoicePorts).hooks
-        await replace_due(session, subscription, advance.replacement, (), boundary, hooks)
+        if await replace_due(session, subscription, advance.replacement, closed, boundary, hooks) and made:
+            return made[0]
     await session.flush()
     if not advance.billables:
         return None
-    return advance.billables[0].occasion, advance.billables[0].period
+    return await preview_of.compute(advance.billables[0].occasion, advance.billables[0].period)
 
 
 def _boundary(subscription: Subscription) -> datetime:

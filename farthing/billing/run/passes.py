@@ -24,7 +24,7 @@ import structlog
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from farthing.billing.changes.replacement import replace_due
+from farthing.billing.changes.replacement import ClosedPeriods, issue_for_good, replace_due
 from farthing.billing.changes.settle import lock_for_settlement, settle_changes
 from farthing.billing.periods.drafts import AnnouncedDrafts, WantedDraft, begin, compute_all, new_row
 from farthing.billing.periods.finalize import WithoutRate, drafts_without_rate, issue_all, issue_at_once
@@ -207,7 +207,12 @@ class Run:
                     did.count(invoice)
             closed = [billable for billable in advance.billables if not billable.at_once]
             if advance.replacement is not None and await replace_due(
-                session, subscription, advance.replacement, closed, self.now, self.effects
+                session,
+                subscription,
+                advance.replacement,
+                ClosedPeriods(closed, issue_for_good),
+                self.now,
+                self.effects,
             ):
                 closed = []
             later += [WantedDraft(subscription, billable.occasion, billable.period) for billable in closed]

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from tests.billing.counter import Body, cancel, do, open_items, opened
+from tests.billing.life.families import grouped, seat
 from tests.billing.office import ARREAR, Office
 from tests.subscriptions.shop import fixed
 
@@ -72,3 +73,31 @@ async def test_the_preview_of_a_trial_has_the_period_that_follows_it(office: Off
         "2026-01-15T00:00:00Z",
         "2026-02-15T00:00:00Z",
     )
+
+
+async def test_the_last_invoice_of_a_family_that_is_to_be_replaced_has_its_children(office: Office) -> None:
+    calls, one = await office.feature("calls"), await office.customer("one")
+    small = await office.plan(fixed("100"), office.usage(calls, "1"))
+    parent, _ = await grouped(office, small, seat(await office.plan(fixed("10"), office.usage(calls, "3")), one))
+    await office.used("calls", one, 4, "2026-01-05")
+    await is_replaced(office, parent, await office.plan(fixed("200"), name="Large"))
+    shown = await office.account.post("/invoices/preview", {"subscription_id": parent["id"]}, expect=200)
+    await office.run("2026-02-01")
+    last = next(row for row in await office.invoices() if row.billing_reason == "PRORATION")
+    assert (shown["total"], f"{last.total:.2f}", shown["invoice_status"]) == ("12", "12.00", "DRAFT")
+    assert await office.totals() == ["110.00", "12.00", "210.00"]
+
+
+@pytest.mark.parametrize("proration", ["none", "create_prorations"])
+async def test_an_ended_subscription_owes_its_commitment_once(office: Office, proration: str) -> None:
+    calls = await office.feature("calls")
+    committed: Body = {"commitment_amount": "50", "overage_factor": "2", "enable_true_up": True}
+    made = await opened(office, await office.plan(fixed("100"), office.usage(calls, "1")), **committed)
+    await office.on("2026-01-11")
+    await cancel(office, made, cancel_immediately_invoice_policy="generate_invoice", proration_behavior=proration)
+    last = {"none": "50.00", "create_prorations": "16.13"}[proration]
+    assert sorted(await office.totals()) == sorted(["100.00", last])
+    shown = await office.account.post(
+        "/invoices/preview?exclude_invoiced=true", {"subscription_id": made["id"]}, expect=200
+    )
+    assert shown["total"] == "0"
