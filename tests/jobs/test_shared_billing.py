@@ -66,7 +66,7 @@ async def test_two_worker_processes_share_a_run(new_database: Callable[..., str]
                 await set_clock(database, scope, moment)
                 queue(url, duty, "default", duty)
                 until(lambda duty=duty, count=count: sum(did(url, duty, count).values()) == COUNT)  # type: ignore[misc]
-                assert len(did(url, duty, count)) == 2, "one of them did it all"
+                assert len(did(url, duty, count)) >= 2, "one of them did it all"
         await books_are_right(database, scope, COUNT)
     finally:
         await database.close()

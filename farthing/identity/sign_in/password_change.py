@@ -56,12 +56,18 @@ async def require_password(database: Database, user_id: str, given: str) -> None
         raise ValidationFailed.of("password", "is required")
     key = account_key(f"change {user_id}")
     async with passwords.turn(key):
-        await begin_attempt(database, key)
-        async with database.transaction(SYSTEM, read_only=True) as session:
-            stored = (await session.get_one(User, user_id)).password_hash
-        if not await passwords.matches(given[: passwords.LONGEST], stored):
-            raise PermissionDenied("The password is not right")
+        await _match(database, key, user_id, given, "The password is not right")
     await forget_attempts(database, key)
+
+
+async def _match(database: Database, key: str, user_id: str, given: str, refusal: str) -> str | None:
+    """Count an attempt, and return the stored hash if the password is that person's. Raises PermissionDenied."""
+    await begin_attempt(database, key)
+    async with database.transaction(SYSTEM, read_only=True) as session:
+        stored = (await session.get_one(User, user_id)).password_hash
+    if not await passwords.matches(given[: passwords.LONGEST], stored):
+        raise PermissionDenied(refusal)
+    return stored
 
 
 async def change_password(database: Database, user_id: str, old: str, new: str, session_id: str) -> None:
@@ -72,11 +78,7 @@ async def change_password(database: Database, user_id: str, old: str, new: str, 
     check_new_password(new, "new_password")
     key = account_key(f"change {user_id}")
     async with passwords.turn(key):
-        await begin_attempt(database, key)
-        async with database.transaction(SYSTEM, read_only=True) as session:
-            stored = (await session.get_one(User, user_id)).password_hash
-        if not await passwords.matches(old[: passwords.LONGEST], stored):
-            raise PermissionDenied("The old password is not right")
+        stored = await _match(database, key, user_id, old, "The old password is not right")
         password_hash = await passwords.hashed(new)
     async with database.transaction(SYSTEM) as session:
         user = await lock_row(session, User, user_id)
