@@ -7,7 +7,6 @@ in the template.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -57,78 +56,109 @@ def _nice_ceiling(value: Decimal) -> Decimal:
     return next(step * power for step in _STEPS if step * power >= value)
 
 
-def columns(
-    bars: Sequence[Bar], *, name: str, width: int = 460, height: int = 180, tick: Callable[[Decimal], str] = str
-) -> Markup:
+def columns(bars: Sequence[Bar], *, name: str, height: int = 180, tick: Callable[[Decimal], str] = str) -> Markup:
     """Upright bars over a common base line, with a light grid; `tick` writes the value of a grid line."""
-    return _columns([(bar,) for bar in bars], ("usage",), 0.62, name, width, height, tick)
+    return _columns([(bar,) for bar in bars], ("usage",), Fraction(62, 100), name, height, tick)
 
 
 def paired_columns(
-    pairs: Sequence[tuple[Bar, Bar]],
-    *,
-    name: str,
-    width: int = 460,
-    height: int = 220,
-    tick: Callable[[Decimal], str] = str,
+    pairs: Sequence[tuple[Bar, Bar]], *, name: str, height: int = 220, tick: Callable[[Decimal], str] = str
 ) -> Markup:
     """Two upright bars side by side in each place, the first in the colour of usage, the second in that of fees."""
-    return _columns(pairs, ("usage", "fixed"), 0.72, name, width, height, tick)
+    return _columns(pairs, ("usage", "fixed"), Fraction(72, 100), name, height, tick)
+
+
+_COLUMN_WIDTHS = (("", 240), ("broad", 340), ("broader", 480))
+"""How wide columns and their values are at least, in pixels; with the class of a label that stands there and on no
+narrower ones.
+"""
+_MOST_OF_ALL = Fraction(1, 10)
+"""The share of the width that the bars of one place take at most, where there are few."""
+_SEEN = Fraction(1, 240)
+"""The share of it that a bar takes at least, where there are many and its place has as much."""
 
 
 def _columns(
     groups: Sequence[Sequence[Bar]],
     tones: Sequence[str],
-    filled: float,
+    filled: Fraction,
     name: str,
-    width: int,
     height: int,
     tick: Callable[[Decimal], str],
 ) -> Markup:
-    """Groups of bars side by side, which take `filled` of their place; the values of the grid stand left of them."""
+    """Groups of bars side by side, which take `filled` of their place; the values of the grid stand left of them.
+
+    They are as wide as their place, on a phone as on a desk, and their letters are as large: fewer labels stand below
+    them where there is less room.
+    """
     top, base = 14, height - 22
     ceiling = _nice_ceiling(max((bar.value for group in groups for bar in group), default=_ZERO))
-    left = _text_width(tick(ceiling), tick(ceiling / 2)) if groups else 0
-    slot = (width - left) / max(len(groups), 1)
-    hit, thick = slot / len(tones), min(slot * filled, 46) / len(tones)
-    every = max(1, math.ceil(_text_width(*(group[0].label for group in groups)) / slot))
-    wide = _place(max(thick - (len(tones) - 1), 1))
-    per_unit = (base - top) / float(ceiling)
-    out = [_open(width, height, name, "columns"), *_grid(ceiling, top, base, left, width, tick)]
+    ticks = [(Fraction(top), tick(ceiling)), (Fraction(top + base, 2), tick(ceiling / 2))] if groups else []
+    left = _text_width(*(label for _, label in ticks))
+    slot = Fraction(1, max(len(groups), 1))
+    taken = min(max(slot * filled, min(slot, _SEEN)), _MOST_OF_ALL)
+    hit, thick = slot / len(tones), taken / len(tones)
+    wide = _percent(thick if len(tones) == 1 else thick * Fraction(94, 100))  # a gap between the two
+    per_unit = Fraction(base - top) / Fraction(ceiling)
+    out = [_open(f'height="{height}"', name, "columns")]
+    out += [f'<line class="grid" x1="0" x2="100%" y1="{_place(y)}" y2="{_place(y)}"/>' for y, _ in ticks]
     for number, group in enumerate(groups):
-        middle = left + slot * (number + 0.5)
+        middle = slot * number + slot / 2
         for place, (bar, tone) in enumerate(zip(group, tones, strict=True)):
-            tall = float(bar.value) * per_unit if bar.value > 0 else 0
-            area = f"M{_place(middle - slot / 2 + hit * place)} {top}h{_place(hit)}v{base - top}h-{_place(hit)}z"
-            at = f'x="{_place(middle + thick * (place - len(tones) / 2))}" y="{_place(base - tall)}"'
+            tall = Fraction(bar.value) * per_unit if bar.value > 0 else Fraction(0)
+            area = f'x="{_percent(middle - slot / 2 + hit * place)}" y="{top}" width="{_percent(hit)}"'
+            at = f'x="{_percent(middle + thick * (place - Fraction(len(tones), 2)))}" y="{_place(base - tall)}"'
             # a picture has a hundred bars: only their titles are text of somebody
             out.append(
-                f'<g class="mark"><title>{escape(bar.title)}</title><path d="{area}"/>'
+                f'<g class="mark"><title>{escape(bar.title)}</title><rect class="area" {area} height="{base - top}"/>'
                 f'<rect class="{tone}" {at} width="{wide}" height="{_place(tall)}"/></g>'
             )
-        if (len(groups) - 1 - number) % every == 0:
-            label = group[0].label
-            kind, x = ("label", middle) if middle + _text_width(label) / 2 <= width else ("label last", width)
-            out.append(f'<text class="{kind}" x="{_place(x)}" y="{height - 5}">{escape(label)}</text>')
-    out.append(f'<line class="base" x1="{left}" x2="{width}" y1="{base}" y2="{base}"/>')
-    return _close(out)
+    out += _column_labels([group[0].label for group in groups], left, height - 5)
+    out.append(f'<line class="base" x1="0" x2="100%" y1="{base}" y2="{base}"/>')
+    return _beside_ticks(ticks, left, height, _close(out))
 
 
-def _grid(ceiling: Decimal, top: int, base: int, left: int, width: int, tick: Callable[[Decimal], str]) -> list[str]:
-    """Two lines from `left` on, each with its value before it."""
-    lines = []
-    for y, label in ((top, tick(ceiling)), ((top + base) / 2, tick(ceiling / 2))):
-        lines.append(
-            f'<line class="grid" x1="{left}" x2="{width}" y1="{_place(y)}" y2="{_place(y)}"/>'
-            f'<text class="tick" x="0" y="{_place(y + 4)}">{escape(label)}</text>'
-        )
-    return lines
+def _column_labels(labels: Sequence[str], left: int, y: int) -> list[str]:
+    """What stands below columns, the last one always: of the others every second, fourth or so, by the width."""
+    if not labels:
+        return []
+    count, text_width = len(labels), _text_width(*labels)
+    ends_last = text_width * count > _COLUMN_WIDTHS[0][1] - left  # in the middle of its place it would stand beyond
+    apart = [(kind, _labels_apart(Fraction(width - left, count), text_width)) for kind, width in _COLUMN_WIDTHS]
+    out = []
+    for number, label in enumerate(labels):
+        from_the_end = count - 1 - number
+        kinds = [kind for kind, every in apart if from_the_end % every == 0]
+        if kinds:
+            is_at_end = ends_last and not from_the_end
+            x = Fraction(1) if is_at_end else Fraction(2 * number + 1, 2 * count)
+            kind = f"label last {kinds[0]}" if is_at_end else f"label {kinds[0]}"
+            out.append(f'<text class="{kind.strip()}" x="{_percent(x)}" y="{y}">{escape(label)}</text>')
+    return out
+
+
+def _labels_apart(slot: Fraction, text_width: int) -> int:
+    """How many columns lie between two labels: a power of two, so that what fits a narrow picture fits a broad one."""
+    moved = max(Fraction(text_width) - slot, Fraction(0)) / 2  # so much the last one stands nearer to its neighbour
+    needed = (text_width + moved) / slot
+    every = 1
+    while every < needed:
+        every *= 2
+    return every
+
+
+def _beside_ticks(ticks: Sequence[tuple[Fraction, str]], left: int, height: int, drawn: Markup) -> Markup:
+    """Columns with the values of their grid before them, which take `left` pixels."""
+    out = [Markup('<text x="0" y="{}">{}</text>').format(_place(y + 4), label) for y, label in ticks]
+    return Markup(
+        '<div class="with-ticks"><svg class="ticks" width="{}" height="{}" aria-hidden="true">{}</svg>{}</div>'
+    ).format(left, height, Markup("").join(out), drawn)
 
 
 def strip(parts: Sequence[StripPart], *, name: str, width: int = 640, height: int = 18) -> Markup:
     """One bar cut in parts, in the order given; parts of nothing are left out."""
     total = sum((part.value for part in parts), _ZERO)
-    out = [_open(width, height, name, "strip")]
+    out = [_open(f'viewBox="0 0 {width} {height}" preserveAspectRatio="none"', name, "strip")]
     if total <= 0:
         out.append(Markup('<rect class="empty" width="{}" height="{}" rx="3"/>').format(width, height))
         return _close(out)
@@ -174,7 +204,7 @@ def timeline(rows: Sequence[Sequence[TimelineSpan]], marks: Sequence[tuple[Fract
     """
     row_height = 26
     height = row_height * len(rows) + 24
-    out = [Markup('<svg class="chart timeline" height="{}" role="img" aria-label="{}">').format(height, name)]
+    out = [_open(f'height="{height}"', name, "timeline")]
     for share, label in marks:
         x = _percent(share)
         out.append(Markup('<line class="grid" x1="{}" x2="{}" y1="0" y2="{}"/>').format(x, x, height - 18))
@@ -203,14 +233,12 @@ def timeline(rows: Sequence[Sequence[TimelineSpan]], marks: Sequence[tuple[Fract
 
 
 def _percent(share: Fraction) -> str:
-    return f"{_place(share * 100)}%"
+    """A share of the width, to a hundredth of a per cent."""
+    return f"{float(share * 100):.2f}".rstrip("0").rstrip(".") + "%"
 
 
-def _open(width: int, height: int, name: str, kind: str) -> Markup:
-    stretched = Markup(' preserveAspectRatio="none"') if kind == "strip" else Markup("")
-    return Markup(
-        '<svg class="chart {}" viewBox="0 0 {} {}" width="{}" height="{}" role="img" aria-label="{}"{}>'
-    ).format(kind, width, height, width, height, name, stretched)
+def _open(shape: str, name: str, kind: str) -> Markup:
+    return Markup('<svg class="chart {}" {} role="img" aria-label="{}">').format(kind, Markup(shape), name)  # noqa: S704
 
 
 def _close(out: Sequence[str]) -> Markup:

@@ -150,7 +150,7 @@ def _series(asked: ReportQuestion, table: ReportTable, code: str) -> tuple[str, 
     def tick(amount: Decimal) -> str:
         return short_money(amount, code) if code and metric.is_money else grouped(amount)
 
-    return name, columns(bars, name=name, width=640, height=200, tick=tick)
+    return name, columns(bars, name=name, height=200, tick=tick)
 
 
 def _ages(table: ReportTable, code: str) -> tuple[str, Markup]:
