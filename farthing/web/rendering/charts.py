@@ -100,7 +100,7 @@ def _columns(
     hit, thick = slot / len(tones), taken / len(tones)
     wide = _percent(thick if len(tones) == 1 else thick * Fraction(94, 100))  # a gap between the two
     per_unit = Fraction(base - top) / Fraction(ceiling)
-    out = [_open(f'height="{height}"', name, "columns")]
+    out: list[str] = [_open(f'height="{height}"', name, "columns")]
     out += [f'<line class="grid" x1="0" x2="100%" y1="{_place(y)}" y2="{_place(y)}"/>' for y, _ in ticks]
     for number, group in enumerate(groups):
         middle = slot * number + slot / 2
